@@ -1,0 +1,92 @@
+"""The command tree, and the one place where errors become messages and exit codes."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlsd_cli import __version__, console
+from rlsd_cli.commands import configs, evals, models, presets, training
+from rlsd_cli.errors import RlsdError
+
+EPILOG = (
+    "Exit codes: 0 done or already done; 1 it ran and the answer is no; 2 you asked for something impossible; "
+    "3 the machine cannot; 4 the run directory is in use or belongs to another config; "
+    "130/143 interrupted, state saved, the same command continues."
+)
+
+app = typer.Typer(
+    name="rlsd",
+    help="Train reasoning models with verifiable rewards: RLVR, OPSD and RLSD on one bench.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train", epilog=EPILOG)(training.train)
+app.command("eval", epilog=EPILOG)(evals.evaluate)
+app.add_typer(presets.app, name="presets")
+app.add_typer(configs.app, name="config")
+app.add_typer(models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.data(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    root_dir: Annotated[Path, typer.Option("--root", envvar="RLSD_ROOT", help="Where runs live.")] = Path("runs"),
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    del version
+    context.obj = root_dir
+
+
+def main() -> None:
+    """Run the tool and exit with its code."""
+    # OpenMP threads that spin for long while they wait slow everything down on shared cores; read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    try:
+        code = app(standalone_mode=False)
+    except RlsdError as failure:
+        console.error(failure)
+        code = failure.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except KeyboardInterrupt:
+        console.say("interrupted")
+        code = 130
+    except typer.Abort:
+        code = 130
+    except Exception as failure:
+        code = _unexpected(failure)
+    sys.exit(code or 0)
+
+
+def _unexpected(failure: Exception) -> int:
+    """click's own usage errors keep their form; anything else is a fault of ours, told in one line."""
+    import click
+
+    if isinstance(failure, click.ClickException):
+        failure.show()
+        return failure.exit_code
+    import traceback
+
+    if os.environ.get("RLSD_TRACEBACK") == "1":
+        traceback.print_exc()
+    console.say(f"error: {type(failure).__name__}: {failure}")
+    console.say("\nhint: this is a fault of rlsd; RLSD_TRACEBACK=1 shows where")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

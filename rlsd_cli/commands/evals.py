@@ -1,0 +1,141 @@
+"""`rlsd eval`: a run, a checkpoint, a preset's model or any model, on held-out problems."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rlsd_cli import console
+from rlsd_cli.errors import RlsdError, did_you_mean
+
+if TYPE_CHECKING:
+    from rlsd_cli.config.resolve import Layer
+    from rlsd_cli.runs.rundir import RunDir
+
+
+class Subject(NamedTuple):
+    """What is evaluated: the layers its config comes from, and the run and step it belongs to, if any."""
+
+    layers: "list[Layer]"
+    run: "RunDir | None" = None
+    step: int = 0
+
+
+def evaluate(
+    context: typer.Context,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|CHECKPOINT|MODEL] [KEY=VALUE]...",
+            help="Without one: the newest finished run, or quickstart.",
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Problems: a JSONL file or a task; all of a file are used.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Responses per problem; above 1 they are sampled.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Score a policy on held-out problems, with 95 % intervals."""
+    from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
+
+    console.quiet = quiet
+    targets, overrides = split_arguments(arguments or [])
+    if len(targets) > 1:
+        raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
+    if data is not None:
+        overrides["eval_data"] = data
+    if samples is not None:
+        overrides["evaluation.samples"] = samples
+        if samples > 1:
+            overrides.setdefault("evaluation.temperature", 1.0)
+    subject = find_subject(targets[0] if targets else None, context.obj)
+    config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
+
+    from rlsd_cli.data.sources import load_held_out
+    from rlsd_cli.evaluation.evaluate import select
+    from rlsd_cli.evaluation.grade import check_problems
+
+    problems = select(load_held_out(config), config.evaluation.problems)
+    faults = check_problems(problems, config)
+    if faults:
+        examples = ", ".join(f"`{name}` ({reason})" for name, reason in list(faults.items())[:3])
+        console.warning(f"{len(faults)} of {len(problems)} answers cannot be graded: {examples}")
+
+    from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
+    from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.rollout.transformers import TransformersSampler
+
+    policy = load_policy(config)
+    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
+    evaluation = run_evaluation(policy, sampler, problems, config)
+    folder = None
+    if subject.run:
+        suite = f"{Path(config.eval_data or config.data).stem}-k{config.evaluation.samples}"
+        folder = subject.run.write_evaluation(suite, subject.step, evaluation.rows, evaluation.summary)
+    _show(evaluation.summary, folder, as_json)
+
+
+def find_subject(target: str | None, root: Path) -> Subject:
+    """A run (by path or name), a checkpoint directory, a preset, or a model."""
+    from rlsd_cli.config.resolve import COMMAND_LINE, Layer, preset_names, target_layer
+    from rlsd_cli.runs.rundir import RunDir, list_runs, newest_finished
+
+    if target is None:
+        run = newest_finished(root)
+        return _of_run(run) if run else Subject([target_layer("quickstart")[1]])
+    for path in (Path(target), root / target):
+        if (path / "status.json").is_file():
+            return _of_run(RunDir(path.resolve()))
+    path = Path(target)
+    if (path / "config.json").is_file():
+        run = RunDir(path.resolve().parents[1])
+        if (run.path / "status.json").is_file() and path.resolve().name.isdigit():
+            return _of_run(run, path)
+        return Subject([Layer(f"model {target}", {"model": target})])
+    if target in preset_names() or target.endswith(".toml"):
+        return Subject([target_layer(target)[1]])
+
+    from rlsd_cli.policy.catalog import catalog
+
+    known = [*(model.name for model in catalog()), *preset_names(), *(run.name for run in list_runs(root))]
+    if target in known or target.count("/") == 1:
+        return Subject([Layer(COMMAND_LINE, {"model": target})])
+    raise RlsdError(
+        f"no run, checkpoint, preset or model named `{target}`",
+        hint=did_you_mean(target, known) or f"runs are looked for under {root}",
+        exit_code=3,
+    )
+
+
+def _of_run(run: "RunDir", checkpoint: Path | None = None) -> Subject:
+    from rlsd_cli.config.resolve import Layer, read_toml
+    from rlsd_cli.runs.rundir import newest_checkpoint
+
+    checkpoint = checkpoint or newest_checkpoint(run)
+    if checkpoint is None:
+        raise RlsdError(f"{run.path} has no checkpoint yet", hint="`rlsd train` continues it")
+    layers = [
+        read_toml(run.path / "config.toml", f"run {run.name}"),
+        Layer(f"run {run.name}", {"model": str(checkpoint)}),
+    ]
+    return Subject(layers, run, int(checkpoint.name))
+
+
+def _show(summary: dict[str, Any], folder: Path | None, as_json: bool) -> None:
+    if as_json:
+        console.data_json(summary)
+    else:
+        passes = [(f"pass@{k}", f"{value:.3f}") for k, value in summary["pass_at_k"].items() if value is not None]
+        rows = [
+            ("accuracy", console.interval(summary)),
+            ("problems", f"{summary['n']} x {summary['samples']}"),
+            *(passes if summary["samples"] > 1 else []),
+            ("tokens per response", f"{summary['tokens_per_response']:.1f}"),
+            ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
+            ("leakage", f"{summary['leakage_rate']:.1%}"),
+            *((f"  {outcome}", count) for outcome, count in summary["outcomes"].items()),
+        ]
+        console.table((summary["data"], summary["model"]), rows)
+    if folder:
+        console.talk(f"written to {folder}")

@@ -1,0 +1,176 @@
+"""`rlsd train`: one run."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlsd_cli import console
+from rlsd_cli.errors import RlsdError
+
+if TYPE_CHECKING:
+    from rlsd_cli.config.resolve import Resolved
+    from rlsd_cli.config.schema import Config
+    from rlsd_cli.runs.rundir import RunDir
+
+
+def train(
+    context: typer.Context,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[PRESET|FILE] [KEY=VALUE]...", help="Without one: quickstart.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="The method: rlvr, opsd, rlsd or sft.", metavar="METHOD")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the config and what a step is, then stop.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="A new attempt beside a run of the same config.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Train a policy. The same command continues an interrupted run; a finished one says so."""
+    from rlsd_cli.config.resolve import resolve, split_arguments
+
+    console.quiet = quiet
+    targets, overrides = split_arguments(arguments or [])
+    if mode is not None:
+        overrides["method"] = mode
+    resolved = resolve(targets, overrides)
+    if dry_run:
+        _show(resolved, as_json)
+        return
+
+    from rlsd_cli.runs.rundir import find_run
+
+    run = find_run(context.obj, resolved, again=again)
+    if run.path.exists() and run.status()["status"] == "done":
+        console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
+        _result(run.status(), as_json)
+        return
+    _result(_train(resolved, run), as_json)
+
+
+def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
+    config = resolved.config
+    from rlsd_cli.data.sources import load_splits
+    from rlsd_cli.evaluation.grade import check_problems
+    from rlsd_cli.runs.rundir import create, point_latest
+
+    if run.path.exists():
+        with run.lock():
+            pass
+    splits = load_splits(config)
+    faults = check_problems(splits.held_out, config)
+    if len(faults) == len(splits.held_out):
+        example, reason = next(iter(faults.items()))
+        raise RlsdError(
+            f"no held-out answer can be graded by its verifier; problem `{example}`: {reason}",
+            hint="choose another `verifier`, or mend the `answer` fields",
+        )
+    if faults:
+        examples = ", ".join(f"`{name}` ({reason})" for name, reason in list(faults.items())[:3])
+        console.warning(f"{len(faults)} of {len(splits.held_out)} held-out answers cannot be graded: {examples}")
+
+    import torch
+
+    from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.training.interrupts import Interrupted
+    from rlsd_cli.training.run import train as run_training
+
+    policy = load_policy(config)
+    if not run.path.exists():
+        create(run, resolved)
+    with run.lock(), (run.path / "logs" / "train.log").open("a", encoding="utf-8") as log:
+        point_latest(run)
+        step = run.status()["step"]
+        where = f"continuing at step {step + 1} of {config.steps}" if step else f"{config.steps} steps"
+        shape = f"{config.prompts_per_step} problems x {config.samples_per_prompt}"
+        device = f"{policy.device.type}, {torch.get_num_threads()} threads" if policy.device.type == "cpu" else "GPU"
+        console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
+        _quieten(log)
+        progress = console.Progress(config.steps, log)
+        try:
+            return run_training(config, policy, splits, run, progress)
+        except Interrupted as interrupt:
+            progress.close()
+            console.say(f"interrupted at step {run.status()['step']}, state saved")
+            console.say("\nhint: the same command continues")
+            raise typer.Exit(interrupt.exit_code) from None
+        finally:
+            progress.close()
+
+
+def _quieten(log: Any) -> None:
+    """Warnings and library chatter go to the log file."""
+    logging.basicConfig(stream=log, level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+
+
+def _result(summary: dict[str, Any], as_json: bool) -> None:
+    keys = ("run", "status", "method", "steps", "seconds", "start", "final", "reward_last10")
+    if as_json:
+        console.data_json({key: summary.get(key) for key in keys})
+        return
+    checkpoint = Path(summary["run"]) / "checkpoints" / f"{summary['steps']:06d}"
+    console.table(
+        ("method", "steps", "seconds", "accuracy at start", "accuracy at the end", "reward, last 10 steps"),
+        [
+            (
+                summary["method"],
+                summary["steps"],
+                f"{summary['seconds']:.0f}",
+                console.interval(summary["start"], "accuracy"),
+                console.interval(summary["final"], "accuracy"),
+                "-" if summary["reward_last10"] is None else f"{summary['reward_last10']:.3f}",
+            )
+        ],
+    )
+    console.talk(f"written to {summary['run']} (policy: {checkpoint})")
+
+
+def _show(resolved: "Resolved", as_json: bool) -> None:
+    from rlsd_cli.config.resolve import flatten
+    from rlsd_cli.runs.rundir import run_name
+
+    values = flatten(resolved.config)
+    if as_json:
+        console.data_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})
+    else:
+        console.table(("key", "value", "origin"), [(key, repr(v), resolved.origins[key]) for key, v in values.items()])
+    console.talk(f"\nrun      {run_name(resolved)}")
+    for line in algebra(resolved.config):
+        console.talk(line)
+
+
+def algebra(config: "Config") -> list[str]:
+    """What one step is, in words."""
+    row, rollouts = config.row, config.rollouts_per_step
+    updates = config.optim.updates_per_batch
+    most = rollouts * config.rollout.max_new_tokens
+    if row.samples == "solution":
+        lines = [f"a step   {config.prompts_per_step} problems with their worked solutions"]
+    else:
+        lines = [
+            f"a step   {config.prompts_per_step} problems x {config.samples_per_prompt} responses = {rollouts} "
+            f"rollouts of at most {config.rollout.max_new_tokens} tokens ({most:,} in all)"
+        ]
+    lines.append(
+        f"update   {updates} optimiser step{'s' if updates > 1 else ''} of {rollouts // updates} rollouts, cut into "
+        f"micro-batches of at most {config.optim.tokens_per_microbatch:,} tokens (the cut does not change the loss)"
+    )
+    lines.append(f"method   {config.method}: {row.summary}")
+    if row.credit == "self_distilled":
+        credit = config.credit
+        decay = f", falling to 0 over {credit.mix_decay_steps} steps" if credit.mix_decay_steps else ""
+        reach = credit.mix * credit.clip
+        lines.append(
+            f"credit   lambda {credit.mix:g}{decay}; a token's credit stays within {reach:.0%} of its advantage"
+        )
+    if row.needs_teacher:
+        sync = f", synced every {config.teacher.sync_every} steps" if config.teacher.weights == "snapshot" else ""
+        lines.append(f"teacher  {config.teacher.weights} weights{sync}, reads the {config.teacher.view}")
+    seen = config.steps * config.prompts_per_step
+    lines.append(
+        f"run      {config.steps} steps see {seen:,} problems and draw {seen * config.samples_per_prompt:,} responses"
+    )
+    return lines

@@ -1,0 +1,1 @@
+"""The one config tree, and where each of its values came from."""

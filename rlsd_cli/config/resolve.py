@@ -1,0 +1,256 @@
+"""Layers into one config: defaults, the method's row, presets or files, `key=value`; later wins.
+
+Every problem in every layer is found before anything is reported, and each is reported with the place it came from.
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from rlsd_cli.config.methods import METHODS
+from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import RlsdError, did_you_mean
+
+COMMAND_LINE = "command line"
+
+
+class Layer(NamedTuple):
+    """Dotted keys and values from one origin, e.g. `preset gsm8k-rlsd`."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+class Resolved(NamedTuple):
+    """A config, where each of its values came from, and the names a run is called after."""
+
+    config: Config
+    origins: Mapping[str, str]
+    base: str
+    overrides: Mapping[str, Any]
+
+
+class Key(NamedTuple):
+    """One line of the key reference."""
+
+    name: str
+    kind: str
+    default: Any
+    description: str
+
+
+# -- the schema as dotted keys ------------------------------------------------------------------------------------
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _leaves(info.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+FIELDS: Mapping[str, FieldInfo] = dict(_leaves(Config))
+
+
+def _kind(key: str) -> str:
+    """The type and bounds of a key in words a person would use, e.g. `float > 0`."""
+    *path, last = key.split(".")
+    schema = Config.model_json_schema()
+    node = schema
+    for part in path:
+        node = schema["$defs"][node["properties"][part]["$ref"].rsplit("/", 1)[-1]]
+    field = node["properties"][last]
+    return " or ".join(_kind_of(option) for option in field.get("anyOf", [field]))
+
+
+def _kind_of(option: Mapping[str, Any]) -> str:
+    if "enum" in option:
+        return "|".join(map(str, option["enum"]))
+    words = {"number": "float", "integer": "int", "string": "text", "boolean": "true|false", "null": "none"}
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    bounds = [f"{sign} {option[name]:g}" for name, sign in signs.items() if name in option]
+    return " ".join([words[option["type"]], ", ".join(bounds)]).strip()
+
+
+def config_keys(prefix: str = "") -> list[Key]:
+    """The key reference, or the part of it under `prefix`."""
+    chosen = [key for key in FIELDS if key == prefix or key.startswith(f"{prefix}.") or not prefix]
+    if not chosen:
+        sections = {key.split(".")[0] for key in FIELDS if "." in key}
+        raise RlsdError(f"no config key or section `{prefix}`", hint=did_you_mean(prefix, [*FIELDS, *sections]))
+    return [Key(key, _kind(key), FIELDS[key].default, FIELDS[key].description or "") for key in chosen]
+
+
+def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """A config as dotted keys, in the order of the schema."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name: value}
+    return flat
+
+
+def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flatten_table(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last] = value
+    return tree
+
+
+# -- presets and files ---------------------------------------------------------------------------------------------
+
+
+def presets_dir() -> Path:
+    """The `presets/` folder: the one beside `pyproject.toml` in a checkout, else the packaged copy."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "presets"
+    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "presets"
+
+
+def preset_names() -> list[str]:
+    return sorted(path.stem for path in presets_dir().glob("*.toml"))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset; raises RlsdError with a suggestion for an unknown name."""
+    path = presets_dir() / f"{name}.toml"
+    if name not in preset_names():
+        raise RlsdError(f"no preset named `{name}`", hint=did_you_mean(name, preset_names()))
+    return path
+
+
+def read_toml(path: Path, origin: str) -> Layer:
+    """A TOML file as one layer."""
+    try:
+        return Layer(origin, _flatten_table(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RlsdError(f"{path} is not valid TOML: {error}") from error
+
+
+def target_layer(target: str) -> tuple[str, Layer]:
+    """The layer of a PRESET or FILE argument, and the name that a run takes from it."""
+    path = Path(target)
+    if target in preset_names():
+        return target, read_toml(preset_path(target), f"preset {target}")
+    if path.is_file():
+        run_config = path.name == "config.toml" and (path.parent / "status.json").is_file()
+        return (path.parent.name if run_config else path.stem), read_toml(path, f"file {path}")
+    looks_like_file = "/" in target or target.endswith(".toml")
+    raise RlsdError(
+        f"no file `{target}`" if looks_like_file else f"no preset or file named `{target}`",
+        hint=did_you_mean(target, preset_names()) or "`rlsd presets list` shows the presets",
+    )
+
+
+# -- key=value -----------------------------------------------------------------------------------------------------
+
+
+def split_arguments(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+    """Positional arguments into targets and `key=value` overrides."""
+    targets: list[str] = []
+    overrides: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if equals and "/" not in key:
+            overrides[key.strip()] = parse_value(text.strip())
+        else:
+            targets.append(argument)
+    return targets, overrides
+
+
+def parse_value(text: str) -> Any:
+    """A TOML value (`1e-6`, `true`, `[1, 2]`, `"a b"`); `none` is None and any other bare word is a string."""
+    if text == "none":
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+# -- layers into a config ------------------------------------------------------------------------------------------
+
+
+def resolve(targets: Sequence[str], overrides: Mapping[str, Any]) -> Resolved:
+    """The config of PRESET|FILE... and `key=value`...; raises one RlsdError that names every problem."""
+    named = [target_layer(target) for target in targets or ["quickstart"]]
+    resolved = merge([layer for _, layer in named], Layer(COMMAND_LINE, overrides))
+    return resolved._replace(base="+".join(name for name, _ in named))
+
+
+def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
+    """Layers, lowest first, and the command line on top of them."""
+    given = [*layers, command_line]
+    problems, hints = _unknown_keys(given)
+    method = next((layer.values["method"] for layer in reversed(given) if "method" in layer.values), None)
+    row = METHODS.get(method if isinstance(method, str) else FIELDS["method"].default)
+    if row is None:
+        hints.append(did_you_mean(str(method), METHODS) or "methods: " + ", ".join(METHODS))
+    stack = [Layer(f"method {row.name}", row.defaults), *given] if row else given
+
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(FIELDS, "default")
+    for layer in stack:
+        known = {key: value for key, value in layer.values.items() if key in FIELDS}
+        values |= known
+        origins |= dict.fromkeys(known, layer.origin)
+    try:
+        config = Config.model_validate(_nest(values))
+    except ValidationError as error:
+        problems += _validation_problems(error, values, origins)
+    if problems:
+        raise RlsdError("\n".join(problems), hint="\n".join(dict.fromkeys(hint for hint in hints if hint)) or None)
+    return Resolved(config, origins, "", command_line.values)
+
+
+def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
+    problems, hints = [], []
+    for layer in layers:
+        for key, value in layer.values.items():
+            if key in FIELDS:
+                continue
+            inside = [name for name in FIELDS if name.startswith(f"{key}.")]
+            if inside:
+                problems.append(f"`{key}` = {value!r} ({layer.origin}): this is a section, not a key")
+                hints.append(f"its keys: {', '.join(f'`{name}`' for name in inside)}")
+            else:
+                problems.append(f"unknown key `{key}` in {layer.origin}")
+                hints.append(did_you_mean(key, FIELDS) or "`rlsd config keys` lists them all")
+    return problems, hints
+
+
+def _validation_problems(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:
+    problems = []
+    for issue in error.errors():
+        path = [str(part) for part in issue["loc"]]
+        key = next((name for end in range(len(path), 0, -1) if (name := ".".join(path[:end])) in FIELDS), None)
+        message = issue["msg"].removeprefix("Value error, ")
+        if key:
+            message = f"`{key}` = {values.get(key)!r} ({origins[key]}): {message[0].lower()}{message[1:]}"
+        problems.append(message)
+    return list(dict.fromkeys(problems))
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def to_toml(config: Config) -> str:
+    """The complete config as TOML; a None is left out, because it is always the default."""
+    return tomli_w.dumps(_nest({key: value for key, value in flatten(config).items() if value is not None}))

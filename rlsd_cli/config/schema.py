@@ -1,0 +1,230 @@
+"""The config: one frozen tree, shared by every subcommand.
+
+Every field carries its meaning and unit, which is what `rlsd config keys` prints. A field that may be None has None as
+its default, so a config written as TOML (which has no null) loads back to the same tree.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rlsd_cli.config.methods import METHODS, Method, MethodName
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+
+STUDENT_TEMPLATE = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
+TEACHER_TEMPLATE = (
+    "{prompt}\n\n"
+    "For reference, this is what a correct result looks like:\n{reference}\n\n"
+    "Work the problem out in your own words from the beginning, do not mention the reference, "
+    "and keep to the format asked for above."
+)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class PromptConfig(Section):
+    system: str | None = Field(None, description="system message for student and teacher alike")
+    template: str = Field(
+        STUDENT_TEMPLATE, description="what the student reads; `{question}` stands for it"
+    )
+    thinking: bool | None = Field(None, description="`enable_thinking` of the chat template, for models that have it")
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
+        if "{question}" not in self.template:
+            raise ValueError("`prompt.template` must contain `{question}`")
+        return self
+
+
+class RolloutConfig(Section):
+    temperature: Positive = Field(1.0, description="sampling temperature; log-probabilities use it on every side")
+    max_new_tokens: Count = Field(512, description="response length limit, tokens, the end token included")
+    truncated: Literal["mask", "zero"] = Field(
+        "zero", description="a response cut at the limit: `zero` scores it 0, `mask` takes it out of baseline and loss"
+    )
+    batch_size: Count = Field(256, description="responses decoded at a time")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="weights used for sampling; `auto`: the training weights themselves"
+    )
+
+
+class AdvantageConfig(Section):
+    baseline: Literal["mean", "leave_one_out", "none"] = Field("mean", description="what a score is compared with")
+    scale: Literal["group_std", "batch_std", "none"] = Field(
+        "group_std", description="what that is divided by"
+    )
+    ddof: Annotated[int, Field(ge=0, le=1)] = Field(1, description="degrees of freedom of the deviation; 1: unbiased")
+    eps: NonNegative = Field(1e-6, description="added to the deviation")
+
+
+class CreditConfig(Section):
+    mix: Fraction = Field(0.5, description="lambda: share of the teacher's weight in a token's magnitude; 0 is GRPO")
+    mix_warmup_steps: CountOrZero = Field(0, description="steps over which lambda rises to `credit.mix`")
+    mix_decay_steps: CountOrZero = Field(50, description="steps over which lambda then falls to 0; 0: it stays")
+    mix_first_index: Annotated[int, Field(ge=0, le=1)] = Field(
+        1, description="index of the first step in the schedule; 1: step 1 has already decayed once, 0: it has not"
+    )
+    clip: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.2, description="eps_w: weights stay in [1 - clip, 1 + clip]"
+    )
+    tokens: Literal["all", "thought"] = Field(
+        "all", description="which tokens are reweighted; `thought`: those before the closing think tag"
+    )
+    rollouts: Literal["all", "negative"] = Field("all", description="`negative`: reweight failed rollouts only")
+
+
+class LossConfig(Section):
+    surrogate: Literal["clipped", "gspo", "cispo"] = Field("clipped", description="policy-gradient surrogate")
+    clip_low: NonNegative = Field(0.2, description="ratio clip below 1")
+    clip_high: NonNegative = Field(0.28, description="ratio clip above 1 (clip-higher)")
+    dual_clip: Annotated[float, Field(gt=1.0)] | None = Field(
+        None, description="bound on the loss of a negative-credit token, in units of its credit"
+    )
+    reduction: Literal["sequence_mean", "token_mean", "constant"] = Field(
+        "sequence_mean", description="`constant` divides by sequences x `rollout.max_new_tokens` (Dr. GRPO)"
+    )
+    kl_coef: NonNegative = Field(0.0, description="weight of the KL to the initial policy")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="per-token KL estimator")
+    rollout_correction: Literal["none", "truncate", "mask"] = Field(
+        "none", description="importance weight for a sampler whose log-probabilities differ from the trainer's"
+    )
+    rollout_correction_cap: Positive = Field(2.0, description="largest importance weight kept")
+
+
+class DistillConfig(Section):
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled_token", "pointwise_clipped_forward_kl"] = Field(
+        "reverse_kl", description="distance from student to teacher at each token (method `opsd`)"
+    )
+    beta: Fraction = Field(0.5, description="generalised JSD: 0 is the forward KL, 1 the reverse KL")
+    top_k: CountOrZero = Field(0, description="support: the student's k likeliest tokens; 0: the whole vocabulary")
+    tail: bool = Field(True, description="keep the mass outside the top k as one more entry")
+    token_clip: Positive | None = Field(
+        None, description="scale down a token's loss above this many nats (the gradient keeps its direction)"
+    )
+
+
+class TeacherConfig(Section):
+    weights: Literal["live", "snapshot", "frozen", "ema"] = Field(
+        "snapshot",
+        description="the policy itself, a copy synced every N steps, the initial one, a moving average",
+    )
+    sync_every: Count = Field(10, description="`snapshot`: copy the policy after the update of every N-th step")
+    ema_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.05, description="`ema`: step towards the policy")
+    view: Literal["answer", "solution", "none"] = Field("answer", description="privileged information shown")
+    template: str = Field(TEACHER_TEMPLATE, description="`{prompt}`: what the student reads; `{reference}`: the view")
+    max_prompt_tokens: Count | None = Field(None, description="longest teacher prompt; none: what the model can hold")
+    overlong: Literal["error", "skip"] = Field(
+        "error", description="a teacher prompt that does not fit: stop, or count it and use no teacher for it"
+    )
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> Self:
+        missing = [name for name in ("{prompt}", "{reference}") if name not in self.template]
+        if missing:
+            raise ValueError(f"`teacher.template` must contain {' and '.join(f'`{name}`' for name in missing)}")
+        return self
+
+
+class OptimConfig(Section):
+    lr: Positive = Field(1e-6, description="peak learning rate (AdamW)")
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="learning rate after the warm-up")
+    warmup_steps: CountOrZero = Field(0, description="linear warm-up, steps")
+    weight_decay: NonNegative = Field(0.01, description="decoupled, on matrices only")
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="decay of the first moment")
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.999, description="decay of the second moment")
+    eps: Positive = Field(1e-8, description="added to the root of the second moment")
+    max_grad_norm: Positive = Field(1.0, description="clip by global norm; reported before clipping")
+    updates_per_batch: Count = Field(1, description="optimiser steps on one batch of rollouts; 1 is on policy")
+    tokens_per_microbatch: Count = Field(16384, description="tokens in one forward and backward, padding included")
+
+
+class EvaluationConfig(Section):
+    every: CountOrZero = Field(20, description="steps between evaluations; 0: only at the start and the end")
+    problems: Count = Field(200, description="held-out problems evaluated, at most")
+    samples: Count = Field(1, description="responses per problem")
+    temperature: NonNegative = Field(0.0, description="0 is greedy")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="nucleus sampling")
+    top_k: CountOrZero = Field(0, description="sample among the k likeliest; 0: all")
+    max_new_tokens: Count | None = Field(None, description="response length limit; none: `rollout.max_new_tokens`")
+
+
+class CheckpointConfig(Section):
+    every: CountOrZero = Field(50, description="steps between checkpoints; 0: only at the end and on an interrupt")
+    keep: Count = Field(2, description="newest checkpoints kept")
+
+
+class Config(Section):
+    """The whole experiment. Two runs with equal configs are the same run."""
+
+    method: MethodName = Field("rlsd", description="the row of the method table: " + ", ".join(METHODS))
+    model: str = Field("quickstart", description="a name of `rlsd models list`, a directory, or a hub name")
+    data: str = Field("arithmetic", description="a task name or a JSONL file of problems")
+    eval_data: str | None = Field(None, description="held-out problems; none: the share of `data` set by `holdout`")
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.1, description="share of `data` held out, by hash"
+    )
+    verifier: str = Field("numeric", description="verifier for problems that name none")
+    verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
+    seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
+    steps: Count = Field(200, description="optimisation steps (batches of rollouts)")
+    prompts_per_step: Count = Field(32, description="prompts in one batch of rollouts")
+    samples_per_prompt: Count = Field(8, description="responses per prompt: the group")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="compute type (weights stay float32); auto: bfloat16 on a GPU, float32 elsewhere"
+    )
+    prompt: PromptConfig = PromptConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    advantage: AdvantageConfig = AdvantageConfig()
+    credit: CreditConfig = CreditConfig()
+    loss: LossConfig = LossConfig()
+    distill: DistillConfig = DistillConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    optim: OptimConfig = OptimConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @property
+    def row(self) -> Method:
+        """The method's row."""
+        return METHODS[self.method]
+
+    @property
+    def rollouts_per_step(self) -> int:
+        return self.prompts_per_step * self.samples_per_prompt
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical config; equal exactly for equal configs."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        """Combinations that cannot do what they say."""
+        row = self.row
+        if row.needs_reward and self.samples_per_prompt == 1 and self.advantage.baseline != "none":
+            raise ValueError(
+                f"`samples_per_prompt` = 1 leaves every group of `{self.method}` without a baseline: "
+                "raise it, or set `advantage.baseline=none`"
+            )
+        if row.samples == "solution" and self.samples_per_prompt != 1:
+            raise ValueError(f"`{self.method}` trains on one solution per problem: `samples_per_prompt` must be 1")
+        if self.optim.updates_per_batch > self.prompts_per_step:
+            raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
+        if self.loss.dual_clip is not None and self.loss.surrogate == "cispo":
+            raise ValueError("`loss.dual_clip` has no meaning for `loss.surrogate=cispo`")
+        distill = self.distill
+        if distill.top_k and distill.divergence in ("sampled_token", "pointwise_clipped_forward_kl"):
+            raise ValueError(f"`distill.top_k` has no meaning for `distill.divergence={distill.divergence}`")
+        if distill.divergence == "pointwise_clipped_forward_kl" and distill.token_clip is None:
+            raise ValueError("`distill.divergence=pointwise_clipped_forward_kl` needs `distill.token_clip`, e.g. 0.05")
+        return self

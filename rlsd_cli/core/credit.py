@@ -1,0 +1,140 @@
+"""One advantage a rollout -> one credit a token."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MAX_LOG_RATIO = 20.0
+
+
+class Credit(NamedTuple):
+    """What each token is told it earned: data, not graph.
+
+    Attributes:
+        credit: Replaces the advantage in the policy objective; 0 outside the mask.
+        weight: The clipped weight, before it is mixed; 1 at every token that is not reweighted.
+        clipped_low: True where the weight was raised to ``1 - clip``.
+        clipped_high: True where the weight was lowered to ``1 + clip``.
+    """
+
+    credit: Float[Tensor, "B T"]
+    weight: Float[Tensor, "B T"]
+    clipped_low: Bool[Tensor, "B T"]
+    clipped_high: Bool[Tensor, "B T"]
+
+
+def uniform_credit(advantage: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Credit:
+    """Every token of a rollout earns the rollout's advantage, as in GRPO.
+
+        credit = advantage
+
+    Args:
+        advantage: One advantage a rollout.
+        mask: True at the tokens that count.
+
+    Returns:
+        ``Credit`` with weight 1 everywhere and nothing clipped.
+    """
+    credit = torch.where(mask, advantage[:, None], 0.0)
+    nowhere = torch.zeros_like(mask)
+    return Credit(credit, torch.ones_like(credit), nowhere, nowhere)
+
+
+def self_distilled_credit(
+    advantage: Float[Tensor, " B"],
+    student_logp: Float[Tensor, "B T"],
+    teacher_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    *,
+    mix: float,
+    clip: float,
+    weighted: Bool[Tensor, "B T"] | None = None,
+) -> Credit:
+    """The verifier sets each token's direction, the privileged teacher its magnitude.
+
+        gap    = sg(teacher_logp - student_logp)
+        weight = clip(exp(sign(advantage) * gap), 1 - clip, 1 + clip)
+        credit = advantage * ((1 - mix) + mix * weight)
+
+    With ``mix`` or ``clip`` 0 the teacher has no say and the result *is* ``uniform_credit``, bit for bit. A weight of
+    exactly 1 likewise leaves the advantage bit for bit.
+
+    The clip has two sides whatever the sign of the advantage. The paper's Eq. 16, read literally, clips one side only
+    and lets a token of a failed rollout take unbounded blame; Algorithm 1, followed here, does not.
+
+    A rollout with advantage 0 gets 0 whatever the gap. The exponent is held to ±20, so an infinite gap saturates; a NaN
+    gap stays NaN at a token that is reweighted, for ``check_credit`` to report.
+
+    Args:
+        advantage: One advantage a rollout.
+        student_logp: Log-probability of each sampled token under the policy (nats).
+        teacher_logp: The same tokens under the teacher's view of the problem (nats).
+        mask: True at the tokens that count.
+        mix: The paper's lambda, in [0, 1].
+        clip: The paper's epsilon_w, finite and not negative.
+        weighted: True at the tokens that are reweighted, the others having weight 1; None reweights them all.
+
+    Returns:
+        ``Credit``, with ``|advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)`` in the mask.
+
+    Raises:
+        ValueError: ``mix`` or ``clip`` is out of range.
+
+    Source: RLSD, arXiv 2604.03128, Eq. 13-15 and Algorithm 1, step 3.
+    """
+    if not 0 <= mix <= 1:
+        raise ValueError(f"mix must lie in [0, 1], not {mix}")
+    if not 0 <= clip < float("inf"):
+        raise ValueError(f"clip must be finite and not negative, not {clip}")
+    if mix == 0 or clip == 0:
+        return uniform_credit(advantage, mask)
+
+    reweighted = mask & (advantage != 0)[:, None]
+    if weighted is not None:
+        reweighted = reweighted & weighted
+
+    gap = torch.where(reweighted, teacher_logp - student_logp, 0.0).detach()
+    raw = (advantage.sign()[:, None] * gap).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    weight = raw.clamp(1 - clip, 1 + clip)
+    credit = advantage[:, None] * ((1 - mix) + mix * weight)
+    return Credit(torch.where(mask, credit, 0.0), weight, raw < 1 - clip, raw > 1 + clip)
+
+
+def check_credit(
+    credit: Credit, advantage: Float[Tensor, " B"], mask: Bool[Tensor, "B T"], *, mix: float, clip: float
+) -> None:
+    """Holds a credit to what RLSD promises: the verifier's sign, and a magnitude within the band.
+
+        |advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)
+
+    Args:
+        credit: What ``self_distilled_credit`` returned.
+        advantage: The advantages it was given.
+        mask: The mask it was given.
+        mix: The mix it was given.
+        clip: The clip it was given.
+
+    Raises:
+        ValueError: Names the first rollout and token where the credit is not finite, is not 0 outside the mask, has the
+            opposite sign of its advantage, or leaves the band by more than rounding.
+
+    Source: RLSD, arXiv 2604.03128, Theorem 5.
+    """
+    value, base = credit.credit, advantage[:, None]
+    low, high = 1 - mix * clip, 1 + mix * clip
+    faults = {
+        "is not finite": mask & ~value.isfinite(),
+        "is not 0 outside the mask": ~mask & (value != 0),
+        "has the opposite sign of its advantage": mask & (value.sign() * base.sign() < 0),
+        f"leaves |advantage| * [{low:.6g}, {high:.6g}]": mask
+        & ((value.abs() < base.abs() * (low - 1e-5)) | (value.abs() > base.abs() * (high + 1e-5))),
+    }
+    for fault, found in faults.items():
+        if found.any():
+            rollout, token = found.nonzero()[0].tolist()
+            raise ValueError(
+                f"rollout {rollout}, token {token}: credit {value[rollout, token].item():.6g} {fault} "
+                f"(advantage {advantage[rollout].item():.6g})"
+            )

@@ -1,0 +1,59 @@
+"""Two views of one problem: what the student reads, and what the privileged teacher reads.
+
+Both go through the same chat template with the same system message and flags, so the only difference between the two
+token sequences is the privileged text itself.
+"""
+
+import re
+from typing import Any, Protocol
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.errors import RlsdError
+
+
+class ChatTokenizer(Protocol):
+    """What a view needs of a tokenizer."""
+
+    chat_template: Any
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any: ...
+
+    def __call__(self, text: str, **options: Any) -> Any: ...
+
+
+def fill(template: str, **values: str) -> str:
+    """`{name}` replaced by its value in one pass: braces in the template and in the values stay as they are."""
+    return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda match: values[match[0][1:-1]], template)
+
+
+def student_text(problem: Problem, config: Config) -> str:
+    """The user message the student reads."""
+    return fill(config.prompt.template, question=problem.question)
+
+
+def teacher_text(problem: Problem, config: Config) -> str:
+    """The user message the teacher reads: the student's, with the reference the view shows; for `none` the same."""
+    reference = {"answer": problem.answer, "solution": problem.solution, "none": None}[config.teacher.view]
+    if config.teacher.view == "none":
+        return student_text(problem, config)
+    if not reference:
+        raise RlsdError(
+            f"problem `{problem.id}` has no `{config.teacher.view}`, which the teacher is to see",
+            hint="set `teacher.view=answer` or `none`, or add the field to the data",
+        )
+    return fill(config.teacher.template, prompt=student_text(problem, config), reference=reference)
+
+
+def prompt_ids(text: str, config: Config, tokenizer: ChatTokenizer) -> list[int]:
+    """Token ids of a user message through the chat template; plain text where the tokenizer has none."""
+    if not tokenizer.chat_template:
+        return list(tokenizer(f"{config.prompt.system}\n\n{text}" if config.prompt.system else text)["input_ids"])
+    messages = [{"role": "user", "content": text}]
+    if config.prompt.system is not None:
+        messages.insert(0, {"role": "system", "content": config.prompt.system})
+    flags = {} if config.prompt.thinking is None else {"enable_thinking": config.prompt.thinking}
+    rendered = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, **flags
+    )
+    return list(rendered["input_ids"])

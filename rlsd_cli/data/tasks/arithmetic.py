@@ -1,0 +1,47 @@
+"""Chains of additions and subtractions in the embedded policy's own alphabet.
+
+A question is `Q37+58-21=`. A worked response writes every running total, `37+58=95;95-21=74;#74`; a direct one only
+states the result, `#74`. A privileged view puts the reference before the question, `H37+58=95;95-21=74;#74|Q37+58-21=`.
+Terms lie in 1..99 and the running total never falls below 0.
+"""
+
+from random import Random
+
+from rlsd_cli.data.problems import Problem, content_hash
+
+WORKED_SHARE = 0.4
+HINTED_SHARE = 0.3
+LEAKAGE = r"^#"
+"""A chain needs its running totals; a response that opens with the result states what it was not shown."""
+
+
+def draw(random: Random) -> Problem:
+    """A chain with its worked solution."""
+    total = random.randint(1, 99)
+    question, steps = f"Q{total}", []
+    for _ in range(random.randint(1, 3)):
+        sign = random.choice("+-") if total else "+"
+        term = random.randint(1, 99 if sign == "+" else min(99, total))
+        result = total + term if sign == "+" else total - term
+        question += f"{sign}{term}"
+        steps.append(f"{total}{sign}{term}={result}")
+        total = result
+    question += "="
+    worked = ";".join([*steps, f"#{total}"])
+    fingerprint = content_hash(question)
+    return Problem(fingerprint, fingerprint, question, str(total), worked, verifier="exact")
+
+
+def draw_demonstration(random: Random) -> Problem:
+    """A row of the supervised warm-up: 40 % worked and 60 % direct responses, 30 % of the rows with a hint.
+
+    Half of the hints show the worked solution and half the bare answer, so that both privileged views are in
+    distribution. A hinted row keeps the fingerprint of its bare question: both stay on one side of the split.
+    """
+    problem = draw(random)
+    direct = f"#{problem.answer}"
+    solution = problem.solution if random.random() < WORKED_SHARE else direct
+    if random.random() >= HINTED_SHARE:
+        return problem._replace(solution=solution)
+    reference = problem.solution if random.random() < 0.5 else problem.answer
+    return problem._replace(question=f"H{reference}|{problem.question}", solution=solution)

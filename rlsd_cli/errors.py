@@ -1,0 +1,37 @@
+"""What goes wrong, said once: a message, a hint, an exit code.
+
+| code | meaning |
+|--:|---|
+| 0 | done, or already done |
+| 1 | it ran and the answer is no |
+| 2 | you asked for something impossible (usage, unknown key, bad file) |
+| 3 | the machine cannot (no GPU, missing package, model not found) |
+| 4 | the run directory is in use or belongs to another config |
+| 130, 143 | interrupted; the state is saved and the same command continues |
+"""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_NO = 1
+EXIT_USAGE = 2
+EXIT_MACHINE = 3
+EXIT_BUSY = 4
+
+
+class RlsdError(Exception):
+    """A failure the user can act on: what went wrong, where from, and what to do about it."""
+
+    def __init__(self, message: str, *, hint: str | None = None, exit_code: int = EXIT_USAGE) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.exit_code = exit_code
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The hint that names the closest known words, or None when nothing is close."""
+    candidates = sorted(set(known))
+    close = difflib.get_close_matches(word, candidates, n=3, cutoff=0.55)
+    close = close or [name for name in candidates if name.rsplit(".", 1)[-1] == word][:3]
+    return "did you mean " + " or ".join(f"`{name}`" for name in close) + "?" if close else None

@@ -1,0 +1,1 @@
+"""Weights, tokenizers, teachers, and log-probabilities without the vocabulary tensor."""

@@ -1,0 +1,154 @@
+"""A causal language model with what the loop needs to know about it: device, compute type, end tokens, room."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
+from rlsd_cli.policy import catalog
+from rlsd_cli.policy.quickstart import UNTRAINED, untrained
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(eq=False)
+class Policy:
+    """Weights and tokenizer. Master weights are float32; `compute_dtype` is what forward passes run in."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    compute_dtype: torch.dtype
+    eos_ids: frozenset[int]
+    pad_id: int
+    context_length: int
+    plain_head: bool = field(default=True)
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Forward passes in the compute type; a no-op for float32."""
+        with torch.autocast(self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
+            yield
+
+    def load_weights(self, folder: Path) -> None:
+        """Take over the weights of a model directory of the same architecture."""
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.model.load_state_dict(loaded.state_dict())
+
+    def save(self, folder: Path) -> None:
+        """Write a plain model directory that `transformers` loads as it is."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RlsdError(f"`device` = {name!r}: not a device", hint="auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RlsdError(
+            f"`device` = {name!r}: no CUDA device here",
+            hint="use `device=cpu` or `device=auto`",
+            exit_code=EXIT_MACHINE,
+        )
+    return device
+
+
+def load_policy(config: Config) -> Policy:
+    """The model a config names, in float32 on its device; raises RlsdError (exit 3) when it cannot be had."""
+    device = choose_device(config.device)
+    if config.dtype == "auto":
+        compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    else:
+        compute_dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+    if config.model == UNTRAINED:
+        model, tokenizer = untrained(config.seed)
+    else:
+        model, tokenizer = _from_pretrained(_locate(config.model))
+    model = model.to(device).eval()
+    eos_ids = _eos_ids(model, tokenizer)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos_ids)
+    policy = Policy(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        compute_dtype=compute_dtype,
+        eos_ids=eos_ids,
+        pad_id=int(pad_id),
+        context_length=int(getattr(model.config, "max_position_embeddings", None) or 1 << 30),
+    )
+    policy.plain_head = head_is_plain(model, device)
+    return policy
+
+
+def _locate(name: str) -> str:
+    """A catalogue name or a directory as a path; anything else is taken for a hub name."""
+    if name in {entry.name for entry in catalog.catalog()}:
+        path = catalog.local_path(name)
+        if path is None:
+            raise RlsdError(
+                f"model `{name}` is not on this machine", hint=f"`rlsd models get {name}`", exit_code=EXIT_MACHINE
+            )
+        return str(path)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
+        return str(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise RlsdError(
+            f"no model named `{name}`",
+            hint=did_you_mean(name, [entry.name for entry in catalog.catalog()])
+            or "`rlsd models list` shows the models",
+            exit_code=EXIT_MACHINE,
+        )
+    return name
+
+
+def _from_pretrained(name: str) -> tuple[Any, Any]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RlsdError(
+            f"cannot load model `{name}`: {reason}",
+            hint="give a directory, a hub name that can be reached, or a name of `rlsd models list`",
+            exit_code=EXIT_MACHINE,
+        ) from error
+    return model, tokenizer
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends a response: the generation config's and the tokenizer's."""
+    listed = getattr(model.generation_config, "eos_token_id", None)
+    found = listed if isinstance(listed, list) else [listed]
+    ids = frozenset(int(token) for token in [*found, tokenizer.eos_token_id] if token is not None)
+    if not ids:
+        raise RlsdError(f"model `{model.name_or_path}` has no end token, so no response could end")
+    return ids
+
+
+@torch.no_grad()
+def head_is_plain(model: Any, device: torch.device) -> bool:
+    """Whether logits are the output embedding applied to the trunk's last hidden state.
+
+    Models that cap or scale their logits fail this check, and are scored through their own forward pass instead.
+    """
+    ids = torch.arange(1, 5, device=device)[None] % model.get_input_embeddings().num_embeddings
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = model(input_ids=ids, use_cache=False).logits
+    candidate = model.get_output_embeddings()(hidden)
+    return candidate.shape == logits.shape and torch.allclose(candidate, logits, atol=1e-4, rtol=1e-4)

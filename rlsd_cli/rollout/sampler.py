@@ -1,0 +1,36 @@
+"""What a sampler is: prompts in, rollouts out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Sampling(NamedTuple):
+    """How tokens are drawn. Temperature 0 is greedy; top_k 0 and top_p 1 leave the distribution whole."""
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+class Rollout(NamedTuple):
+    """One response: its token ids (the end token included), their log-probabilities, and whether it ended.
+
+    The log-probabilities are those of the whole distribution at the sampling temperature (at 1 for greedy), in nats.
+    """
+
+    token_ids: list[int]
+    sampled_logp: list[float]
+    truncated: bool
+
+
+class Sampler(Protocol):
+    """Draws responses from the policy's current weights."""
+
+    def sync(self) -> None:
+        """Take over the policy's weights; called after every update."""
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, seed: str
+    ) -> list[Rollout]:
+        """`samples_per_prompt` rollouts of each prompt, prompt by prompt, as a function of weights and seed."""

@@ -1,0 +1,244 @@
+"""The folder of a run: made at once, locked while in use, readable anywhere.
+
+config.toml        complete: `rlsd train runs/NAME/config.toml`
+command.txt        as typed, and where
+environment.json   versions, machine, commit
+code.patch         uncommitted changes of the working directory, if it is a repository
+status.json        created | running | interrupted | done | failed, and the result
+metrics.jsonl      one object a step
+rollouts/          000010.jsonl.gz: every rollout of a step
+evals/             SUITE/000020/samples.jsonl, summary.json
+checkpoints/       000020/: a model directory, with the trainer's state
+logs/
+"""
+
+import contextlib
+import fcntl
+import gzip
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlsd_cli import __version__
+from rlsd_cli.config.resolve import Resolved, to_toml
+from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import EXIT_BUSY, RlsdError
+
+STALE_SECONDS = 600.0
+PACKAGES = ("torch", "transformers", "tokenizers", "pydantic", "typer", "sympy", "math-verify", "vllm")
+
+
+class RunDir(NamedTuple):
+    """Paths and files of one run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def config(self) -> Config:
+        return Config.model_validate(tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8")))
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
+        return status
+
+    def set_status(self, **values: Any) -> None:
+        """Merge values into status.json, with a heartbeat; readers never see half a file."""
+        known = self.status() if (self.path / "status.json").is_file() else {}
+        here = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+        write_json(self.path / "status.json", known | values | here)
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def forget_after(self, step: int) -> None:
+        """Drop what was recorded after `step`, which is about to be done again."""
+        kept = [row for row in self.metrics() if row["step"] <= step]
+        write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        for path in [*self.path.glob("rollouts/*.jsonl.gz"), *self.path.glob("evals/*/*")]:
+            if int(path.name.split(".")[0]) > step:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def write_rollouts(self, step: int, rows: list[dict[str, Any]]) -> None:
+        folder = self.path / "rollouts"
+        folder.mkdir(exist_ok=True)
+        with gzip.open(folder / f"{step:06d}.jsonl.gz", "wt", encoding="utf-8", compresslevel=3) as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def write_evaluation(self, suite: str, step: int, rows: list[dict[str, Any]], summary: dict[str, Any]) -> Path:
+        folder = self.path / "evals" / suite / f"{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_json(folder / "summary.json", summary)
+        return folder
+
+    def has_evaluation(self, suite: str, step: int) -> bool:
+        return (self.path / "evals" / suite / f"{step:06d}" / "summary.json").is_file()
+
+    def evaluation(self, suite: str, step: int) -> dict[str, Any]:
+        """The summary of an evaluation made after a step (0: before training)."""
+        path = self.path / "evals" / suite / f"{step:06d}" / "summary.json"
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run; raises RlsdError (exit 4) while another process does."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise self._busy() from error
+            status = self.status()
+            elsewhere = status.get("host") not in (None, socket.gethostname())
+            if elsewhere and status["status"] == "running" and time.time() - status["heartbeat"] < STALE_SECONDS:
+                raise self._busy()
+            yield
+
+    def _busy(self) -> RlsdError:
+        status = self.status()
+        return RlsdError(
+            f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}, at step {status.get('step')}",
+            hint="wait for it, or start another attempt beside it with `--again`",
+            exit_code=EXIT_BUSY,
+        )
+
+
+def run_name(resolved: Resolved) -> str:
+    """Preset, method, what was overridden, seed, and four hex digits of the config's hash."""
+    config = resolved.config
+    method = [] if resolved.base.split("-")[-1] == config.method else [config.method]
+    changed = [
+        f"{key.rsplit('.', 1)[-1]}{Path(str(value)).stem if key in ('model', 'data', 'eval_data') else value}"
+        for key, value in resolved.overrides.items()
+        if key not in ("seed", "method")
+    ]
+    parts = [resolved.base, *method, *changed, f"s{config.seed}", config.digest()[:4]]
+    clean = [re.sub(r"[^A-Za-z0-9.+_]+", "_", part) if part in changed else part for part in parts]
+    return "-".join(part[:24] if part not in (resolved.base,) else part for part in clean)
+
+
+def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:
+    """Where the run of a config is or will be; with `again`, a new place beside it."""
+    name = run_name(resolved)
+    run = RunDir(root / name)
+    attempt = 1
+    while again and run.path.exists():
+        attempt += 1
+        run = RunDir(root / f"{name}-{attempt}")
+    if run.path.exists() and run.config() != resolved.config:
+        raise RlsdError(
+            f"{run.path} holds a run of another config",
+            hint="start another attempt beside it with `--again`, or use another `--root`",
+            exit_code=EXIT_BUSY,
+        )
+    return run
+
+
+def create(run: RunDir, resolved: Resolved) -> None:
+    """Make the folder with everything that describes the run; whole or not at all, and only once."""
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{run.name}-", dir=run.path.parent))
+    draft.chmod(0o755)
+    try:
+        (draft / "logs").mkdir()
+        write_text(draft / "config.toml", to_toml(resolved.config))
+        write_text(draft / "command.txt", f"{shlex.join(['rlsd', *sys.argv[1:]])}\n{Path.cwd()}\n")
+        write_json(draft / "environment.json", environment(resolved.config))
+        if patch := _git("diff", "HEAD"):
+            write_text(draft / "code.patch", patch)
+        RunDir(draft).set_status(status="created", run=str(run.path), method=resolved.config.method, step=0)
+        draft.rename(run.path)
+    except OSError as error:
+        if run.path.exists():
+            raise RlsdError(f"{run.path} was made by another process", exit_code=EXIT_BUSY) from error
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def point_latest(run: RunDir) -> None:
+    """Let `latest` in the root point at a run."""
+    link = run.path.parent / "latest"
+    draft = run.path.parent / f".latest-{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(run.name)
+    draft.replace(link)
+
+
+def newest_checkpoint(run: RunDir) -> Path | None:
+    """The last whole checkpoint of a run."""
+    found = sorted(path.parent for path in run.checkpoints.glob("[0-9]*/config.json"))
+    return found[-1] if found else None
+
+
+def newest_finished(root: Path) -> RunDir | None:
+    """The run under a root that finished last."""
+    done = [(status["heartbeat"], run) for run in list_runs(root) if (status := run.status())["status"] == "done"]
+    return max(done, key=lambda pair: pair[0])[1] if done else None
+
+
+def list_runs(root: Path) -> list[RunDir]:
+    found = sorted(path.parent for path in root.glob("*/status.json")) if root.is_dir() else []
+    return [RunDir(path) for path in found if not path.is_symlink() and not path.name.startswith(".")]
+
+
+def environment(config: Config) -> dict[str, Any]:
+    """What the result may depend on besides the config."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "rlsd": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "commit": (_git("rev-parse", "HEAD") or "").strip() or None,
+        "dirty": bool(_git("status", "--porcelain")),
+        "seed": config.seed,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")

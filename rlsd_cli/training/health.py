@@ -1,0 +1,41 @@
+"""Signs that a run is not learning what it should; each is said once, with the number that triggered it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from rlsd_cli.config.schema import Config
+
+
+class Sign(NamedTuple):
+    metric: str
+    is_bad: Callable[[float], bool]
+    text: str
+
+
+SIGNS = (
+    Sign("zero_variance_rate", lambda v: v == 1.0, "every group has equal scores ({:.0%}): nothing to learn from"),
+    Sign("no_answer_rate", lambda v: v > 0.2, "{:.0%} of the responses give no answer: check the format asked for"),
+    Sign("truncated_rate", lambda v: v > 0.1, "{:.0%} of the responses are cut at `rollout.max_new_tokens`"),
+    Sign("no_verdict_rate", lambda v: v > 0.0, "{:.1%} of the responses reached no verdict"),
+    Sign(
+        "teacher_student_gap_abs_mean",
+        lambda v: v < 1e-6,
+        "teacher and student agree to {:.1g} nats: is the privileged view empty?",
+    ),
+    Sign(
+        "bound_rate", lambda v: v > 0.5, "{:.0%} of the credit weights are at a bound: does the teacher's prompt fit?"
+    ),
+)
+
+
+def warnings_of(metrics: Mapping[str, Any], config: Config) -> dict[str, str]:
+    """The signs shown by one step's metrics: what triggered each, and its text."""
+    low, high = metrics["credit_clip_low_rate"], metrics["credit_clip_high_rate"]
+    values = dict(metrics) | {"bound_rate": None if low is None else low + high}
+    if config.teacher.view == "none":
+        values["teacher_student_gap_abs_mean"] = None
+    return {
+        sign.metric: sign.text.format(values[sign.metric])
+        for sign in SIGNS
+        if values[sign.metric] is not None and sign.is_bad(values[sign.metric])
+    }

@@ -1,0 +1,114 @@
+"""What a step leaves behind in numbers; every mean says over what."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.training.samples import Sample
+from rlsd_cli.training.update import MicroBatch, TokenLoss
+
+Result = TypeVar("Result")
+
+
+class Clock:
+    """Wall seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds = {"rollout": 0.0, "verify": 0.0, "teacher": 0.0, "update": 0.0}
+
+    def __call__(self, name: str, work: Callable[[], Result]) -> Result:
+        started = time.perf_counter()
+        result = work()
+        self.seconds[name] += time.perf_counter() - started
+        return result
+
+
+class TokenTotals:
+    """Sums over the tokens that were trained on, for means with one denominator each."""
+
+    def __init__(self) -> None:
+        self.sums: Counter[str] = Counter()
+
+    def add(self, batch: MicroBatch, losses: TokenLoss) -> None:
+        mask, credit = batch.tokens.mask, losses.credit
+        seen = mask if batch.privileged else batch.reweighted
+        gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0)
+        quantities = {
+            "tokens": mask,
+            "entropy": losses.student.entropy,
+            "ratio_clipped": losses.ratio_clipped,
+            "kl": losses.kl,
+            "seen_tokens": seen,
+            "gap": gap,
+            "gap_abs": gap.abs(),
+            "weight": torch.where(batch.reweighted, credit.weight, 0.0),
+            "clip_low": credit.clipped_low,
+            "clip_high": credit.clipped_high,
+        }
+        self.sums.update({name: values.sum().item() for name, values in quantities.items()})
+
+    def mean(self, name: str, over: str) -> float | None:
+        """None when nothing was counted."""
+        return self.sums[name] / self.sums[over] if self.sums[over] else None
+
+
+class Update(NamedTuple):
+    """What one step's update came to: mean loss and largest gradient norm over its optimiser steps."""
+
+    loss: float
+    grad_norm: float
+    tokens: TokenTotals
+
+
+def sample_metrics(samples: Sequence[Sample], config: Config) -> dict[str, Any]:
+    """What the rollouts of a step say. Scores are averaged over the responses that reached a verdict."""
+    scores = [sample.score for sample in samples if sample.score is not None]
+    outcomes = Counter(str(sample.verdict.outcome) for sample in samples if sample.verdict)
+    group = config.samples_per_prompt
+    counted = [
+        [s.score for s in samples[start : start + group] if s.counted] for start in range(0, len(samples), group)
+    ]
+    flat = sum(len(set(group_scores)) < 2 for group_scores in counted)
+    judged = len(scores) or None
+    return {
+        "reward_mean": sum(scores) / judged if judged else None,
+        "solved_rate": sum(s.verdict.correct is True for s in samples if s.verdict) / judged if judged else None,
+        "no_answer_rate": outcomes["no_answer"] / judged if judged else None,
+        "zero_variance_rate": flat / len(counted) if config.row.needs_reward else None,
+        "truncated_rate": rate(sample.truncated for sample in samples),
+        "no_verdict_rate": rate(bool(s.verdict) and s.score is None for s in samples),
+        "response_tokens_mean": sum(len(sample.token_ids) for sample in samples) / len(samples),
+        "leakage_rate": rate(sample.leaks for sample in samples),
+        "outcomes": dict(outcomes.most_common()),
+    }
+
+
+def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dict[str, Any]:
+    """What the update of a step says. Token means are over the tokens trained on, or those that the teacher saw."""
+    totals = update.tokens
+    return {
+        "loss": update.loss,
+        "grad_norm": update.grad_norm,
+        "entropy": totals.mean("entropy", "tokens"),
+        "lambda": mix,
+        "credit_weight_mean": totals.mean("weight", "seen_tokens"),
+        "credit_clip_low_rate": totals.mean("clip_low", "seen_tokens"),
+        "credit_clip_high_rate": totals.mean("clip_high", "seen_tokens"),
+        "teacher_student_gap_mean": totals.mean("gap", "seen_tokens"),
+        "teacher_student_gap_abs_mean": totals.mean("gap_abs", "seen_tokens"),
+        "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),
+        "kl": totals.mean("kl", "tokens"),
+        "trained_tokens": int(totals.sums["tokens"]),
+        "teacher_skipped": sum(sample.teacher_skipped for sample in samples),
+        "uncounted": sum(not sample.counted for sample in samples),
+    }
+
+
+def rate(flags: Iterable[bool]) -> float:
+    """The share that is True."""
+    values = list(flags)
+    return sum(values) / len(values)

@@ -1,0 +1,125 @@
+"""A run from its first evaluation to its last checkpoint, and from wherever it was interrupted."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.sources import Splits
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.runs.rundir import RunDir
+from rlsd_cli.training.checkpoint import checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
+from rlsd_cli.training.health import warnings_of
+from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.training.trainer import Trainer
+
+
+class Reporter(Protocol):
+    """Where a run says how it goes."""
+
+    def step(self, metrics: Mapping[str, Any], steps: int) -> None: ...
+
+    def evaluation(self, step: int, summary: Mapping[str, Any]) -> None: ...
+
+    def warning(self, kind: str, text: str) -> None: ...
+
+
+def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: Reporter) -> dict[str, Any]:
+    """Bring a run to its end and return its summary, the object of `train --json`.
+
+    Raises:
+        Interrupted: after the state of the last finished step has been saved.
+    """
+    interrupts = Interrupts()
+    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    trainer = Trainer(config, policy, sampler, splits, interrupts)
+    done = 0
+    if saved := checkpoints(run.checkpoints):
+        done = load_checkpoint(saved[-1], policy, trainer.optimizer, trainer.teacher)
+        sampler.sync()
+    run.forget_after(done)
+    run.set_status(status="running", step=done, error=None)
+    try:
+        with interrupts.installed():
+            _milestones(trainer, run, report, done)
+            for step in range(done + 1, config.steps + 1):
+                _step(trainer, run, report, step)
+                done = step
+                run.set_status(step=step)
+                interrupts.release()
+                _milestones(trainer, run, report, step)
+    except Interrupted:
+        if done:
+            _save(trainer, run, done)
+        run.set_status(status="interrupted", step=done)
+        raise
+    except BaseException as error:
+        run.set_status(status="failed", step=done, error=f"{type(error).__name__}: {error}")
+        raise
+    summary = summarise(config, run)
+    run.set_status(**summary)
+    return summary
+
+
+def suite_name(config: Config) -> str:
+    """The folder name of the held-out problems under `evals/`."""
+    source = config.eval_data or config.data
+    return Path(source).stem if config.eval_data else f"{Path(source).stem}-held-out"
+
+
+def _every(period: int, step: int) -> bool:
+    return period > 0 and step % period == 0
+
+
+def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
+    started = time.perf_counter()
+    metrics, samples = trainer.step(step)
+    decode = trainer.policy.tokenizer.decode
+    run.write_rollouts(step, [sample.row(step, decode(sample.prompt)) for sample in samples])
+    metrics["seconds"] = time.perf_counter() - started
+    run.append_metrics(metrics)
+    report.step(metrics, trainer.config.steps)
+    for kind, text in warnings_of(metrics, trainer.config).items():
+        report.warning(kind, text)
+
+
+def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
+    """What is due after a step (0: before the first), unless it is there already: an evaluation, a checkpoint."""
+    config, suite = trainer.config, suite_name(trainer.config)
+    last = step == config.steps
+    if (step == 0 or last or _every(config.evaluation.every, step)) and not run.has_evaluation(suite, step):
+        evaluation = trainer.evaluate()
+        run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
+        report.evaluation(step, evaluation.summary)
+    if step and (last or _every(config.checkpoint.every, step)):
+        _save(trainer, run, step)
+
+
+def _save(trainer: Trainer, run: RunDir, step: int) -> None:
+    if not checkpoint_at(run.checkpoints, step):
+        keep = trainer.config.checkpoint.keep
+        save_checkpoint(run.checkpoints, step, trainer.policy, trainer.optimizer, trainer.teacher, keep)
+
+
+def summarise(config: Config, run: RunDir) -> dict[str, Any]:
+    """A finished run in one object, read from what it wrote."""
+    metrics = run.metrics()
+    rewards = [row["reward_mean"] for row in metrics[-10:] if row["reward_mean"] is not None]
+    evaluations = {step: run.evaluation(suite_name(config), step) for step in (0, config.steps)}
+    return {
+        "run": str(run.path),
+        "status": "done",
+        "method": config.method,
+        "steps": len(metrics),
+        "seconds": math.fsum(row["seconds"] for row in metrics),
+        "start": accuracy(evaluations[0]),
+        "final": accuracy(evaluations[config.steps]),
+        "reward_last10": sum(rewards) / len(rewards) if rewards else None,
+    }
+
+
+def accuracy(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {"accuracy": summary["mean"], "ci95": summary["ci95"]}

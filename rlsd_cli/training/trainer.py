@@ -1,0 +1,420 @@
+"""The loop. One step is one walk down the data path:
+
+1. problem    `step_problems`: a batch of problems, a function of seed and step
+2. prompt     the student's view of each, through the chat template
+3. rollout    the sampler draws `samples_per_prompt` responses to each
+4. verify     a verdict on each response; one without a verdict leaves baseline and loss
+5. advantage  scores against their group
+6. rescore    the teacher's log-probabilities of the same response ids, where they can matter
+7. credit, loss, update   by the method's row, in micro-batches that add up to the same loss however they are cut
+8. record     one line for the step, one for every rollout
+
+The loop is blind to the method: what differs is in the row of the method table and in `training.update`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.core.advantages import group_advantages
+from rlsd_cli.core.reduce import token_weights
+from rlsd_cli.core.schedules import learning_rate_scale, mix_at
+from rlsd_cli.data.leakage import leaks
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.data.sources import Splits, step_problems
+from rlsd_cli.errors import EXIT_NO, RlsdError
+from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
+from rlsd_cli.evaluation.grade import grade
+from rlsd_cli.policy.batch import TokenBatch, make_batch, pack
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.policy.teacher import Teacher, frozen_copy
+from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_cli.training.interrupts import Interrupts
+from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
+from rlsd_cli.training.samples import Sample, padded, unpadded
+from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature, token_loss
+
+LIVE_GAP_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""Largest gap (nats) between a live teacher without privileged information and the student, by compute type."""
+
+
+class Trainer:
+    """Policy, teacher, sampler and optimiser of one run; `step` does one optimisation step."""
+
+    def __init__(
+        self, config: Config, policy: Policy, sampler: Sampler, splits: Splits, interrupts: Interrupts
+    ) -> None:
+        self.config = config
+        self.row = config.row
+        self.policy = policy
+        self.sampler = sampler
+        self.splits = splits
+        self.interrupts = interrupts
+        self.teacher = Teacher(policy, config.teacher) if self.row.needs_teacher else None
+        self.models = Models(
+            policy=policy,
+            teacher=self.teacher.model if self.teacher else None,
+            reference=frozen_copy(policy) if config.loss.kl_coef > 0 else None,
+        )
+        self.optimizer = make_optimizer(policy, config)
+
+    @cached_property
+    def held_out(self) -> list[Problem]:
+        return select(self.splits.held_out, self.config.evaluation.problems)
+
+    def evaluate(self) -> Evaluation:
+        """The policy as it is now, on the held-out problems."""
+        return evaluate(self.policy, self.sampler, self.held_out, self.config)
+
+    # -- one step ---------------------------------------------------------------------------------------------------
+
+    def step(self, step: int) -> tuple[dict[str, Any], list[Sample]]:
+        """One optimisation step (from 1): its metrics, and its rollouts.
+
+        From the first change of weights on, interrupts are held; the caller releases them once the step is recorded.
+        """
+        clock = Clock()
+        mix = self.mix(step)
+        problems = step_problems(self.splits.train, self.config, step)
+        samples = clock("rollout", lambda: self.collect(problems, step))
+        clock("verify", lambda: self.verify(samples))
+        self.assign_advantages(samples)
+        clock("teacher", lambda: self.rescore(samples, mix))
+        update = clock("update", lambda: self.update(samples, mix, step))
+        metrics = {"step": step} | sample_metrics(samples, self.config) | update_metrics(update, samples, mix)
+        metrics["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        metrics["tokens"] = sum(len(sample.token_ids) for sample in samples)
+        return metrics | {f"{name}_seconds": seconds for name, seconds in clock.seconds.items()}, samples
+
+    def mix(self, step: int) -> float:
+        """Lambda at a step; 0 for methods whose credit is uniform."""
+        credit = self.config.credit
+        if self.row.credit == "uniform":
+            return 0.0
+        return mix_at(
+            step,
+            initial=credit.mix,
+            warmup_steps=credit.mix_warmup_steps,
+            decay_steps=credit.mix_decay_steps,
+            first_index=1 if credit.mix_first_index else 0,
+        )
+
+    # -- prompt, rollout --------------------------------------------------------------------------------------------
+
+    def collect(self, problems: Sequence[Problem], step: int) -> list[Sample]:
+        """Responses to each problem, group by group: the policy's own, or the solutions of the data."""
+        config, tokenizer = self.config, self.policy.tokenizer
+        limit = config.rollout.max_new_tokens
+        prompts = [prompt_ids(student_text(problem, config), config, tokenizer) for problem in problems]
+        for problem, prompt in zip(problems, prompts, strict=True):
+            if len(prompt) + limit > self.policy.context_length:
+                raise RlsdError(
+                    f"problem `{problem.id}`: {len(prompt)} prompt tokens and `rollout.max_new_tokens` = {limit} "
+                    f"do not fit the model's {self.policy.context_length}",
+                    hint="lower `rollout.max_new_tokens`, or leave the problem out",
+                )
+        if self.row.samples == "solution":
+            return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
+        sampling = Sampling(limit, temperature=config.rollout.temperature)
+        group = config.samples_per_prompt
+        rollouts = self.sampler.sample(prompts, group, sampling, seed=f"{config.seed}/rollouts/{step}")
+        samples = []
+        for number, rollout in enumerate(rollouts):
+            response = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
+            samples.append(
+                Sample(
+                    problem=problems[number // group],
+                    index=number % group,
+                    prompt=prompts[number // group],
+                    token_ids=rollout.token_ids,
+                    sampled_logp=rollout.sampled_logp,
+                    truncated=rollout.truncated,
+                    response=response,
+                    leaks=leaks(response, config.data),
+                )
+            )
+        return samples
+
+    def _demonstration(self, problem: Problem, prompt: list[int]) -> Sample:
+        if not problem.solution:
+            raise RlsdError(
+                f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs worked solutions"
+            )
+        ids = self.policy.tokenizer(problem.solution, add_special_tokens=False)["input_ids"] + [
+            min(self.policy.eos_ids)
+        ]
+        too_long = len(ids) > self.config.rollout.max_new_tokens
+        leak = leaks(problem.solution, self.config.data)
+        return Sample(problem, 0, prompt, ids, None, too_long, problem.solution, leak, counted=not too_long)
+
+    # -- verify, advantage ------------------------------------------------------------------------------------------
+
+    def verify(self, samples: Sequence[Sample]) -> None:
+        """A verdict and a score for every response; raises RlsdError when too many reach no verdict."""
+        if self.row.samples == "solution":
+            return
+        problems, responses = [s.problem for s in samples], [s.response for s in samples]
+        for sample, verdict in zip(samples, grade(problems, responses, self.config), strict=True):
+            sample.verdict = verdict
+            sample.score = verdict.score if verdict.is_verdict else None
+            if sample.truncated and self.config.rollout.truncated == "mask":
+                sample.counted = False
+            elif sample.truncated and verdict.is_verdict:
+                sample.score = 0.0
+            if sample.score is None and self.row.needs_reward:
+                sample.counted = False
+        failed = [s.verdict for s in samples if s.verdict and not s.verdict.is_verdict]
+        if len(failed) > self.config.verifier_error_limit * len(samples):
+            kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(str(v.outcome) for v in failed).most_common())
+            raise RlsdError(
+                f"{len(failed)} of {len(samples)} responses reached no verdict ({kinds}): {failed[0].reason}",
+                hint="mend the references or the verifier, or raise `verifier_error_limit`",
+                exit_code=EXIT_NO,
+            )
+
+    def assign_advantages(self, samples: Sequence[Sample]) -> None:
+        if not self.row.needs_reward:
+            return
+        settings = self.config.advantage
+        shape = (-1, self.config.samples_per_prompt)
+        advantages = group_advantages(
+            torch.tensor([sample.score or 0.0 for sample in samples]).reshape(shape),
+            torch.tensor([sample.counted for sample in samples]).reshape(shape),
+            baseline=settings.baseline,
+            scale=settings.scale,
+            ddof=settings.ddof,
+            eps=settings.eps,
+        )
+        for sample, advantage in zip(samples, advantages.flatten().tolist(), strict=True):
+            sample.advantage = advantage
+
+    # -- rescore ----------------------------------------------------------------------------------------------------
+
+    def rescore(self, samples: Sequence[Sample], mix: float) -> None:
+        """The teacher's part: its view of each problem, and its log-probabilities where only those are needed.
+
+        No teacher pass where lambda or the advantage is 0.
+        """
+        if self.row.objective == "divergence":
+            for sample in samples:
+                self._show_privileged(sample)
+                sample.counted = sample.counted and sample.privileged is not None
+        elif self.row.credit == "self_distilled" and mix > 0 and self.config.credit.clip > 0:
+            chosen = [s for s in samples if s.counted and s.advantage != 0 and self._is_reweighted(s)]
+            for sample in chosen:
+                self._show_privileged(sample)
+            shown = [sample for sample in chosen if sample.privileged is not None]
+            for part, logps in self._score(shown, self.models.teacher, privileged=True):
+                for sample, logp in zip(part, logps, strict=True):
+                    sample.teacher_logp = logp
+
+    def _is_reweighted(self, sample: Sample) -> bool:
+        return self.config.credit.rollouts == "all" or sample.advantage < 0
+
+    def _show_privileged(self, sample: Sample) -> None:
+        settings = self.config.teacher
+        view = prompt_ids(teacher_text(sample.problem, self.config), self.config, self.policy.tokenizer)
+        room = self.policy.context_length - len(sample.token_ids)
+        limit = min(room, settings.max_prompt_tokens or room)
+        if len(view) <= limit:
+            sample.privileged = view
+        elif settings.overlong == "skip":
+            sample.teacher_skipped = True
+        else:
+            raise RlsdError(
+                f"problem `{sample.problem.id}`: the teacher's prompt has {len(view)} tokens and {limit} fit",
+                hint="set `teacher.overlong=skip`, raise `teacher.max_prompt_tokens`, or choose a shorter view",
+            )
+
+    @torch.no_grad()
+    def _score(
+        self, samples: Sequence[Sample], model: Any, *, privileged: bool
+    ) -> Iterable[tuple[list[Sample], list[list[float]]]]:
+        for part in self._packed(samples, privileged=privileged):
+            batch = self._tokens(part, privileged=privileged)
+            scores = score_tokens(self.policy, batch, batch.mask, temperature(self.config), model)
+            yield part, unpadded(scores.logp, part)
+
+    def _tokens(self, samples: Sequence[Sample], *, privileged: bool) -> TokenBatch:
+        prompts = [(sample.privileged or []) if privileged else sample.prompt for sample in samples]
+        responses = [sample.token_ids for sample in samples]
+        return make_batch(prompts, responses, self.policy.pad_id, self.policy.device)
+
+    def _packed(self, samples: Sequence[Sample], *, privileged: bool) -> list[list[Sample]]:
+        def length(sample: Sample) -> int:
+            prompt = max(sample.prompt, sample.privileged or [], key=len) if privileged else sample.prompt
+            return len(prompt) + len(sample.token_ids)
+
+        batches = pack([length(sample) for sample in samples], self.config.optim.tokens_per_microbatch)
+        return [[samples[index] for index in batch] for batch in batches]
+
+    # -- credit, loss, update ---------------------------------------------------------------------------------------
+
+    def update(self, samples: Sequence[Sample], mix: float, step: int) -> Update:
+        """The optimiser steps of one batch of rollouts: one, or `updates_per_batch` on equal shares of its groups."""
+        optim = self.config.optim
+        scale = learning_rate_scale(
+            step, schedule=optim.schedule, warmup_steps=optim.warmup_steps, total_steps=self.config.steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = optim.lr * scale
+        if optim.updates_per_batch > 1:
+            trained = [sample for sample in samples if self._contributes(sample)]
+            for part, logps in self._score(trained, self.policy.model, privileged=False):
+                for sample, logp in zip(part, logps, strict=True):
+                    sample.old_logp = logp
+        totals = TokenTotals()
+        results = [
+            self._update_once(share, mix, totals, step)
+            for share in shares(samples, optim.updates_per_batch, self.config.samples_per_prompt)
+        ]
+        self.interrupts.hold()
+        if self.teacher:
+            self.teacher.after_update(step)
+        self.sampler.sync()
+        losses, norms = zip(*results, strict=True)
+        return Update(sum(losses) / len(losses), max(norms), totals)
+
+    def _contributes(self, sample: Sample) -> bool:
+        """Whether a rollout can move the weights: those without advantage cannot, unless a KL is kept."""
+        without_signal = self.row.needs_reward and sample.advantage == 0 and self.config.loss.kl_coef == 0
+        return sample.counted and not without_signal
+
+    def _update_once(
+        self, samples: Sequence[Sample], mix: float, totals: TokenTotals, step: int
+    ) -> tuple[float, float]:
+        trained = [sample for sample in samples if self._contributes(sample)]
+        if not trained:
+            return 0.0, 0.0
+        weights = self._weights(samples)
+        loss = 0.0
+        for part in self._packed(trained, privileged=self.row.objective == "divergence"):
+            batch = self._microbatch(part)
+            losses = token_loss(self.models, batch, self.config, mix)
+            weight = torch.stack([weights[id(sample)] for sample in part])[:, : losses.loss.shape[1]]
+            micro_loss = (losses.loss * weight.to(losses.loss.device)).sum()
+            micro_loss.backward()  # type: ignore[no-untyped-call]
+            loss += micro_loss.item()
+            totals.add(batch, losses)
+            self._keep(part, losses)
+            self._check_live_teacher(batch, losses)
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm).item()
+        if not (torch.tensor([loss, norm]).isfinite().all()):
+            self.optimizer.zero_grad()
+            raise RlsdError(
+                f"step {step}: the loss ({loss:g}) or gradient norm ({norm:g}) is not finite",
+                hint="lower `optim.lr`; the weights are those of the last good step",
+                exit_code=EXIT_NO,
+            )
+        self.interrupts.hold()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, norm
+
+    def _weights(self, samples: Sequence[Sample]) -> dict[int, Tensor]:
+        """The weight of every token in the loss, by `id` of its rollout; rollouts that do not count weigh nothing.
+
+        Counted rollouts without advantage add nothing to the numerator but stay in every denominator.
+        """
+        lengths = torch.tensor([len(sample.token_ids) if sample.counted else 0 for sample in samples])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        settings = self.config
+        weights = token_weights(mask, settings.loss.reduction, max_tokens=settings.rollout.max_new_tokens)
+        return {id(sample): row for sample, row in zip(samples, weights, strict=True)}
+
+    def _microbatch(self, samples: list[Sample]) -> MicroBatch:
+        tokens = self._tokens(samples, privileged=False)
+        privileged = self._tokens(samples, privileged=True) if self.row.objective == "divergence" else None
+        if privileged and not torch.equal(privileged.response_ids, tokens.response_ids):
+            raise AssertionError("teacher and student must score the same response ids")
+        rows = torch.tensor([sample.teacher_logp is not None for sample in samples], device=tokens.mask.device)
+        reweighted = tokens.mask & rows[:, None]
+        if self.config.credit.tokens == "thought":
+            ends = torch.tensor([self._thought_length(sample) for sample in samples], device=reweighted.device)
+            reweighted &= torch.arange(reweighted.shape[1], device=reweighted.device) < ends[:, None]
+        return MicroBatch(
+            tokens=tokens,
+            advantage=torch.tensor([sample.advantage for sample in samples], device=tokens.mask.device),
+            sampled_logp=padded([sample.sampled_logp for sample in samples], tokens.mask),
+            old_logp=padded([s.old_logp for s in samples], tokens.mask) if samples[0].old_logp is not None else None,
+            teacher_logp=padded([sample.teacher_logp for sample in samples], tokens.mask),
+            reweighted=reweighted,
+            privileged=privileged,
+        )
+
+    def _thought_length(self, sample: Sample) -> int:
+        """Tokens before the closing think tag; all of them while the thought is open, none without one."""
+        return thought_length(sample.token_ids, lambda ids: self.policy.tokenizer.decode(ids))
+
+    def _keep(self, samples: Sequence[Sample], losses: TokenLoss) -> None:
+        student, credit = (unpadded(tensor, samples) for tensor in (losses.student.logp.detach(), losses.credit.credit))
+        teacher = unpadded(losses.teacher_logp, samples)
+        for index, sample in enumerate(samples):
+            sample.student_logp = student[index]
+            if self.row.needs_reward:
+                sample.credit = credit[index]
+            if self.row.objective == "divergence":
+                sample.teacher_logp = teacher[index]
+
+    def _check_live_teacher(self, batch: MicroBatch, losses: TokenLoss) -> None:
+        """A live teacher that was shown nothing is the student: any gap is an alignment fault."""
+        settings = self.config.teacher
+        on_policy = batch.old_logp is None
+        if not (self.teacher and settings.view == "none" and settings.weights == "live" and on_policy):
+            return
+        seen = batch.reweighted if self.row.credit == "self_distilled" else batch.tokens.mask
+        gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0).abs().max().item()
+        if gap > LIVE_GAP_LIMIT[self.policy.compute_dtype]:
+            raise AssertionError(
+                f"a live teacher without privileged information differs from the student by {gap:.2g} nats"
+            )
+
+
+# -- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def make_optimizer(policy: Policy, config: Config) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices only."""
+    optim = config.optim
+    parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
+
+
+def shares(samples: Sequence[Sample], parts: int, group: int) -> list[list[Sample]]:
+    """A batch of rollouts in `parts` nearly equal shares of whole groups."""
+    groups = [samples[start : start + group] for start in range(0, len(samples), group)]
+    bounds = [round(index * len(groups) / parts) for index in range(parts + 1)]
+    return [
+        [sample for chosen in groups[low:high] for sample in chosen]
+        for low, high in pairwise(bounds)
+    ]
+
+
+def thought_length(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> int:
+    """Tokens up to and including the one that completes the last closing think tag; 0 when there is none."""
+    tags = ("</think>", "</thought>")
+
+    def closings(count: int) -> int:
+        text = decode(token_ids[:count])
+        return sum(text.count(tag) for tag in tags)
+
+    wanted = closings(len(token_ids))
+    if not wanted:
+        return 0
+    low, high = 0, len(token_ids)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if closings(middle) >= wanted else (middle + 1, high)
+    return low

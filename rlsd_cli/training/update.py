@@ -1,0 +1,169 @@
+"""From one micro-batch to one loss a token: the only place where a method's row meets the functions of `core`.
+
+The trainer multiplies token losses by weights fixed for the whole batch and sums, so cutting a batch into micro-batches
+does not change the loss.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlsd_cli.config.schema import Config, DistillConfig
+from rlsd_cli.core import divergences
+from rlsd_cli.core.credit import Credit, check_credit, self_distilled_credit, uniform_credit
+from rlsd_cli.core.objectives import (
+    Surrogate,
+    cispo,
+    clipped_surrogate,
+    gspo,
+    importance_weight,
+    kl_estimate,
+    negative_log_likelihood,
+)
+from rlsd_cli.policy.batch import TokenBatch
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.scoring import TokenScores, features, score_divergence, score_tokens
+
+
+class Models(NamedTuple):
+    """The policy, the weights that read the privileged view, and the initial policy where a KL to it is kept."""
+
+    policy: Policy
+    teacher: Any
+    reference: Any
+
+
+class MicroBatch(NamedTuple):
+    """`B` rollouts with all the update needs to know about them.
+
+    advantage [B]. sampled_logp [B, T]: from the sampler. old_logp [B, T], or None on policy, where the ratio is 1 and
+    only carries the gradient. teacher_logp [B, T] counts where `reweighted` [B, T] does. privileged: the same responses
+    after the teacher's view, for objectives that compare whole distributions.
+    """
+
+    tokens: TokenBatch
+    advantage: Tensor
+    sampled_logp: Tensor
+    old_logp: Tensor | None
+    teacher_logp: Tensor
+    reweighted: Tensor
+    privileged: TokenBatch | None
+
+
+class TokenLoss(NamedTuple):
+    """Per token, 0 where not counted, [B, T]: the loss, with its gradient, and what is recorded, without."""
+
+    loss: Tensor
+    student: TokenScores
+    teacher_logp: Tensor
+    credit: Credit
+    ratio_clipped: Tensor
+    kl: Tensor
+
+
+def token_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
+    """The loss of every token of a micro-batch, by the config's row of the method table, with the KL to the start."""
+    result = OBJECTIVES[config.row.objective](models, batch, config, mix)
+    if config.loss.kl_coef == 0:
+        return result
+    with torch.no_grad():
+        reference = score_tokens(models.policy, batch.tokens, batch.tokens.mask, temperature(config), models.reference)
+    kl = kl_estimate(result.student.logp, reference.logp, batch.tokens.mask, config.loss.kl_estimator)
+    return result._replace(loss=result.loss + config.loss.kl_coef * kl, kl=kl.detach())
+
+
+def temperature(config: Config) -> float:
+    """What logits are divided by on every side: the sampling temperature; 1 for responses nobody sampled."""
+    return config.rollout.temperature if config.row.samples == "policy" else 1.0
+
+
+def surrogate_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
+    """Policy gradient: the verifier's advantage, spread over tokens by the method's credit function."""
+    mask, settings = batch.tokens.mask, config.loss
+    student = score_tokens(models.policy, batch.tokens, mask, temperature(config))
+    credit = CREDITS[config.row.credit](batch, student.logp.detach(), config, mix)
+    old_logp = student.logp.detach() if batch.old_logp is None else batch.old_logp
+    bounds = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
+    if settings.dual_clip is not None:
+        bounds["dual_clip"] = settings.dual_clip
+    surrogate = SURROGATES[settings.surrogate](student.logp, old_logp, credit.credit, mask, **bounds)
+    loss = surrogate.loss
+    if settings.rollout_correction != "none":
+        loss = loss * importance_weight(
+            old_logp, batch.sampled_logp, mask, mode=settings.rollout_correction, high=settings.rollout_correction_cap
+        )
+    return TokenLoss(loss, student, batch.teacher_logp, credit, surrogate.clipped & mask, torch.zeros_like(loss))
+
+
+def divergence_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
+    """Distillation: at every token of the student's response, the distance to the teacher who reads more."""
+    del mix
+    assert batch.privileged is not None
+    mask = batch.tokens.mask
+    with torch.no_grad():
+        teacher_feature = features(models.policy, models.teacher, batch.privileged, batch.privileged.mask)
+    measure = partial(divergence, settings=config.distill)
+    result = score_divergence(
+        models.policy, batch.tokens, mask, temperature(config), models.teacher, teacher_feature, measure
+    )
+    return _without_credit(batch, result.loss, result.student)._replace(teacher_logp=result.teacher_logp)
+
+
+def likelihood_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
+    """Supervised: the negative log-likelihood of a given response."""
+    del mix
+    student = score_tokens(models.policy, batch.tokens, batch.tokens.mask, temperature(config))
+    return _without_credit(batch, negative_log_likelihood(student.logp, batch.tokens.mask), student)
+
+
+def _without_credit(batch: MicroBatch, loss: Tensor, student: TokenScores) -> TokenLoss:
+    nothing = torch.zeros_like(loss, requires_grad=False)
+    credit = uniform_credit(torch.zeros_like(batch.advantage), batch.tokens.mask)
+    return TokenLoss(loss, student, batch.teacher_logp, credit, torch.zeros_like(batch.tokens.mask), nothing)
+
+
+def _uniform(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float) -> Credit:
+    del student_logp, config, mix
+    return uniform_credit(batch.advantage, batch.tokens.mask)
+
+
+def _self_distilled(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float) -> Credit:
+    mask, clip = batch.tokens.mask, config.credit.clip
+    credit = self_distilled_credit(
+        batch.advantage, student_logp, batch.teacher_logp, mask, mix=mix, clip=clip, weighted=batch.reweighted
+    )
+    check_credit(credit, batch.advantage, mask, mix=mix, clip=clip)
+    return credit
+
+
+def divergence(student_logp: Tensor, teacher_logp: Tensor, token: Tensor, settings: DistillConfig) -> Tensor:
+    """The configured divergence at each of n positions, from log-probabilities [n, V] and the sampled tokens [n]."""
+    kappa = settings.token_clip
+    if settings.divergence == "sampled_token":
+        student, teacher = (logp.gather(-1, token[:, None])[:, 0] for logp in (student_logp, teacher_logp))
+        return divergences.sampled_token_loss(student, teacher, kappa=kappa)
+    if settings.divergence == "pointwise_clipped_forward_kl":
+        assert kappa is not None
+        return divergences.pointwise_clipped_forward_kl(student_logp, teacher_logp, kappa=kappa)
+    if settings.top_k and settings.top_k < student_logp.shape[-1]:
+        student_logp, teacher_logp = divergences.top_k_with_tail(
+            student_logp, teacher_logp, k=settings.top_k, tail=settings.tail
+        )
+    beta = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": settings.beta}[settings.divergence]
+    loss = divergences.generalized_jsd(student_logp, teacher_logp, beta=beta)
+    return loss if kappa is None else divergences.clip_token_loss(loss, kappa)
+
+
+OBJECTIVES: Mapping[str, Callable[[Models, MicroBatch, Config, float], TokenLoss]] = {
+    "surrogate": surrogate_loss,
+    "divergence": divergence_loss,
+    "likelihood": likelihood_loss,
+}
+CREDITS: Mapping[str, Callable[[MicroBatch, Tensor, Config, float], Credit]] = {
+    "uniform": _uniform,
+    "self_distilled": _self_distilled,
+}
+SURROGATES: Mapping[str, Callable[..., Surrogate]] = {"clipped": clipped_surrogate, "gspo": gspo, "cispo": cispo}

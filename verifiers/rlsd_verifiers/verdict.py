@@ -1,0 +1,71 @@
+"""The two records of this package: what is graded, and what was found."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Outcome(StrEnum):
+    """How grading ended. A reward of zero never hides which of these it was."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    UNPARSEABLE = "unparseable"
+    BAD_REFERENCE = "bad_reference"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    OUTPUT_LIMIT = "output_limit"
+    CRASH = "crash"
+    SANDBOX_ERROR = "sandbox_error"
+    INVALID_ROW = "invalid_row"
+
+
+NO_VERDICT = frozenset({Outcome.BAD_REFERENCE, Outcome.CRASH, Outcome.SANDBOX_ERROR, Outcome.INVALID_ROW})
+"""Outcomes that are the fault of the grader or of the reference, and so say nothing about the response."""
+
+
+class Submission(NamedTuple):
+    """One response and everything that is needed to grade it.
+
+    `answer` is the reference; `tests` and `entry_point` are for code, `choices` for multiple choice, and `question` for
+    verifiers that must recognise a restated question.
+    """
+
+    response: str
+    answer: str | None = None
+    tests: object | None = None
+    entry_point: str | None = None
+    choices: tuple[str, ...] | None = None
+    question: str = ""
+
+
+class Verdict(NamedTuple):
+    """What a verifier found.
+
+    `score` lies in 0..1 and is meaningful only where `is_verdict` holds; `extracted` is the answer that was read from
+    the response; `reason` is a sentence fragment for people; `seconds` is the wall time of the whole grading.
+    """
+
+    outcome: Outcome
+    score: float
+    extracted: str | None
+    reason: str
+    seconds: float = 0.0
+
+    @property
+    def is_verdict(self) -> bool:
+        """Whether the response was judged at all."""
+        return self.outcome not in NO_VERDICT
+
+    @property
+    def correct(self) -> bool | None:
+        """True or False for a judged response, None where no verdict was reached."""
+        return self.outcome is Outcome.CORRECT if self.is_verdict else None
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """`text` on one line, cut in the middle to at most `limit` characters, for use in a reason."""
+    half = (limit - 3) // 2
+    if len(text) > limit:
+        text = f"{text[:half]}...{text[-half:]}"
+    return " ".join(text.split())
