@@ -50,42 +50,18 @@ def root(
 
 
 def main() -> None:
-    """Run the tool and exit with its code."""
+    """Run the tool and exit with its code. Usage errors and Ctrl-C are typer's to tell: it exits with 2 and 130."""
     # OpenMP threads that spin for long while they wait slow everything down on shared cores; read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     try:
-        code = app(standalone_mode=False)
+        app()
     except RlsdError as failure:
         console.error(failure)
-        code = failure.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
-    except KeyboardInterrupt:
-        console.say("interrupted")
-        code = 130
-    except typer.Abort:
-        code = 130
+        sys.exit(failure.exit_code)
     except Exception as failure:
-        code = _unexpected(failure)
-    sys.exit(code or 0)
-
-
-def _unexpected(failure: Exception) -> int:
-    """click's own usage errors keep their form; anything else is a fault of ours, told in one line."""
-    import click
-
-    if isinstance(failure, click.ClickException):
-        failure.show()
-        return failure.exit_code
-    import traceback
-
-    if os.environ.get("RLSD_TRACEBACK") == "1":
-        traceback.print_exc()
-    console.say(f"error: {type(failure).__name__}: {failure}")
-    console.say("\nhint: this is a fault of rlsd; RLSD_TRACEBACK=1 shows where")
-    return 1
+        console.fault(failure)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

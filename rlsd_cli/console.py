@@ -17,9 +17,13 @@ quiet = False
 
 
 def data(text: str) -> None:
-    """A line of data, on stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """A line of data, on stdout. A reader that has seen enough ends the process, as SIGPIPE would."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 def data_json(value: Any) -> None:
@@ -46,6 +50,17 @@ def error(failure: RlsdError) -> None:
     say(f"error: {failure.message}")
     if failure.hint:
         say("\n" + "\n".join(f"hint: {line}" for line in failure.hint.splitlines()))
+    _traceback()
+
+
+def fault(failure: Exception) -> None:
+    """An error nobody foresaw, in one line."""
+    say(f"error: {type(failure).__name__}: {failure}")
+    say("\nhint: this is a fault of rlsd; RLSD_TRACEBACK=1 shows where")
+    _traceback()
+
+
+def _traceback() -> None:
     if os.environ.get("RLSD_TRACEBACK") == "1":
         say(traceback.format_exc())
 
@@ -84,7 +99,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 class Progress:
-    """How a training run goes: a bar on a terminal, lines elsewhere, as `RLSD_PROGRESS=auto|bar|lines|none` says."""
+    """How a training run goes, as `RLSD_PROGRESS=auto|bar|lines|none` says.
+
+    `auto` is a bar on a terminal and lines elsewhere, or under NO_COLOR: a bar cannot do without escape codes.
+    """
 
     def __init__(self, steps: int, log: Any) -> None:
         chosen = os.environ.get("RLSD_PROGRESS", "auto")
@@ -92,7 +110,7 @@ class Progress:
             raise RlsdError(f"RLSD_PROGRESS={chosen}: expected auto, bar, lines or none")
         self.style = "none" if quiet else chosen
         if self.style == "auto":
-            self.style = "bar" if sys.stderr.isatty() else "lines"
+            self.style = "bar" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "lines"
         self.every = max(1, steps // 20)
         self.log = log
         self.said: set[str] = set()

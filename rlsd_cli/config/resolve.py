@@ -17,6 +17,8 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError, did_you_mean
 
 COMMAND_LINE = "command line"
+LOCATIONS = ("model", "data", "eval_data")
+"""Keys whose value is a name or a path."""
 
 
 class Layer(NamedTuple):
@@ -27,12 +29,12 @@ class Layer(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A config, where each of its values came from, and the names a run is called after."""
+    """A config, where each of its values came from, and what a run is called after: its base and what differs."""
 
     config: Config
     origins: Mapping[str, str]
     base: str
-    overrides: Mapping[str, Any]
+    changed: Mapping[str, Any]
 
 
 class Key(NamedTuple):
@@ -58,10 +60,9 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fie
 FIELDS: Mapping[str, FieldInfo] = dict(_leaves(Config))
 
 
-def _kind(key: str) -> str:
+def _kind(key: str, schema: Mapping[str, Any]) -> str:
     """The type and bounds of a key in words a person would use, e.g. `float > 0`."""
     *path, last = key.split(".")
-    schema = Config.model_json_schema()
     node = schema
     for part in path:
         node = schema["$defs"][node["properties"][part]["$ref"].rsplit("/", 1)[-1]]
@@ -84,7 +85,8 @@ def config_keys(prefix: str = "") -> list[Key]:
     if not chosen:
         sections = {key.split(".")[0] for key in FIELDS if "." in key}
         raise RlsdError(f"no config key or section `{prefix}`", hint=did_you_mean(prefix, [*FIELDS, *sections]))
-    return [Key(key, _kind(key), FIELDS[key].default, FIELDS[key].description or "") for key in chosen]
+    schema = Config.model_json_schema()
+    return [Key(key, _kind(key, schema), FIELDS[key].default, FIELDS[key].description or "") for key in chosen]
 
 
 def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -217,7 +219,9 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
         problems += _validation_problems(error, values, origins)
     if problems:
         raise RlsdError("\n".join(problems), hint="\n".join(dict.fromkeys(hint for hint in hints if hint)) or None)
-    return Resolved(config, origins, "", command_line.values)
+    below = {key: value for layer in stack[:-1] for key, value in layer.values.items()}
+    changed = {key: value for key, value in command_line.values.items() if value != below.get(key, FIELDS[key].default)}
+    return Resolved(config, origins, "", changed)
 
 
 def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:

@@ -33,9 +33,7 @@ class Section(BaseModel):
 
 class PromptConfig(Section):
     system: str | None = Field(None, description="system message for student and teacher alike")
-    template: str = Field(
-        STUDENT_TEMPLATE, description="what the student reads; `{question}` stands for it"
-    )
+    template: str = Field(STUDENT_TEMPLATE, description="what the student reads; `{question}` stands for it")
     thinking: bool | None = Field(None, description="`enable_thinking` of the chat template, for models that have it")
 
     @model_validator(mode="after")
@@ -59,9 +57,7 @@ class RolloutConfig(Section):
 
 class AdvantageConfig(Section):
     baseline: Literal["mean", "leave_one_out", "none"] = Field("mean", description="what a score is compared with")
-    scale: Literal["group_std", "batch_std", "none"] = Field(
-        "group_std", description="what that is divided by"
-    )
+    scale: Literal["group_std", "batch_std", "none"] = Field("group_std", description="what that is divided by")
     ddof: Annotated[int, Field(ge=0, le=1)] = Field(1, description="degrees of freedom of the deviation; 1: unbiased")
     eps: NonNegative = Field(1e-6, description="added to the deviation")
 
@@ -169,9 +165,7 @@ class Config(Section):
     model: str = Field("quickstart", description="a name of `rlsd models list`, a directory, or a hub name")
     data: str = Field("arithmetic", description="a task name or a JSONL file of problems")
     eval_data: str | None = Field(None, description="held-out problems; none: the share of `data` set by `holdout`")
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.1, description="share of `data` held out, by hash"
-    )
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share of `data` held out, by hash")
     verifier: str = Field("numeric", description="verifier for problems that name none")
     verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
     seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")

@@ -87,7 +87,7 @@ def _parse_row(row: object) -> Problem:
     fingerprint = content_hash(row["question"])
     choices = row.get("choices")
     return Problem(
-        id=str(row.get("id") or fingerprint),
+        id=fingerprint if row.get("id") in (None, "") else str(row["id"]),
         fingerprint=fingerprint,
         question=row["question"],
         answer="" if row.get("answer") is None else str(row["answer"]),

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlsd_cli import __version__
-from rlsd_cli.config.resolve import Resolved, to_toml
+from rlsd_cli.config.resolve import LOCATIONS, Resolved, to_toml
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 
@@ -122,7 +122,7 @@ class RunDir(NamedTuple):
     def _busy(self) -> RlsdError:
         status = self.status()
         return RlsdError(
-            f"{self.path} is in use by process {status.get('pid')} on {status.get('host')}, at step {status.get('step')}",
+            f"{self.path} is in use by process {status['pid']} on {status['host']}, at step {status['step']}",
             hint="wait for it, or start another attempt beside it with `--again`",
             exit_code=EXIT_BUSY,
         )
@@ -131,15 +131,15 @@ class RunDir(NamedTuple):
 def run_name(resolved: Resolved) -> str:
     """Preset, method, what was overridden, seed, and four hex digits of the config's hash."""
     config = resolved.config
-    method = [] if resolved.base.split("-")[-1] == config.method else [config.method]
-    changed = [
-        f"{key.rsplit('.', 1)[-1]}{Path(str(value)).stem if key in ('model', 'data', 'eval_data') else value}"
-        for key, value in resolved.overrides.items()
-        if key not in ("seed", "method")
-    ]
-    parts = [resolved.base, *method, *changed, f"s{config.seed}", config.digest()[:4]]
-    clean = [re.sub(r"[^A-Za-z0-9.+_]+", "_", part) if part in changed else part for part in parts]
-    return "-".join(part[:24] if part not in (resolved.base,) else part for part in clean)
+    method = [] if config.method in resolved.base.split("-") else [config.method]
+    changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in ("seed", "method")]
+    return "-".join([resolved.base, *method, *changed, f"s{config.seed}", config.digest()[:4]])
+
+
+def _slug(key: str, value: Any) -> str:
+    """A changed value in a run's name: `lr2e-06`, `datatrain`; the hash tells apart what is cut off."""
+    text = Path(str(value)).stem if key in LOCATIONS else str(value)
+    return re.sub(r"[^A-Za-z0-9.+_]+", "_", key.rsplit(".", 1)[-1] + text)[:24]
 
 
 def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:

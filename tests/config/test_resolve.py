@@ -65,7 +65,7 @@ def test_a_config_written_as_toml_loads_to_the_same_config(values: dict[str, Any
 def test_key_equals_value_means_what_the_same_lines_of_a_file_mean(values: dict[str, Any]) -> None:
     overrides = split_arguments(on_the_command_line(values))[1]
     typed = merge([], Layer(COMMAND_LINE, overrides)).config
-    filed = from_text("".join(f"{line}" for line in on_the_command_line(values)))
+    filed = from_text("".join(on_the_command_line(values)))
     assert typed == filed
     assert typed.digest() == filed.digest()
     assert values.items() <= flatten(typed).items()
@@ -111,15 +111,14 @@ def test_later_layers_win_and_every_value_knows_its_origin() -> None:
     preset = Layer("preset p", {"method": "sft", "steps": 11, "seed": 1, "model": "m"})
     file = Layer("file f", {"steps": 12, "seed": 2})
     config, origins, _, _ = merge([preset, file], Layer(COMMAND_LINE, {"seed": 3}))
-    expected = {
-        "beta": (config.distill.beta, 0.5, "distill.beta", "default"),
-        "lr": (config.optim.lr, 1e-5, "optim.lr", "method sft"),
-        "model": (config.model, "m", "model", "preset p"),
-        "steps": (config.steps, 12, "steps", "file f"),
-        "seed": (config.seed, 3, "seed", "command line"),
+    values = flatten(config)
+    assert {key: (values[key], origins[key]) for key in ("distill.beta", "optim.lr", "model", "steps", "seed")} == {
+        "distill.beta": (0.5, "default"),
+        "optim.lr": (1e-5, "method sft"),
+        "model": ("m", "preset p"),
+        "steps": (12, "file f"),
+        "seed": (3, "command line"),
     }
-    for value, wanted, key, origin in expected.values():
-        assert (value, origins[key]) == (wanted, origin)
     assert set(origins) == set(FIELDS)
 
 
@@ -216,4 +215,4 @@ def test_the_key_reference_can_be_narrowed_and_knows_bounds() -> None:
     assert [key.kind for key in config_keys("credit.mix")] == ["float >= 0, <= 1"]
     with pytest.raises(RlsdError, match="`optimm`") as caught:
         config_keys("optimm")
-    assert caught.value.hint == "did you mean `optim`?"
+    assert (caught.value.hint or "").startswith("did you mean `optim`")

@@ -1,0 +1,194 @@
+"""What the commands do: results, refusals with a way out, exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rlsd_cli import console
+from rlsd_cli.app import main
+from rlsd_cli.config.resolve import resolve
+from rlsd_cli.runs.rundir import RunDir, create, run_name
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`rlsd` in this process and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "quiet", False)
+    monkeypatch.delenv("RLSD_ROOT", raising=False)
+    monkeypatch.delenv("RLSD_TRACEBACK", raising=False)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr("sys.argv", ["rlsd", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return Done(int(caught.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def a_run(root: Path, **status: object) -> RunDir:
+    """The folder of the run that `rlsd train` would make under a root."""
+    resolved = resolve([], {})
+    run = RunDir(root / run_name(resolved))
+    create(run, resolved)
+    run.set_status(**status)
+    return run
+
+
+DONE = {
+    "status": "done",
+    "steps": 40,
+    "seconds": 1.5,
+    "start": {"accuracy": 0.25, "ci95": [0.2, 0.3]},
+    "final": {"accuracy": 0.5, "ci95": [0.4, 0.6]},
+    "reward_last10": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["trian"], 2, "'train'"),
+        (["train", "--dry-rnu"], 2, "--dry-run"),
+        (["presets", "shw"], 2, "'show'"),
+        (["train", "quickstrt"], 2, "hint: did you mean `quickstart`"),
+        (["train", "missing.toml"], 2, "error: no file `missing.toml`"),
+        (["train", "--mode", "rlsdd"], 2, "hint: did you mean `rlsd`?"),
+        (["train", "mix=0.3"], 2, "hint: did you mean `credit.mix`?"),
+        (["train", "data=arithmetik"], 2, "hint: did you mean `arithmetic`"),
+        (["train", "data=missing.jsonl"], 2, "error: no task or file named `missing.jsonl`"),
+        (["train", "data=p.jsonl", "verifier=numerik"], 2, "hint: did you mean `numeric`?"),
+        (["train", "model=quickstrat"], 3, "hint: did you mean `quickstart`?"),
+        (["train", "device=cuda:x"], 2, "hint: auto, cpu, cuda or cuda:N"),
+        (["eval", "quickstrat"], 3, "hint: did you mean `quickstart`"),
+        (["eval", "quickstart", "runs/other"], 2, "one thing is evaluated at a time"),
+        (["presets", "show", "quickstrt"], 2, "hint: did you mean `quickstart`"),
+        (["config", "show", "seed=-1"], 2, "`seed` = -1 (command line): input should be greater than or equal to 0"),
+        (["config", "keys", "optimm"], 2, "hint: did you mean `optim`"),
+        (["models", "get", "smollm2-135m-instuct"], 2, "hint: did you mean `smollm2-135m-instruct`?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_refused_with_a_way_out_and_leaves_no_run(
+    arguments: list[str], code: int, words: str, call: Call, tmp_path: Path
+) -> None:
+    problems = [{"question": f"What is {n} + 1?", "answer": n + 1} for n in range(100)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems), encoding="utf-8")
+    done = call(*arguments)
+    assert done.code == code, done.err
+    assert words in done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unforeseen_error_is_one_line_and_the_traceback_is_there_for_the_asking(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("rlsd_cli.config.resolve.resolve", broken)
+    done = call("config", "show")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: ZeroDivisionError: on purpose\n\nhint: this is a fault of rlsd")
+    assert "Traceback" not in done.err
+    monkeypatch.setenv("RLSD_TRACEBACK", "1")
+    assert "Traceback (most recent call last)" in call("config", "show").err
+
+
+def test_a_finished_run_says_so_and_shows_its_result_again(call: Call, tmp_path: Path) -> None:
+    run = a_run(tmp_path / "runs", **DONE)
+    table, as_json = call("train"), call("train", "--json")
+    assert (table.code, as_json.code) == (0, 0)
+    assert "is finished; `--again` makes another attempt beside it" in table.err
+    assert "0.500 [0.400, 0.600]" in table.out
+    assert json.loads(as_json.out) == DONE | {"run": str(run.path), "method": "rlsd"}
+
+
+def test_the_root_can_be_set_for_one_command_or_for_all(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_run(tmp_path / "elsewhere", **DONE)
+    assert call("--root", "elsewhere", "train").code == 0
+    monkeypatch.setenv("RLSD_ROOT", "elsewhere")
+    assert call("train").code == 0
+
+
+def test_a_run_in_use_is_left_alone(call: Call, tmp_path: Path) -> None:
+    run = a_run(tmp_path / "runs", status="running", step=3)
+    with run.lock():
+        done = call("train")
+    assert (done.code, done.out) == (4, "")
+    assert "is in use by process" in done.err
+    assert "`--again`" in done.err
+    assert run.status()["status"] == "running"
+
+
+def test_a_run_of_another_config_is_left_alone(call: Call, tmp_path: Path) -> None:
+    run = a_run(tmp_path / "runs")
+    config = run.path / "config.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("seed = 0", "seed = 1"), encoding="utf-8")
+    done = call("train")
+    assert (done.code, done.out) == (4, "")
+    assert "holds a run of another config" in done.err
+
+
+def test_a_run_without_a_checkpoint_cannot_be_evaluated(call: Call, tmp_path: Path) -> None:
+    run = a_run(tmp_path / "runs")
+    done = call("eval", run.name)
+    assert (done.code, done.out) == (2, "")
+    assert "has no checkpoint yet" in done.err
+
+
+def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:
+    shown = call("presets", "show", "quickstart").out
+    assert call("presets", "copy", "quickstart").out == "quickstart.toml\n"
+    assert (tmp_path / "quickstart.toml").read_text(encoding="utf-8") == shown
+    (tmp_path / "quickstart.toml").write_text("steps = 7\n", encoding="utf-8")
+    for target in ([], ["quickstart.toml"], ["."]):
+        again = call("presets", "copy", "quickstart", *target)
+        assert (again.code, again.out) == (2, "")
+        assert "quickstart.toml exists" in again.err
+    assert (tmp_path / "quickstart.toml").read_text(encoding="utf-8") == "steps = 7\n"
+    assert call("presets", "copy", "quickstart", "no/such/folder.toml").code == 2
+
+
+def test_a_copied_preset_runs_as_a_file_and_keeps_its_values(call: Call) -> None:
+    call("presets", "copy", "quickstart", "mine.toml")
+    preset, file = (json.loads(call("config", "show", name, "--json").out) for name in ("quickstart", "mine.toml"))
+    assert {key: row["value"] for key, row in file.items()} == {key: row["value"] for key, row in preset.items()}
+    assert preset["steps"]["origin"] == "preset quickstart"
+    assert file["steps"]["origin"] == "file mine.toml"
+
+
+def test_a_config_shown_as_toml_is_a_complete_file(call: Call, tmp_path: Path) -> None:
+    arguments = ["quickstart", "--toml", "credit.mix=0.25", "prompt.system=be brief"]
+    shown = call("config", "show", *arguments).out
+    (tmp_path / "f.toml").write_text(shown, encoding="utf-8")
+    assert call("config", "show", "--toml", "f.toml").out == shown
+    expected = resolve(["quickstart"], {"credit.mix": 0.25, "prompt.system": "be brief"}).config
+    assert resolve([str(tmp_path / "f.toml")], {}).config.digest() == expected.digest()
+
+
+def test_models_are_listed_with_whether_they_are_here(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLSD_HOME", "nowhere")
+    rows = {row["name"]: row for row in json.loads(call("models", "list", "--json").out)}
+    assert {"quickstart", "smollm2-135m-instruct"} <= set(rows)
+    assert rows["smollm2-135m-instruct"]["path"] is None
+    header, *lines = call("models", "list").out.splitlines()
+    assert header.split("\t")[:5] == ["name", "parameters", "download", "licence", "here"]
+    assert {line.split("\t")[0] for line in lines} == set(rows)

@@ -1,0 +1,165 @@
+"""`rlsd train` and `rlsd eval` as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
+Rlsd = Callable[..., subprocess.CompletedProcess[str]]
+COMMAND = [sys.executable, "-m", "rlsd_cli.app"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+def rlsd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=250, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> dict[str, Any]:
+    done = rlsd("train", "--mode", "rlsd", *SMALL, "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def test_train_prints_one_object_and_writes_what_it_says(finished: dict[str, Any], folder: Path) -> None:
+    assert list(finished) == ["run", "status", "method", "steps", "seconds", "start", "final", "reward_last10"]
+    assert (finished["status"], finished["method"], finished["steps"]) == ("done", "rlsd", 3)
+    run = folder / finished["run"]
+    for (
+        name
+    ) in ["config.toml", "command.txt", "environment.json", "status.json", "metrics.jsonl", "rollouts", "evals", "checkpoints", "logs"]:
+        assert (run / name).exists(), name
+    assert (folder / "runs" / "latest").resolve() == run.resolve()
+    assert "train --mode rlsd" in (run / "command.txt").read_text()
+
+
+def test_the_same_command_says_that_it_is_done(finished: dict[str, Any], folder: Path) -> None:
+    again = rlsd("train", "--mode", "rlsd", *SMALL, "--json", cwd=folder)
+    assert again.returncode == 0
+    assert "is finished" in again.stderr
+    assert json.loads(again.stdout) == finished
+
+
+def test_the_runs_own_config_names_the_same_run(finished: dict[str, Any], folder: Path) -> None:
+    shown = rlsd("config", "show", f"{finished['run']}/config.toml", "--json", cwd=folder)
+    values = {key: entry["value"] for key, entry in json.loads(shown.stdout).items()}
+    assert values["steps"] == 3
+    assert values["method"] == "rlsd"
+
+
+def test_eval_takes_the_newest_finished_run_a_run_a_checkpoint_and_a_model(
+    finished: dict[str, Any], folder: Path
+) -> None:
+    name = Path(finished["run"]).name
+    checkpoint = f"{finished['run']}/checkpoints/000003"
+    results = []
+    for target in ([], [name], [finished["run"]], [checkpoint], ["runs/latest"]):
+        done = rlsd("eval", *target, "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    for result in results:
+        assert {"model", "data", "n", "samples", "mean", "ci95", "pass_at_k", "outcomes", "tokens_per_response"} <= set(
+            result
+        )
+        assert result["mean"] == finished["final"]["accuracy"]
+    plain = rlsd("eval", "quickstart", "evaluation.problems=10", "--json", cwd=folder)
+    assert json.loads(plain.stdout)["mean"] == finished["start"]["accuracy"]
+
+
+def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any], folder: Path) -> None:
+    rows = [{"question": f"Q{n}+1=", "answer": str(n + 1), "verifier": "exact"} for n in range(1, 13)]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = rlsd("eval", finished["run"], "--data", "mine.jsonl", "--samples", "4", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["n"] == 10  # evaluation.problems of the run's config
+    assert result["samples"] == 4
+    assert list(result["pass_at_k"]) == ["1", "2", "4"]
+    assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
+    assert list(folder.glob(f"{finished['run']}/evals/mine-k4/000003/samples.jsonl"))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, "train", *arguments], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_steps(run: Path, count: int) -> None:
+    for _ in range(1200):
+        metrics = run / "metrics.jsonl"
+        if metrics.is_file() and metrics.read_text().count("\n") >= count:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{run} did not reach step {count}")
+
+
+def only_run(root: Path) -> Path:
+    for _ in range(600):
+        found = [path.parent for path in root.glob("*/status.json") if not path.parent.is_symlink()]
+        if found and not found[0].name.startswith("."):
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no run under {root}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_state_and_the_same_command_continues(tmp_path: Path, number: int, code: int) -> None:
+    arguments = [
+        "steps=40",
+        "prompts_per_step=4",
+        "samples_per_prompt=4",
+        "evaluation.problems=10",
+        "evaluation.every=0",
+    ]
+    process = start(tmp_path, *arguments)
+    run = only_run(tmp_path / "runs")
+    wait_for_steps(run, 2)
+
+    busy = rlsd("train", *arguments, cwd=tmp_path)
+    assert busy.returncode == 4, busy.stderr
+    assert "is in use by process" in busy.stderr
+
+    os.kill(process.pid, number)
+    _, talk = process.communicate(timeout=120)
+    assert process.returncode == code, talk
+    assert "state saved" in talk
+    assert "hint: the same command continues" in talk
+    status = json.loads((run / "status.json").read_text())
+    assert status["status"] == "interrupted"
+    done = status["step"]
+    assert (run / "checkpoints" / f"{done:06d}" / "model.safetensors").is_file()
+    assert (run / "metrics.jsonl").read_text().count("\n") == done
+
+    again = start(tmp_path, *arguments)
+    wait_for_steps(run, done + 1)
+    os.kill(again.pid, signal.SIGKILL)
+    _, talk = again.communicate(timeout=60)
+    assert f"continuing at step {done + 1} of 40" in talk
+
+
+def test_errors_leave_nothing_half_written(tmp_path: Path) -> None:
+    for arguments, code in (
+        (["model=no-such-model"], 3),
+        (["model=./nowhere"], 3),
+        (["data=nowhere.jsonl"], 2),
+        (["verifier=exactly", "data=bad.jsonl"], 2),
+    ):
+        (tmp_path / "bad.jsonl").write_text('{"question": "q", "answer": "1"}\n' * 3)
+        done = rlsd("train", *arguments, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith("error: ")
+        assert not (tmp_path / "runs").exists()

@@ -1,0 +1,116 @@
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem, content_hash, is_held_out
+from rlsd_cli.data.sources import load_held_out, load_source, load_splits, step_problems
+from rlsd_cli.data.tasks import arithmetic
+from rlsd_cli.errors import RlsdError
+
+
+def config(**values: object) -> Config:
+    return merge([], Layer(COMMAND_LINE, values)).config
+
+
+def problems(count: int) -> list[Problem]:
+    return [Problem(str(n), content_hash(str(n)), str(n), str(n)) for n in range(count)]
+
+
+def write(path: Path, questions: list[str]) -> str:
+    rows = [json.dumps({"question": question, "answer": "1"}) + "\n" for question in questions]
+    path.write_text("".join(rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_splits_share_no_question_and_lose_none(tmp_path: Path) -> None:
+    questions = [f"question {n % 150}" for n in range(300)]
+    splits = load_splits(config(data=write(tmp_path / "p.jsonl", questions), holdout=0.3))
+    train, held_out = ({problem.question for problem in split} for split in splits)
+    assert train.isdisjoint(held_out)
+    assert train | held_out == set(questions)
+    assert len(splits.train) + len(splits.held_out) == 300
+
+
+def test_a_problem_stays_on_its_side_when_the_file_is_reordered_or_grows(tmp_path: Path) -> None:
+    questions = [f"question {n}" for n in range(200)]
+    before = load_splits(config(data=write(tmp_path / "before.jsonl", questions), holdout=0.3))
+    shuffled = Random(0).sample([*questions, *(f"new {n}" for n in range(50))], 250)
+    after = load_splits(config(data=write(tmp_path / "after.jsonl", shuffled), holdout=0.3))
+    assert {problem.question for problem in before.train} <= {problem.question for problem in after.train}
+    assert {problem.question for problem in before.held_out} <= {problem.question for problem in after.held_out}
+
+
+def test_training_problems_that_occur_in_the_evaluation_data_are_left_out(tmp_path: Path) -> None:
+    data = write(tmp_path / "train.jsonl", ["a", "b", "c"])
+    evaluation = write(tmp_path / "eval.jsonl", ["b ", "d"])
+    settings = config(data=data, eval_data=evaluation)
+    splits = load_splits(settings)
+    assert [problem.question for problem in splits.train] == ["a", "c"]
+    assert (
+        [problem.question for problem in splits.held_out]
+        == ["b ", "d"]
+        == [problem.question for problem in load_held_out(settings)]
+    )
+
+
+def test_a_demonstration_is_on_the_side_of_its_bare_question() -> None:
+    random, hinted = Random(0), 0
+    for _ in range(2000):
+        problem = arithmetic.draw_demonstration(random)
+        bare = problem.question.rpartition("|")[2]
+        hinted += bare != problem.question
+        assert problem.fingerprint == content_hash(bare)
+    assert 400 < hinted < 800
+
+
+def test_warming_up_never_shows_a_held_out_chain() -> None:
+    held_out = {problem.question for problem in load_held_out(config(data="arithmetic"))}
+    random = Random("another stream than the task's own")
+    drawn = [arithmetic.draw_demonstration(random) for _ in range(5000)]
+    kept = {problem.question.rpartition("|")[2] for problem in drawn if not is_held_out(problem, Config().holdout)}
+    assert {problem.question.rpartition("|")[2] for problem in drawn} & held_out
+    assert not kept & held_out
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "hint"),
+    [
+        ("arithmetik", "no task or file named `arithmetik`", "did you mean `arithmetic`"),
+        ("zzz", "no task or file named `zzz`", "tasks: arithmetic, "),
+        ("missing.jsonl", "no task or file named `missing.jsonl`", "tasks: "),
+        ("table.parquet", "cannot read `table.parquet`: problem files are JSONL", "one object"),
+    ],
+)
+def test_an_unknown_source_is_an_error_with_a_hint(name: str, words: str, hint: str) -> None:
+    with pytest.raises(RlsdError) as caught:
+        load_source(name)
+    assert caught.value.message == words
+    assert (caught.value.hint or "").startswith(hint)
+
+
+def test_an_empty_side_of_the_split_is_an_error(tmp_path: Path) -> None:
+    data = write(tmp_path / "p.jsonl", ["only one"])
+    side = "training" if is_held_out(load_source(data)[0], 0.5) else "held-out"
+    with pytest.raises(RlsdError, match=f"leaves no {side} problems"):
+        load_splits(config(data=data, holdout=0.5))
+
+
+def test_the_problems_of_a_step_are_a_function_of_seed_and_step() -> None:
+    pool, settings = problems(50), config(prompts_per_step=8)
+    backwards = {step: step_problems(pool, settings, step) for step in range(20, 0, -1)}
+    assert all(step_problems(pool, settings, step) == batch for step, batch in backwards.items())
+    assert step_problems(pool, config(prompts_per_step=8, seed=1), 1) != backwards[1]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 16])
+def test_every_epoch_visits_every_problem_once_in_an_order_of_its_own(batch: int) -> None:
+    pool, settings = problems(7), config(prompts_per_step=batch, seed=5)
+    visited = [problem.id for step in range(1, 8) for problem in step_problems(pool, settings, step)]
+    epochs = [tuple(visited[start : start + 7]) for start in range(0, 7 * batch, 7)]
+    assert all(Counter(epoch) == Counter(problem.id for problem in pool) for epoch in epochs)
+    assert len(set(epochs)) == batch

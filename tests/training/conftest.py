@@ -1,0 +1,24 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.policy.model import load_policy
+from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.training.interrupts import Interrupts
+from rlsd_cli.training.trainer import Trainer
+
+
+@pytest.fixture(scope="session")
+def make_trainer(configure: Callable[..., Config]) -> Callable[..., Trainer]:
+    """A trainer on the embedded policy, whose groups have both right and wrong answers from the start."""
+
+    def make(overrides: dict[str, Any] | None = None, preset: str = "quickstart") -> Trainer:
+        config = configure(overrides, preset)
+        policy = load_policy(config)
+        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        return Trainer(config, policy, sampler, load_splits(config), Interrupts())
+
+    return make

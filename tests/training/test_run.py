@@ -1,0 +1,207 @@
+"""A run from start to end, and the same run with interruptions."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rlsd_cli.config.resolve import Resolved, flatten
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.policy.model import load_policy
+from rlsd_cli.runs.rundir import RunDir, create
+from rlsd_cli.training import run as run_module
+from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.training.run import train
+from rlsd_cli.training.trainer import Trainer
+
+
+class Listener:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[Mapping[str, Any]] = []
+        self.evaluations: list[int] = []
+
+    def step(self, metrics: Mapping[str, Any], steps: int) -> None:
+        assert steps >= metrics["step"]
+        self.steps.append(metrics)
+
+    def evaluation(self, step: int, summary: Mapping[str, Any]) -> None:
+        assert summary["n"] > 0
+        self.evaluations.append(step)
+
+    def warning(self, kind: str, text: str) -> None:
+        assert kind
+        assert text
+
+
+SETTINGS = {
+    "method": "rlsd",
+    "steps": 4,
+    "teacher.sync_every": 2,
+    "evaluation.every": 2,
+    "checkpoint.every": 1,
+    "checkpoint.keep": 9,
+    "optim.lr": 1e-4,
+}
+
+
+def new_run(path: Path, config: Config) -> RunDir:
+    run = RunDir(path)
+    create(run, Resolved(config, dict.fromkeys(flatten(config), "default"), path.name, {}))
+    return run
+
+
+def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[str, Any]:
+    return train(config, load_policy(config), load_splits(config), run, listener or Listener())
+
+
+def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, two = (AutoModelForCausalLM.from_pretrained(path).state_dict() for path in (first, second))
+    return all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.fixture(scope="module")
+def config(configure: Callable[..., Config]) -> Config:
+    return configure(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    run = new_run(tmp_path_factory.mktemp("runs") / "whole", config)
+    listener = Listener()
+    summary = go(run, config, listener)
+    assert summary["status"] == "done"
+    assert listener.evaluations == [0, 2, 4]
+    assert [row["step"] for row in listener.steps] == [1, 2, 3, 4]
+    return run
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_an_interrupted_run_continues_to_the_same_end(
+    stop_after: int, config: Config, whole: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "cut", config)
+    step = Trainer.step
+
+    def interrupted(self: Trainer, number: int) -> Any:
+        result = step(self, number)
+        if number == stop_after:
+            self.interrupts._handle(2, None)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        go(run, config)
+    assert caught.value.exit_code == 130
+    assert run.status()["status"] == "interrupted"
+    assert run.status()["step"] == stop_after
+    monkeypatch.setattr(Trainer, "step", step)
+
+    listener = Listener()
+    go(run, config, listener)
+    assert [row["step"] for row in listener.steps] == list(range(stop_after + 1, 5))
+    assert without_seconds(run.metrics()) == without_seconds(whole.metrics())
+    assert same_weights(run.checkpoints / "000004", whole.checkpoints / "000004")
+    evaluations = sorted(path.name for path in run.path.glob("evals/*/*"))
+    assert evaluations == ["000000", "000002", "000004"]
+
+
+def test_what_was_recorded_after_the_last_checkpoint_is_done_again(
+    config: Config, whole: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed leaves steps without a checkpoint."""
+    run = new_run(tmp_path / "killed", config)
+    monkeypatch.setattr(run_module, "_every", lambda period, step: period == 2 and step == 2)
+    step = Trainer.step
+
+    def killed(self: Trainer, number: int) -> Any:
+        if number == 4:
+            raise MemoryError
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", killed)
+    monkeypatch.setattr(run_module, "_save", lambda *_: None)
+    with pytest.raises(MemoryError):
+        go(run, config)
+    assert run.status()["status"] == "failed"
+    assert "MemoryError" in run.status()["error"]
+    assert len(run.metrics()) == 3
+    monkeypatch.undo()
+    go(run, config)
+    assert without_seconds(run.metrics()) == without_seconds(whole.metrics())
+
+
+def test_the_summary_is_the_contracts(whole: RunDir, config: Config) -> None:
+    status = whole.status()
+    assert {"run", "status", "method", "steps", "seconds", "start", "final", "reward_last10"} <= set(status)
+    assert status["steps"] == config.steps
+    for when in ("start", "final"):
+        low, high = status[when]["ci95"]
+        assert 0 <= low <= status[when]["accuracy"] <= high <= 1
+
+
+CONTRACT_METRICS = ["step", "reward_mean", "solved_rate", "no_answer_rate", "zero_variance_rate", "truncated_rate", "response_tokens_mean", "loss", "grad_norm", "entropy", "lambda", "credit_weight_mean", "credit_clip_low_rate", "credit_clip_high_rate", "teacher_student_gap_mean", "leakage_rate", "rollout_seconds", "verify_seconds", "teacher_seconds", "update_seconds", "tokens"]
+CONTRACT_ROLLOUT = ["step", "problem_id", "sample", "prompt", "response", "outcome", "score", "advantage", "token_ids", "student_logp", "teacher_logp", "credit"]
+
+
+def test_metrics_and_rollouts_have_the_contracts_keys_and_agree(whole: RunDir, config: Config) -> None:
+    import gzip
+
+    for metrics in whole.metrics():
+        assert set(CONTRACT_METRICS) <= set(metrics)
+        with gzip.open(whole.path / "rollouts" / f"{metrics['step']:06d}.jsonl.gz", "rt") as file:
+            rows = [json.loads(line) for line in file]
+        assert len(rows) == config.rollouts_per_step
+        assert all(set(CONTRACT_ROLLOUT) <= set(row) for row in rows)
+        assert sum(row["score"] for row in rows) / len(rows) == pytest.approx(metrics["reward_mean"])
+        assert sum(len(row["token_ids"]) for row in rows) == metrics["tokens"]
+        taught = [row for row in rows if row["teacher_logp"] is not None]
+        assert taught
+        gaps = [t - s for row in taught for t, s in zip(row["teacher_logp"], row["student_logp"], strict=True)]
+        assert sum(gaps) / len(gaps) == pytest.approx(metrics["teacher_student_gap_mean"], abs=1e-5)
+        for row in taught:
+            reach = metrics["lambda"] * config.credit.clip + 1e-5
+            assert all(abs(c / row["advantage"] - 1) <= reach for c in row["credit"])
+
+
+def test_lambda_decays_from_step_to_step(whole: RunDir) -> None:
+    assert [row["lambda"] for row in whole.metrics()] == pytest.approx([0.49, 0.48, 0.47, 0.46])
+
+
+def test_a_checkpoint_is_a_plain_model_directory(whole: RunDir) -> None:
+    model = AutoModelForCausalLM.from_pretrained(whole.checkpoints / "000004")
+    tokenizer = AutoTokenizer.from_pretrained(whole.checkpoints / "000004")
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Q2+3="}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == "Q2+3=|"
+    ids = tokenizer(text, return_tensors="pt")
+    out = model.generate(ids["input_ids"], max_new_tokens=8, do_sample=False)
+    assert "#" in tokenizer.decode(out[0])
+
+
+def test_only_the_newest_checkpoints_are_kept(configure: Callable[..., Config], tmp_path: Path) -> None:
+    config = configure(SETTINGS | {"checkpoint.keep": 2, "evaluation.every": 0})
+    run = new_run(tmp_path / "kept", config)
+    go(run, config)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["000003", "000004"]
+
+
+def test_an_interrupt_waits_for_held_work_and_no_longer() -> None:
+    interrupts = Interrupts()
+    with interrupts.installed():
+        interrupts.hold()
+        interrupts._handle(15, None)
+        with pytest.raises(Interrupted) as caught:
+            interrupts.release()
+    assert caught.value.exit_code == 143

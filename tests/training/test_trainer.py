@@ -1,0 +1,380 @@
+"""One step, in pairs of configurations that must agree, and in situations that must be counted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.rollout.sampler import Rollout
+from rlsd_cli.training import trainer as trainer_module
+from rlsd_cli.training.samples import Sample
+from rlsd_cli.training.trainer import Trainer, shares, thought_length
+
+MakeTrainer = Callable[..., Trainer]
+Weights = dict[str, torch.Tensor]
+
+
+def weights(trainer: Trainer) -> Weights:
+    return {name: value.detach().clone() for name, value in trainer.policy.model.named_parameters()}
+
+
+def after(trainer: Trainer, steps: int = 1) -> Weights:
+    for step in range(1, steps + 1):
+        trainer.step(step)
+        trainer.interrupts.release()
+    return weights(trainer)
+
+
+def gradients(trainer: Trainer, samples: list[Sample], mix: float) -> Weights:
+    """What one update would apply, before clipping and Adam."""
+    found: Weights = {}
+
+    def capture(*_: object, **__: object) -> None:
+        found.update({n: p.grad.clone() for n, p in trainer.policy.model.named_parameters() if p.grad is not None})
+
+    trainer.optimizer.step = capture  # type: ignore[method-assign]
+    trainer.config = trainer.config.model_copy(
+        update={"optim": trainer.config.optim.model_copy(update={"max_grad_norm": 1e9})}
+    )
+    trainer.update(samples, mix, 1)
+    return found
+
+
+def rollouts_of(trainer: Trainer, step: int = 1) -> list[Sample]:
+    problems = trainer_module.step_problems(trainer.splits.train, trainer.config, step)
+    samples = trainer.collect(problems, step)
+    trainer.verify(samples)
+    trainer.assign_advantages(samples)
+    return samples
+
+
+def assert_equal(first: Weights, second: Weights, *, exactly: bool = False) -> None:
+    for name, value in first.items():
+        if exactly:
+            assert torch.equal(value, second[name]), name
+        else:
+            torch.testing.assert_close(value, second[name], atol=2e-6, rtol=1e-3)
+
+
+# -- equivalence classes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["rlvr", "rlsd", "opsd"])
+@pytest.mark.parametrize("reduction", ["sequence_mean", "token_mean", "constant"])
+def test_how_a_batch_is_cut_does_not_change_its_gradient(
+    make_trainer: MakeTrainer, method: str, reduction: str
+) -> None:
+    found = []
+    for budget in (1, 150, 100_000):
+        settings = {"method": method, "loss.reduction": reduction, "optim.tokens_per_microbatch": budget}
+        trainer = make_trainer(settings)
+        samples = rollouts_of(trainer)
+        trainer.rescore(samples, 0.5)
+        found.append(gradients(trainer, samples, 0.5))
+    assert any(gradient.abs().max() > 1e-4 for gradient in found[0].values())
+    assert_equal(found[0], found[1])
+    assert_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("off", [{"credit.clip": 0.0}, {"credit.mix": 0.0}])
+def test_rlsd_without_teacher_influence_is_rlvr_bit_for_bit(make_trainer: MakeTrainer, off: dict[str, Any]) -> None:
+    start = weights(make_trainer())
+    baseline = after(make_trainer({"method": "rlvr"}), steps=2)
+    assert_equal(after(make_trainer({"method": "rlsd"} | off), steps=2), baseline, exactly=True)
+    assert any(not torch.equal(baseline[name], start[name]) for name in start)
+
+
+def test_rlsd_with_its_teacher_is_not_rlvr(make_trainer: MakeTrainer) -> None:
+    baseline, taught = after(make_trainer({"method": "rlvr"})), after(make_trainer({"method": "rlsd"}))
+    assert any(not torch.equal(baseline[name], taught[name]) for name in baseline)
+
+
+def test_a_live_teacher_that_sees_nothing_gives_the_rlvr_step(make_trainer: MakeTrainer) -> None:
+    """P5: prompt equal, weights equal, so the gap is kernel noise and the step is GRPO's."""
+    settings = {"teacher.view": "none", "teacher.weights": "live"}
+    trainer = make_trainer({"method": "rlsd"} | settings)
+    metrics, _ = trainer.step(1)
+    assert metrics["teacher_student_gap_abs_mean"] < 1e-4
+    assert_equal(weights(trainer), after(make_trainer({"method": "rlvr"})))
+
+
+def test_a_misaligned_live_teacher_is_caught(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer({"method": "rlsd", "teacher.view": "none", "teacher.weights": "live"})
+    monkeypatch.setattr(trainer_module, "teacher_text", lambda problem, config: student_text(problem, config) + "1")
+    with pytest.raises(AssertionError, match="differs from the student"):
+        trainer.step(1)
+
+
+def test_the_order_within_a_group_does_not_matter(make_trainer: MakeTrainer) -> None:
+    forward, backward = make_trainer({"method": "rlvr"}), make_trainer({"method": "rlvr"})
+    samples = rollouts_of(forward)
+    first = gradients(forward, samples, 0.0)
+    for sample in samples:
+        sample.advantage = 0.0
+    group = forward.config.samples_per_prompt
+    turned = [s for start in range(0, len(samples), group) for s in reversed(samples[start : start + group])]
+    backward.assign_advantages(turned)
+    assert_equal(gradients(backward, turned, 0.0), first)
+
+
+def test_two_updates_on_a_batch_use_the_log_probabilities_from_before_it(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr", "optim.updates_per_batch": 2, "optim.lr": 3e-3})
+    metrics, samples = trainer.step(1)
+    trained = [sample for sample in samples if sample.old_logp is not None]
+    late = [sample for sample in trained if sample in shares(samples, 2, 4)[1]]
+    assert late
+    for sample in trained:
+        torch.testing.assert_close(torch.tensor(sample.old_logp), torch.tensor(sample.sampled_logp), atol=1e-4, rtol=0)
+    assert any(abs(a - b) > 1e-3 for s in late for a, b in zip(s.student_logp or [], s.old_logp or [], strict=True))
+    assert metrics["ratio_clip_rate"] is not None
+
+
+# -- what the teacher reads -------------------------------------------------------------------------------------------
+
+
+def test_no_teacher_pass_where_lambda_or_the_advantage_is_zero(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer({"method": "rlsd"})
+    scored: list[int] = []
+
+    def counting(policy: Any, batch: Any, mask: Any, temperature: float, model: Any = None) -> Any:
+        if model is trainer.models.teacher:
+            scored.append(len(mask))
+        return score_tokens(policy, batch, mask, temperature, model)
+
+    monkeypatch.setattr(trainer_module, "score_tokens", counting)
+    samples = rollouts_of(trainer)
+    trainer.rescore(samples, 0.0)
+    assert scored == []
+    trainer.rescore(samples, 0.5)
+    with_advantage = [sample for sample in samples if sample.advantage != 0]
+    assert 0 < sum(scored) == len(with_advantage) < len(samples)
+    assert all((sample.teacher_logp is not None) == (sample.advantage != 0) for sample in samples)
+
+
+@pytest.mark.parametrize("text", ["  12", "<think>1</think>2", "é1 ü", "\n\n#4", "1#", "<eos>3"])
+def test_both_sides_score_the_same_response_ids(make_trainer: MakeTrainer, text: str) -> None:
+    """P9: ids are appended as they were sampled; nothing is decoded and read again."""
+    trainer = make_trainer({"method": "opsd"})
+    (eos,) = trainer.policy.eos_ids
+    ids = [*list(trainer.policy.tokenizer(text, add_special_tokens=False)["input_ids"]), 0, eos, eos]
+    problem = trainer.splits.train[0]
+    prompt = prompt_ids(student_text(problem, trainer.config), trainer.config, trainer.policy.tokenizer)
+    sample = Sample(problem, 0, prompt, ids, [-1.0] * len(ids), False, text, False)
+    trainer.rescore([sample], 0.0)
+    batch = trainer._microbatch([sample])
+    assert batch.privileged is not None
+    assert batch.privileged.response_ids.tolist() == batch.tokens.response_ids.tolist() == [ids]
+    view = prompt_ids(teacher_text(problem, trainer.config), trainer.config, trainer.policy.tokenizer)
+    assert batch.privileged.input_ids[0].tolist() == view + ids
+
+
+def test_a_teacher_prompt_that_does_not_fit_is_an_error_or_a_counted_skip(make_trainer: MakeTrainer) -> None:
+    settings = {"method": "rlsd", "teacher.view": "solution", "teacher.max_prompt_tokens": 34}
+    with pytest.raises(RlsdError, match=r"problem `\w+`: the teacher's prompt has \d+ tokens and 34 fit"):
+        make_trainer(settings).step(1)
+    metrics, samples = make_trainer(settings | {"teacher.overlong": "skip"}).step(1)
+    skipped = [sample for sample in samples if sample.teacher_skipped]
+    assert metrics["teacher_skipped"] == len(skipped) > 0
+    for sample in skipped:
+        assert sample.teacher_logp is None
+        assert sample.credit == pytest.approx([sample.advantage] * len(sample.token_ids))
+    assert any(sample.teacher_logp is not None for sample in samples)
+
+
+def test_only_failed_rollouts_are_reweighted_when_asked(make_trainer: MakeTrainer) -> None:
+    _, samples = make_trainer({"method": "rlsd", "credit.rollouts": "negative"}).step(1)
+    for sample in samples:
+        if sample.advantage > 0:
+            assert sample.credit == pytest.approx([sample.advantage] * len(sample.token_ids))
+    assert any(len(set(sample.credit or [])) > 1 for sample in samples if sample.advantage < 0)
+
+
+def test_a_thought_ends_with_its_closing_tag() -> None:
+    words = ["so ", "1", "</think>", "2", "</think>", "3"]
+    decode = lambda ids: "".join(words[index] for index in ids)  # noqa: E731
+    assert thought_length([0, 1, 2, 3], decode) == 3
+    assert thought_length([0, 2, 3, 4, 5], decode) == 4
+    assert thought_length([0, 1, 3], decode) == 0
+
+
+# -- verdicts and scores ----------------------------------------------------------------------------------------------
+
+
+def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[int, ...] = ()) -> None:
+    """Let the sampler answer with given texts."""
+    tokenizer, (eos,) = trainer.policy.tokenizer, trainer.policy.eos_ids
+
+    def sample(prompts: Any, samples_per_prompt: int, *_: object, **__: object) -> list[Rollout]:
+        rollouts = []
+        for index in range(len(prompts) * samples_per_prompt):
+            text = responses[index % len(responses)]
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [eos]
+            rollouts.append(Rollout(ids, [-1.0] * len(ids), index % len(responses) in truncated))
+        return rollouts
+
+    trainer.sampler.sample = sample  # type: ignore[method-assign]
+
+
+def fixed(trainer: Trainer, problem: Problem) -> None:
+    trainer.splits = trainer.splits._replace(train=[problem])
+
+
+def question(answer: str = "5", verifier: str = "exact") -> Problem:
+    return Problem("p", "0" * 12, "Q2+3=", answer, "2+3=5;#5", verifier)
+
+
+@pytest.mark.parametrize(
+    ("policy", "scores", "counted"), [("zero", [0.0, 0.0], [True, True]), ("mask", [1.0, 0.0], [False, True])]
+)
+def test_a_truncated_rollout_scores_zero_or_leaves_the_loss(
+    make_trainer: MakeTrainer, policy: str, scores: list[float], counted: list[bool]
+) -> None:
+    trainer = make_trainer(
+        {"method": "rlvr", "rollout.truncated": policy, "samples_per_prompt": 4, "prompts_per_step": 1}
+    )
+    fixed(trainer, question())
+    with_responses(trainer, ["#5", "#6", "#5", "#7"], truncated=(0,))
+    metrics, samples = trainer.step(1)
+    assert [sample.score for sample in samples[:2]] == scores
+    assert [sample.counted for sample in samples[:2]] == counted
+    assert metrics["truncated_rate"] == 0.25
+    assert (samples[0].advantage == 0) == (policy == "mask")
+    assert samples[2].advantage > 0 > samples[1].advantage
+
+
+def test_a_rollout_without_a_verdict_leaves_baseline_and_loss_and_is_counted(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"method": "rlvr", "prompts_per_step": 1, "samples_per_prompt": 4, "verifier_error_limit": 0.3}
+    trainer = make_trainer(settings)
+    fixed(trainer, question())
+    with_responses(trainer, ["#5", "#6", "#6", "#8"])
+
+    def flaky(submission: Any) -> Any:
+        if submission.response == "#8":
+            raise RuntimeError("out of order")
+        return exact(submission)
+
+    from rlsd_verifiers import VERIFIERS
+
+    exact = VERIFIERS["exact"]
+    monkeypatch.setitem(VERIFIERS, "exact", flaky)
+    metrics, samples = trainer.step(1)
+    assert [sample.score for sample in samples] == [1.0, 0.0, 0.0, None]
+    assert samples[3].advantage == 0.0
+    assert samples[3].credit is None
+    assert sum(sample.advantage for sample in samples) == pytest.approx(0.0, abs=1e-6)
+    assert metrics["reward_mean"] == pytest.approx(1 / 3)
+    assert metrics["no_verdict_rate"] == 0.25
+    assert metrics["uncounted"] == 1
+
+
+def test_too_many_rollouts_without_a_verdict_stop_the_run_and_say_why(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr", "prompts_per_step": 1, "samples_per_prompt": 4})
+    fixed(trainer, question(answer="about five", verifier="numeric"))
+    with_responses(trainer, ["#5"])
+    with pytest.raises(RlsdError, match=r"4 of 4 responses reached no verdict \(4 bad_reference\)") as caught:
+        trainer.step(1)
+    assert caught.value.exit_code == 1
+
+
+def test_a_batch_without_signal_changes_nothing(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr", "optim.weight_decay": 0.5})
+    fixed(trainer, question())
+    with_responses(trainer, ["#6"])
+    before = weights(trainer)
+    metrics, _ = trainer.step(1)
+    assert metrics["zero_variance_rate"] == 1.0
+    assert metrics["trained_tokens"] == 0
+    assert metrics["entropy"] is None
+    assert_equal(weights(trainer), before, exactly=True)
+
+
+def test_rollouts_without_advantage_stay_in_the_denominator(make_trainer: MakeTrainer) -> None:
+    """Twice the prompts, half of them without signal: half the gradient."""
+    single, double = (make_trainer({"method": "rlvr", "prompts_per_step": n}) for n in (1, 2))
+    for trainer, responses in ((single, ["#5", "#6", "#6", "#6"]), (double, ["#5", "#6", "#6", "#6"] + ["#7"] * 4)):
+        fixed(trainer, question())
+        with_responses(trainer, responses)
+    one, two = (gradients(trainer, rollouts_of(trainer), 0.0) for trainer in (single, double))
+    assert_equal({name: value / 2 for name, value in one.items()}, two)
+
+
+# -- learning ---------------------------------------------------------------------------------------------------------
+
+
+def test_rewarded_tokens_become_likelier_and_blamed_ones_less_so(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlsd", "optim.lr": 1e-4})
+    samples = rollouts_of(trainer)
+    trainer.rescore(samples, 0.5)
+    trainer.update(samples, 0.5, 1)
+
+    def change(sample: Sample) -> float:
+        batch = trainer._tokens([sample], privileged=False)
+        with torch.no_grad():
+            now = score_tokens(trainer.policy, batch, batch.mask, 1.0).logp.sum().item()
+        return now - sum(sample.sampled_logp or [])
+
+    changes = [(sample.advantage, change(sample)) for sample in samples if sample.advantage != 0]
+    assert sum(advantage * moved for advantage, moved in changes) > 0
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"distill.divergence": "forward_kl"},
+        {"distill.divergence": "reverse_kl", "distill.token_clip": 1.0},
+        {"distill.divergence": "jsd", "distill.beta": 0.5},
+        {"distill.divergence": "reverse_kl", "distill.top_k": 5},
+    ],
+)
+def test_distillation_brings_the_student_closer_to_its_teacher(
+    make_trainer: MakeTrainer, settings: dict[str, Any]
+) -> None:
+    trainer = make_trainer({"method": "opsd", "teacher.weights": "frozen", "optim.lr": 1e-4} | settings)
+    samples = rollouts_of(trainer)
+    trainer.rescore(samples, 0.0)
+    losses = [trainer.update(samples, 0.0, step).loss for step in range(1, 6)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("surrogate", ["clipped", "gspo", "cispo"])
+def test_every_surrogate_trains(make_trainer: MakeTrainer, surrogate: str) -> None:
+    trainer = make_trainer({"method": "rlvr", "loss.surrogate": surrogate, "loss.kl_coef": 0.1})
+    before = weights(trainer)
+    metrics, _ = trainer.step(1)
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-5)
+    trainer.step(2)
+    assert any(not torch.equal(before[name], value) for name, value in weights(trainer).items())
+
+
+def test_supervised_training_raises_the_likelihood_of_solutions(make_trainer: MakeTrainer) -> None:
+    settings = {"method": "sft", "samples_per_prompt": 1, "prompts_per_step": 32, "optim.lr": 1e-3}
+    trainer = make_trainer(settings | {"model": "quickstart-untrained"})
+    losses = [trainer.step(step)[0]["loss"] for step in range(1, 9)]
+    assert losses[0] == pytest.approx(3.0, abs=0.3)
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_weights(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr"})
+    samples = rollouts_of(trainer)
+    before = weights(trainer)
+    next(sample for sample in samples if sample.advantage != 0).advantage = float("inf")
+    with pytest.raises(RlsdError, match=r"step 7: the loss .* is not finite"):
+        trainer.update(samples, 0.0, 7)
+    assert_equal(weights(trainer), before, exactly=True)
+
+
+def test_shares_hold_whole_groups() -> None:
+    samples: list[Any] = list(range(12))
+    assert shares(samples, 1, 4) == [samples]
+    assert shares(samples, 2, 4) == [samples[:8], samples[8:]]
+    assert shares(samples, 3, 4) == [samples[:4], samples[4:8], samples[8:]]
