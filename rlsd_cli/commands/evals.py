@@ -1,5 +1,6 @@
 """`rlsd eval`: a run, a checkpoint, a preset's model or any model, on held-out problems."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -44,6 +45,8 @@ def evaluate(
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
     if data is not None:
         overrides["eval_data"] = data
+        if Path(data).is_file():
+            overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples
         if samples > 1:

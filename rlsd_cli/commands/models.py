@@ -1,12 +1,16 @@
-"""`rlsd models`: the models that need no hub."""
+"""`rlsd models`: the models that need no hub, and plain copies of trained ones."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.errors import RlsdError
 
-app = typer.Typer(help="Models that need no hub: list them, fetch one.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Models that need no hub: list, fetch; export trained ones.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -46,3 +50,29 @@ def get(
     from rlsd_cli.policy.catalog import fetch
 
     console.data(str(fetch(name, progress=console.talk, force=force)))
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|CHECKPOINT", help="A run (its newest checkpoint) or a checkpoint.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")],
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
+    force: Annotated[bool, typer.Option("--force", help="Replace the model that is there.")] = False,
+) -> None:
+    """Write a trained policy as a plain model directory, without the trainer's state."""
+    from rlsd_cli.commands.evals import find_subject
+
+    if dtype not in ("float32", "bfloat16"):
+        raise RlsdError(f"--dtype {dtype}: expected float32 or bfloat16")
+    if (target / "config.json").exists() and not force:
+        raise RlsdError(f"{target} holds a model", hint="name another directory, or replace it with `--force`")
+    subject = find_subject(source, context.obj)
+    if subject.run is None:
+        raise RlsdError(f"`{source}` is not a run or a checkpoint of one")
+    from rlsd_cli.policy.model import export_model
+
+    export_model(Path(subject.layers[-1].values["model"]), target, dtype)
+    console.data(str(target))

@@ -53,7 +53,7 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
     config = resolved.config
     from rlsd_cli.data.sources import load_splits
     from rlsd_cli.evaluation.grade import check_problems
-    from rlsd_cli.runs.rundir import create, point_latest
+    from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest
 
     if run.path.exists():
         with run.lock():
@@ -81,9 +81,10 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
         create(run, resolved)
     with run.lock(), (run.path / "logs" / "train.log").open("a", encoding="utf-8") as log:
         point_latest(run)
-        step = run.status()["step"]
+        checkpoint = newest_checkpoint(run)
+        step = int(checkpoint.name) if checkpoint else 0
         where = f"continuing at step {step + 1} of {config.steps}" if step else f"{config.steps} steps"
-        shape = f"{config.prompts_per_step} problems x {config.samples_per_prompt}"
+        shape = f"{config.prompts_per_step} problems x {config.group_size}"
         device = f"{policy.device.type}, {torch.get_num_threads()} threads" if policy.device.type == "cpu" else "GPU"
         console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
         _quieten(log)
@@ -151,7 +152,7 @@ def algebra(config: "Config") -> list[str]:
         lines = [f"a step   {config.prompts_per_step} problems with their worked solutions"]
     else:
         lines = [
-            f"a step   {config.prompts_per_step} problems x {config.samples_per_prompt} responses = {rollouts} "
+            f"a step   {config.prompts_per_step} problems x {config.group_size} responses = {rollouts} "
             f"rollouts of at most {config.rollout.max_new_tokens} tokens ({most:,} in all)"
         ]
     lines.append(
@@ -170,7 +171,5 @@ def algebra(config: "Config") -> list[str]:
         sync = f", synced every {config.teacher.sync_every} steps" if config.teacher.weights == "snapshot" else ""
         lines.append(f"teacher  {config.teacher.weights} weights{sync}, reads the {config.teacher.view}")
     seen = config.steps * config.prompts_per_step
-    lines.append(
-        f"run      {config.steps} steps see {seen:,} problems and draw {seen * config.samples_per_prompt:,} responses"
-    )
+    lines.append(f"run      {config.steps} steps see {seen:,} problems and draw {seen * config.group_size:,} responses")
     return lines

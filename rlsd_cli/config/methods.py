@@ -68,7 +68,7 @@ _ROWS = (
         samples="solution",
         credit="uniform",
         objective="likelihood",
-        defaults={"samples_per_prompt": 1, "loss.reduction": "token_mean", "optim.lr": 1e-5},
+        defaults={"loss.reduction": "token_mean", "optim.lr": 1e-5},
     ),
 )
 

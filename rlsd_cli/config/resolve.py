@@ -6,7 +6,7 @@ Every problem in every layer is found before anything is reported, and each is r
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -210,7 +210,7 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     values: dict[str, Any] = {}
     origins = dict.fromkeys(FIELDS, "default")
     for layer in stack:
-        known = {key: value for key, value in layer.values.items() if key in FIELDS}
+        known = {key: _worded(key, value) for key, value in layer.values.items() if key in FIELDS}
         values |= known
         origins |= dict.fromkeys(known, layer.origin)
     try:
@@ -238,6 +238,13 @@ def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
                 problems.append(f"unknown key `{key}` in {layer.origin}")
                 hints.append(did_you_mean(key, FIELDS) or "`rlsd config keys` lists them all")
     return problems, hints
+
+
+def _worded(key: str, value: Any) -> Any:
+    """`true` is a word where no truth value is asked for; Python would count it as 1."""
+    annotation = FIELDS[key].annotation
+    takes_bool = bool in (annotation, *get_args(annotation))
+    return str(value).lower() if isinstance(value, bool) and not takes_bool else value
 
 
 def _validation_problems(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> list[str]:

@@ -171,7 +171,7 @@ class Config(Section):
     seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
     steps: Count = Field(200, description="optimisation steps (batches of rollouts)")
     prompts_per_step: Count = Field(32, description="prompts in one batch of rollouts")
-    samples_per_prompt: Count = Field(8, description="responses per prompt: the group")
+    samples_per_prompt: Count = Field(8, description="responses sampled per prompt: the group")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="compute type (weights stay float32); auto: bfloat16 on a GPU, float32 elsewhere"
@@ -193,8 +193,13 @@ class Config(Section):
         return METHODS[self.method]
 
     @property
+    def group_size(self) -> int:
+        """Responses per problem in a step: one where the data gives the response."""
+        return 1 if self.row.samples == "solution" else self.samples_per_prompt
+
+    @property
     def rollouts_per_step(self) -> int:
-        return self.prompts_per_step * self.samples_per_prompt
+        return self.prompts_per_step * self.group_size
 
     def digest(self) -> str:
         """SHA-256 of the canonical config; equal exactly for equal configs."""
@@ -210,8 +215,6 @@ class Config(Section):
                 f"`samples_per_prompt` = 1 leaves every group of `{self.method}` without a baseline: "
                 "raise it, or set `advantage.baseline=none`"
             )
-        if row.samples == "solution" and self.samples_per_prompt != 1:
-            raise ValueError(f"`{self.method}` trains on one solution per problem: `samples_per_prompt` must be 1")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
         if self.loss.dual_clip is not None and self.loss.surrogate == "cispo":

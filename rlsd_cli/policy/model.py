@@ -49,6 +49,13 @@ class Policy:
         self.tokenizer.save_pretrained(folder)
 
 
+def export_model(source: Path, target: Path, dtype: str) -> None:
+    """Copy a model directory in another type, leaving out whatever is not the model."""
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    AutoModelForCausalLM.from_pretrained(source, dtype=kinds[dtype]).save_pretrained(target)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU when there is one."""
     if name == "auto":

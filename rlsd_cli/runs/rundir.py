@@ -26,14 +26,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlsd_cli import __version__
-from rlsd_cli.config.resolve import LOCATIONS, Resolved, to_toml
+from rlsd_cli.config.resolve import LOCATIONS, Layer, Resolved, merge, read_toml, to_toml
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 
@@ -55,7 +54,8 @@ class RunDir(NamedTuple):
         return self.path / "checkpoints"
 
     def config(self) -> Config:
-        return Config.model_validate(tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8")))
+        """The config; raises RlsdError for one that this version cannot read."""
+        return merge([read_toml(self.path / "config.toml", f"run {self.name}")], Layer("", {})).config
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
@@ -72,8 +72,10 @@ class RunDir(NamedTuple):
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
+        """Every step's line; one that a dying process left unfinished is not a line."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        return [json.loads(line) for line in lines]
 
     def forget_after(self, step: int) -> None:
         """Drop what was recorded after `step`, which is about to be done again."""
@@ -132,8 +134,11 @@ def run_name(resolved: Resolved) -> str:
     """Preset, method, what was overridden, seed, and four hex digits of the config's hash."""
     config = resolved.config
     method = [] if config.method in resolved.base.split("-") else [config.method]
+    identity = f"s{config.seed}-{config.digest()[:4]}"
+    if resolved.base.endswith(f"-{identity}"):  # the config.toml of a run, unchanged
+        return resolved.base
     changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in ("seed", "method")]
-    return "-".join([resolved.base, *method, *changed, f"s{config.seed}", config.digest()[:4]])
+    return "-".join([resolved.base, *method, *changed, identity])
 
 
 def _slug(key: str, value: Any) -> str:
@@ -150,6 +155,8 @@ def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:
     while again and run.path.exists():
         attempt += 1
         run = RunDir(root / f"{name}-{attempt}")
+    if run.path.exists() and not (run.path / "config.toml").is_file():
+        raise RlsdError(f"{run.path} is not a run", hint="move it away, or use another `--root`", exit_code=EXIT_BUSY)
     if run.path.exists() and run.config() != resolved.config:
         raise RlsdError(
             f"{run.path} holds a run of another config",

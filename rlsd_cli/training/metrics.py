@@ -43,6 +43,7 @@ class TokenTotals:
             "ratio_clipped": losses.ratio_clipped,
             "kl": losses.kl,
             "seen_tokens": seen,
+            "reweighted_tokens": batch.reweighted,
             "gap": gap,
             "gap_abs": gap.abs(),
             "weight": torch.where(batch.reweighted, credit.weight, 0.0),
@@ -68,7 +69,7 @@ def sample_metrics(samples: Sequence[Sample], config: Config) -> dict[str, Any]:
     """What the rollouts of a step say. Scores are averaged over the responses that reached a verdict."""
     scores = [sample.score for sample in samples if sample.score is not None]
     outcomes = Counter(str(sample.verdict.outcome) for sample in samples if sample.verdict)
-    group = config.samples_per_prompt
+    group = config.group_size
     counted = [
         [s.score for s in samples[start : start + group] if s.counted] for start in range(0, len(samples), group)
     ]
@@ -88,16 +89,19 @@ def sample_metrics(samples: Sequence[Sample], config: Config) -> dict[str, Any]:
 
 
 def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dict[str, Any]:
-    """What the update of a step says. Token means are over the tokens trained on, or those that the teacher saw."""
+    """What the update of a step says.
+
+    Token means are over the tokens trained on, those the teacher scored, or those it reweighted.
+    """
     totals = update.tokens
     return {
         "loss": update.loss,
         "grad_norm": update.grad_norm,
         "entropy": totals.mean("entropy", "tokens"),
         "lambda": mix,
-        "credit_weight_mean": totals.mean("weight", "seen_tokens"),
-        "credit_clip_low_rate": totals.mean("clip_low", "seen_tokens"),
-        "credit_clip_high_rate": totals.mean("clip_high", "seen_tokens"),
+        "credit_weight_mean": totals.mean("weight", "reweighted_tokens"),
+        "credit_clip_low_rate": totals.mean("clip_low", "reweighted_tokens"),
+        "credit_clip_high_rate": totals.mean("clip_high", "reweighted_tokens"),
         "teacher_student_gap_mean": totals.mean("gap", "seen_tokens"),
         "teacher_student_gap_abs_mean": totals.mean("gap_abs", "seen_tokens"),
         "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),

@@ -124,7 +124,7 @@ class Trainer:
         if self.row.samples == "solution":
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
         sampling = Sampling(limit, temperature=config.rollout.temperature)
-        group = config.samples_per_prompt
+        group = config.group_size
         rollouts = self.sampler.sample(prompts, group, sampling, seed=f"{config.seed}/rollouts/{step}")
         samples = []
         for number, rollout in enumerate(rollouts):
@@ -184,7 +184,7 @@ class Trainer:
         if not self.row.needs_reward:
             return
         settings = self.config.advantage
-        shape = (-1, self.config.samples_per_prompt)
+        shape = (-1, self.config.group_size)
         advantages = group_advantages(
             torch.tensor([sample.score or 0.0 for sample in samples]).reshape(shape),
             torch.tensor([sample.counted for sample in samples]).reshape(shape),
@@ -274,7 +274,7 @@ class Trainer:
         totals = TokenTotals()
         results = [
             self._update_once(share, mix, totals, step)
-            for share in shares(samples, optim.updates_per_batch, self.config.samples_per_prompt)
+            for share in shares(samples, optim.updates_per_batch, self.config.group_size)
         ]
         self.interrupts.hold()
         if self.teacher:
@@ -396,10 +396,7 @@ def shares(samples: Sequence[Sample], parts: int, group: int) -> list[list[Sampl
     """A batch of rollouts in `parts` nearly equal shares of whole groups."""
     groups = [samples[start : start + group] for start in range(0, len(samples), group)]
     bounds = [round(index * len(groups) / parts) for index in range(parts + 1)]
-    return [
-        [sample for chosen in groups[low:high] for sample in chosen]
-        for low, high in pairwise(bounds)
-    ]
+    return [[sample for chosen in groups[low:high] for sample in chosen] for low, high in pairwise(bounds)]
 
 
 def thought_length(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> int:

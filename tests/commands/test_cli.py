@@ -154,6 +154,14 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(call: Call, tmp_path: Pa
     assert "has no checkpoint yet" in done.err
 
 
+def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp_path: Path) -> None:
+    rows = [{"question": f"question {n}", "answer": "not a number"} for n in range(400)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    arguments = ["eval", "quickstart", "model=quickstrat", "--data", "p.jsonl"]
+    assert "warning: 400 of 400 answers cannot be graded" in call(*arguments).err
+    assert "warning: 7 of 7 answers cannot be graded" in call(*arguments, "evaluation.problems=7").err
+
+
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:
     shown = call("presets", "show", "quickstart").out
     assert call("presets", "copy", "quickstart").out == "quickstart.toml\n"

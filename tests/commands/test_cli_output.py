@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.config.resolve import config_keys, flatten, preset_names, presets_dir, resolve
+from rlsd_cli.config.resolve import config_keys, flatten, preset_names, presets_dir, resolve, split_arguments
 
 HEAVY = {"torch", "transformers", "sympy", "numpy", "vllm", "pydantic"}
 LOADED = """
@@ -83,7 +83,7 @@ def test_the_run_line_of_a_preset_runs_that_preset_and_a_dry_run_of_it_needs_no_
     done, packages = loaded_by([*arguments, "--dry-run", "--json"], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     shown = {key: row["value"] for key, row in json.loads(done.stdout).items()}
-    assert shown == flatten(resolve([name], {}).config)
+    assert shown == flatten(resolve([name], split_arguments(arguments)[1]).config)
     assert packages.isdisjoint(HEAVY - {"pydantic"})
     assert not (tmp_path / "runs").exists()
 

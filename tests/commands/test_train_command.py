@@ -38,9 +38,17 @@ def test_train_prints_one_object_and_writes_what_it_says(finished: dict[str, Any
     assert list(finished) == ["run", "status", "method", "steps", "seconds", "start", "final", "reward_last10"]
     assert (finished["status"], finished["method"], finished["steps"]) == ("done", "rlsd", 3)
     run = folder / finished["run"]
-    for (
-        name
-    ) in ["config.toml", "command.txt", "environment.json", "status.json", "metrics.jsonl", "rollouts", "evals", "checkpoints", "logs"]:
+    for name in [
+        "config.toml",
+        "command.txt",
+        "environment.json",
+        "status.json",
+        "metrics.jsonl",
+        "rollouts",
+        "evals",
+        "checkpoints",
+        "logs",
+    ]:
         assert (run / name).exists(), name
     assert (folder / "runs" / "latest").resolve() == run.resolve()
     assert "train --mode rlsd" in (run / "command.txt").read_text()

@@ -216,3 +216,8 @@ def test_the_key_reference_can_be_narrowed_and_knows_bounds() -> None:
     with pytest.raises(RlsdError, match="`optimm`") as caught:
         config_keys("optimm")
     assert (caught.value.hint or "").startswith("did you mean `optim`")
+
+
+def test_a_truth_value_is_not_a_number() -> None:
+    with pytest.raises(RlsdError, match=r"`steps` = 'true' \(command line\): input should be a valid integer"):
+        resolve(["quickstart"], {"steps": True})

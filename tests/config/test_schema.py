@@ -54,7 +54,6 @@ def test_every_method_is_valid_on_its_own_defaults(name: str) -> None:
     [
         ({"samples_per_prompt": 1}, "leaves every group of `rlsd` without a baseline"),
         ({"method": "rlvr", "samples_per_prompt": 1}, "leaves every group of `rlvr` without a baseline"),
-        ({"method": "sft", "samples_per_prompt": 2}, "`samples_per_prompt` must be 1"),
         ({"optim__updates_per_batch": 33, "prompts_per_step": 32}, "`optim.updates_per_batch` cannot exceed"),
         ({"loss__dual_clip": 3.0, "loss__surrogate": "cispo"}, "`loss.dual_clip` has no meaning"),
         ({"distill__top_k": 8, "distill__divergence": "sampled_token"}, "`distill.top_k` has no meaning"),
@@ -82,3 +81,8 @@ def test_combinations_that_cannot_do_what_they_say_are_refused(values: dict[str,
 def test_their_neighbours_are_not(values: dict[str, Any]) -> None:
     config = flatten(changed(**values))
     assert {key.replace("__", "."): value for key, value in values.items()}.items() <= config.items()
+
+
+def test_a_method_that_reads_solutions_has_groups_of_one() -> None:
+    assert Config(method="sft", samples_per_prompt=8, prompts_per_step=4).rollouts_per_step == 4
+    assert Config(method="opsd", samples_per_prompt=8, prompts_per_step=4).rollouts_per_step == 32

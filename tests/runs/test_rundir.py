@@ -137,6 +137,12 @@ def test_a_method_has_one_name_whether_the_preset_or_the_command_line_chose_it(t
     (tmp_path / "mine-rlvr.toml").write_text('method = "rlvr"\n', encoding="utf-8")
     assert name(str(tmp_path / "mine.toml"), method="rlvr") == name(str(tmp_path / "mine.toml"))
     assert name(str(tmp_path / "mine-rlvr.toml")) == name(str(tmp_path / "mine.toml"))
+    assert name(method="rlvr") == f"quickstart-rlvr-s0-{resolve([], {'method': 'rlvr'}).config.digest()[:4]}"
+
+
+def test_saying_what_holds_anyway_does_not_change_the_name() -> None:
+    assert name(**{"credit.mix": 0.5, "optim.lr": 3e-5, "prompt.system": None}) == name()
+    assert name(method="opsd", **{"teacher.view": "solution"}) == name(method="opsd")
 
 
 def test_different_configs_have_different_names_even_where_the_words_agree() -> None:
@@ -219,12 +225,16 @@ def test_status_values_add_up_and_the_heart_beats(made: Callable[..., RunDir]) -
 
 def test_the_newest_checkpoint_is_the_last_whole_one(made: Callable[..., RunDir]) -> None:
     run = made()
-    assert newest_checkpoint(run) is None
-    for folder, whole in (("000010", True), ("000020", True), ("000030", False), (".000040-1", True)):
+    for folder, files, newest in (
+        (".000010-1", ["config.json"], None),
+        ("000010", ["config.json"], "000010"),
+        ("000020", ["config.json"], "000020"),
+        ("000030", [], "000020"),
+    ):
         (run.checkpoints / folder).mkdir(parents=True)
-        if whole:
-            (run.checkpoints / folder / "config.json").touch()
-    assert newest_checkpoint(run) == run.checkpoints / "000020"
+        for file in files:
+            (run.checkpoints / folder / file).touch()
+        assert newest_checkpoint(run) == (run.checkpoints / newest if newest else None)
 
 
 def test_latest_points_at_the_newest_run_and_is_not_a_run_of_its_own(made: Callable[..., RunDir], root: Path) -> None:
@@ -245,3 +255,30 @@ def test_the_newest_finished_run_is_the_one_that_ended_last(made: Callable[..., 
         run.set_status(status="done")
     runs[2].set_status(status="interrupted")
     assert newest_finished(root) == runs[0]
+
+
+def test_an_unfinished_last_line_is_not_a_step(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.append_metrics({"step": 1})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "rew')
+    assert run.metrics() == [{"step": 1}]
+    run.forget_after(1)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    resolved = resolve(["quickstart"], {})
+    (tmp_path / run_name(resolved)).mkdir()
+    with pytest.raises(RlsdError, match="is not a run") as caught:
+        find_run(tmp_path, resolved, again=False)
+    assert caught.value.exit_code == 4
+
+
+def test_the_config_of_a_run_names_that_run(tmp_path: Path) -> None:
+    resolved = resolve(["quickstart"], {"steps": 7})
+    run = find_run(tmp_path, resolved, again=False)
+    create(run, resolved)
+    again = resolve([str(run.path / "config.toml")], {})
+    assert find_run(tmp_path, again, again=False) == run
+    assert run_name(resolve([str(run.path / "config.toml")], {"steps": 8})) != run.name

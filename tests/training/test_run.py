@@ -150,8 +150,11 @@ def test_the_summary_is_the_contracts(whole: RunDir, config: Config) -> None:
         assert 0 <= low <= status[when]["accuracy"] <= high <= 1
 
 
-CONTRACT_METRICS = ["step", "reward_mean", "solved_rate", "no_answer_rate", "zero_variance_rate", "truncated_rate", "response_tokens_mean", "loss", "grad_norm", "entropy", "lambda", "credit_weight_mean", "credit_clip_low_rate", "credit_clip_high_rate", "teacher_student_gap_mean", "leakage_rate", "rollout_seconds", "verify_seconds", "teacher_seconds", "update_seconds", "tokens"]
-CONTRACT_ROLLOUT = ["step", "problem_id", "sample", "prompt", "response", "outcome", "score", "advantage", "token_ids", "student_logp", "teacher_logp", "credit"]
+CONTRACT_METRICS = """step reward_mean solved_rate no_answer_rate zero_variance_rate truncated_rate response_tokens_mean
+loss grad_norm entropy lambda credit_weight_mean credit_clip_low_rate credit_clip_high_rate teacher_student_gap_mean
+leakage_rate rollout_seconds verify_seconds teacher_seconds update_seconds tokens""".split()
+CONTRACT_ROLLOUT = """step problem_id sample prompt response outcome score advantage token_ids student_logp
+teacher_logp credit""".split()
 
 
 def test_metrics_and_rollouts_have_the_contracts_keys_and_agree(whole: RunDir, config: Config) -> None:

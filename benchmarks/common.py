@@ -1,0 +1,31 @@
+"""What every leg shares: the environment it ran in, and where its result goes."""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the result file."""
+    versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers", "typer", "pydantic")}
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
+    )
+    return {"python": platform.python_version(), "packages": versions, "cpu": model, "cpus": os.cpu_count()}
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def write(leg: str, result: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{leg}.json"
+    path.write_text(json.dumps({"environment": environment()} | result, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")
