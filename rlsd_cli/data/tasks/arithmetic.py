@@ -16,10 +16,14 @@ LEAKAGE = r"^#"
 
 
 def draw(random: Random) -> Problem:
-    """A chain with its worked solution."""
+    """A chain of two, three or four terms, one in ten, three in ten and six in ten."""
+    return _chain(random, random.choices((2, 3, 4), weights=(1, 3, 6))[0])
+
+
+def _chain(random: Random, num_terms: int) -> Problem:
     total = random.randint(1, 99)
     question, steps = f"Q{total}", []
-    for _ in range(random.randint(1, 3)):
+    for _ in range(num_terms - 1):
         sign = random.choice("+-") if total else "+"
         term = random.randint(1, 99 if sign == "+" else min(99, total))
         result = total + term if sign == "+" else total - term
@@ -35,10 +39,12 @@ def draw(random: Random) -> Problem:
 def draw_demonstration(random: Random) -> Problem:
     """A row of the supervised warm-up: 40 % worked and 60 % direct responses, 30 % of the rows with a hint.
 
+    Chains of two, three and four terms are equally frequent.
+
     Half of the hints show the worked solution and half the bare answer, so that both privileged views are in
     distribution. A hinted row keeps the fingerprint of its bare question: both stay on one side of the split.
     """
-    problem = draw(random)
+    problem = _chain(random, random.randint(2, 4))
     direct = f"#{problem.answer}"
     solution = problem.solution if random.random() < WORKED_SHARE else direct
     if random.random() >= HINTED_SHARE:

@@ -1,0 +1,103 @@
+"""Every command of the README is run: the tour for real, what needs a download as a dry run."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NEEDS_A_DOWNLOAD = ("smollm2", "Qwen", "gsm8k")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def tour() -> list[str]:
+    """The commands behind `$` in the console blocks, in order."""
+    return [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": "120"}
+    return subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, subprocess.CompletedProcess[str]]]:
+    folder = tmp_path_factory.mktemp("tour")
+    return folder, {command: shell(command, folder) for command in tour()}
+
+
+def test_the_tour_runs_as_printed(toured: tuple[Path, dict[str, subprocess.CompletedProcess[str]]]) -> None:
+    _, results = toured
+    assert any("train --mode rlsd" in command for command in results)
+    for command, done in results.items():
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+def test_the_main_job_learns_what_the_readme_says(
+    toured: tuple[Path, dict[str, subprocess.CompletedProcess[str]]],
+) -> None:
+    folder, _ = toured
+    status: dict[str, Any] = json.loads((folder / "runs" / "latest" / "status.json").read_text())
+    assert status["status"] == "done"
+    assert status["method"] == "rlsd"
+    assert status["start"]["accuracy"] < 0.40
+    assert status["final"]["accuracy"] >= 0.85
+
+
+def test_the_other_commands_are_commands(tmp_path: Path) -> None:
+    """Shell blocks, line by line: `make` prints its recipe, and `rlsd` says what it would do."""
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1), "solution": "..."} for n in range(50)]
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    commands = [line.split("#")[0].strip() for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
+    seen = [command for command in commands if command.startswith(("make ", "rlsd "))]
+    assert len(seen) >= 5
+    for command in seen:
+        if command.startswith("make "):
+            done = shell(command.replace("make", "make -n", 1), ROOT)
+        elif command.startswith("rlsd train"):
+            done = shell(f"{command} --dry-run", tmp_path)
+        else:
+            done = shell(
+                " ".join(command.split()[: 3 if command.startswith("rlsd models") else 2]) + " --help", tmp_path
+            )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_sweep_is_a_shell_loop_that_works(tmp_path: Path) -> None:
+    (loop,) = [block for block in blocks("sh") if "for mode" in block]
+    settings = (
+        "steps=1 prompts_per_step=2 samples_per_prompt=2 evaluation.problems=4 evaluation.every=0 checkpoint.every=0"
+    )
+    short = loop.replace("seed in 0 1 2", "seed in 0").replace("--mode $mode", f"--mode $mode {settings}")
+    assert short != loop
+    done = shell(short, tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [result["method"] for result in results] == ["rlvr", "opsd", "rlsd"]
+    assert not (tmp_path / "failed.txt").exists()
+    assert shell(short, tmp_path).returncode == 0
+    assert len(list((tmp_path / "runs").glob("*/status.json"))) == 4  # three runs and `latest`
+
+
+def test_every_path_and_link_exists() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+    tree = next(block for block in blocks("text") if "rlsd_cli/" in block)
+    for folder in re.findall(r"^(?:  )?(\w+)/", tree, re.MULTILINE):
+        assert (ROOT / folder).is_dir() or (ROOT / "rlsd_cli" / folder).is_dir(), folder
+    assert shutil.which("bash")
