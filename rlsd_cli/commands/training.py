@@ -1,6 +1,7 @@
 """`rlsd train`: one run."""
 
 import logging
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,6 +97,9 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
             console.say(f"interrupted at step {run.status()['step']}, state saved")
             console.say("\nhint: the same command continues")
             raise typer.Exit(interrupt.exit_code) from None
+        except Exception:
+            traceback.print_exc(file=log)
+            raise
         finally:
             progress.close()
 

@@ -50,9 +50,9 @@ class WheelSource(NamedTuple):
 QUICKSTART = CatalogModel(
     name="quickstart",
     summary="tiny arithmetic policy that ships with rlsd; trains on a CPU in seconds",
-    parameters=856_448,
+    parameters=855_680,
     licence="Apache-2.0",
-    size_bytes=1_712_896,
+    size_bytes=1_715_400,
     kind="packaged",
 )
 SMOLLM2 = CatalogModel(

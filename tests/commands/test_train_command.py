@@ -171,3 +171,18 @@ def test_errors_leave_nothing_half_written(tmp_path: Path) -> None:
         assert done.returncode == code, done.stderr
         assert done.stderr.startswith("error: ")
         assert not (tmp_path / "runs").exists()
+
+
+def test_a_trained_policy_is_exported_without_the_trainers_state(finished: dict[str, Any], folder: Path) -> None:
+    done = rlsd("models", "export", finished["run"], "plain", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "plain\n"
+    assert not (folder / "plain" / "trainer_state.pt").exists()
+    again = rlsd("models", "export", finished["run"], "plain", cwd=folder)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    scored = rlsd(
+        "eval", "plain", "prompt.template={question}", "data=arithmetic", "evaluation.problems=10", "--json", cwd=folder
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["n"] == 10

@@ -1,0 +1,63 @@
+"""The embedded policy is what its documentation says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.prompts import prompt_ids, teacher_text
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.evaluation.evaluate import select
+from rlsd_cli.evaluation.grade import grade
+from rlsd_cli.policy.catalog import QUICKSTART, local_path
+from rlsd_cli.policy.model import export_model, load_policy
+from rlsd_cli.policy.quickstart import ALPHABET, tokenizer
+from rlsd_cli.rollout.sampler import Sampling
+from rlsd_cli.rollout.transformers import TransformersSampler
+
+
+def test_the_weights_fit_the_package_and_the_catalogue(configure: Callable[..., Config]) -> None:
+    folder = local_path("quickstart")
+    assert folder
+    size = (folder / "model.safetensors").stat().st_size
+    assert size == QUICKSTART.size_bytes <= 2_000_000
+    policy = load_policy(configure())
+    assert sum(parameter.numel() for parameter in policy.model.parameters()) == QUICKSTART.parameters
+
+
+def test_the_packaged_tokenizer_is_the_one_in_the_code(configure: Callable[..., Config]) -> None:
+    packaged, built = load_policy(configure()).tokenizer, tokenizer()
+    text = "".join(ALPHABET[2:])
+    ids = built(text)["input_ids"]
+    assert ids == list(range(2, len(ALPHABET)))
+    assert packaged(text)["input_ids"] == ids
+    assert packaged.decode(ids) == built.decode(ids) == text
+    assert packaged.chat_template == built.chat_template
+
+
+@pytest.mark.parametrize(
+    ("view", "least", "most"), [("none", 0.15, 0.40), ("answer", 0.98, 1.0), ("solution", 0.98, 1.0)]
+)
+def test_it_guesses_alone_and_is_right_with_either_privileged_view(
+    configure: Callable[..., Config], view: str, least: float, most: float
+) -> None:
+    config = configure({"teacher.view": view})
+    policy = load_policy(config)
+    problems = select(load_splits(config).held_out, 200)
+    prompts = [prompt_ids(teacher_text(problem, config), config, policy.tokenizer) for problem in problems]
+    rollouts = TransformersSampler(policy, "auto", 256).sample(prompts, 1, Sampling(56, 0.0), "seed")
+    responses = [policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
+    verdicts = grade(problems, responses, config)
+    assert least <= sum(verdict.score for verdict in verdicts) / len(verdicts) <= most
+
+
+def test_an_exported_model_is_the_same_in_another_type(tmp_path: Path, configure: Callable[..., Config]) -> None:
+    source = local_path("quickstart")
+    assert source
+    export_model(source, tmp_path / "out", "bfloat16")
+    first, second = load_policy(configure()), load_policy(configure({"model": str(tmp_path / "out")}))
+    for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not (tmp_path / "out" / "trainer_state.pt").exists()
