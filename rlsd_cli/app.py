@@ -9,7 +9,7 @@ import typer
 
 from rlsd_cli import __version__, console
 from rlsd_cli.commands import configs, evals, models, presets, training
-from rlsd_cli.errors import RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 EPILOG = (
     "Exit codes: 0 done or already done; 1 it ran and the answer is no; 2 you asked for something impossible; "
@@ -60,6 +60,10 @@ def main() -> None:
         console.error(failure)
         sys.exit(failure.exit_code)
     except Exception as failure:
+        if type(failure).__name__ == "OutOfMemoryError":
+            hint = "lower `optim.tokens_per_microbatch` or `rollout.batch_size`"
+            console.error(RlsdError(f"out of memory: {failure}", hint=hint))
+            sys.exit(EXIT_MACHINE)
         console.fault(failure)
         sys.exit(1)
 

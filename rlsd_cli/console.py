@@ -42,7 +42,7 @@ def say(text: str) -> None:
 
 
 def warning(text: str) -> None:
-    say(f"warning: {text}")
+    talk(f"warning: {text}")
 
 
 def error(failure: RlsdError) -> None:

@@ -1,5 +1,7 @@
 """`rlsd eval`: a run, a checkpoint, a preset's model or any model, on held-out problems."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -11,6 +13,7 @@ from rlsd_cli.errors import RlsdError, did_you_mean
 
 if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Layer
+    from rlsd_cli.config.schema import Config
     from rlsd_cli.runs.rundir import RunDir
 
 
@@ -49,20 +52,19 @@ def evaluate(
             overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples
-        if samples > 1:
-            overrides.setdefault("evaluation.temperature", 1.0)
     subject = find_subject(targets[0] if targets else None, context.obj)
     config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
+    if config.evaluation.samples > 1 and config.evaluation.temperature == 0:
+        overrides["evaluation.temperature"] = 1.0
+        config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
 
     from rlsd_cli.data.sources import load_held_out
     from rlsd_cli.evaluation.evaluate import select
-    from rlsd_cli.evaluation.grade import check_problems
+    from rlsd_cli.evaluation.grade import check_problems, describe_faults
 
     problems = select(load_held_out(config), config.evaluation.problems)
-    faults = check_problems(problems, config)
-    if faults:
-        examples = ", ".join(f"`{name}` ({reason})" for name, reason in list(faults.items())[:3])
-        console.warning(f"{len(faults)} of {len(problems)} answers cannot be graded: {examples}")
+    if faults := check_problems(problems, config):
+        console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
 
     from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
     from rlsd_cli.policy.model import load_policy
@@ -74,9 +76,17 @@ def evaluate(
     evaluation = run_evaluation(policy, sampler, problems, config)
     folder = None
     if subject.run:
-        suite = f"{Path(config.eval_data or config.data).stem}-k{config.evaluation.samples}"
-        folder = subject.run.write_evaluation(suite, subject.step, evaluation.rows, evaluation.summary)
+        folder = subject.run.write_evaluation(suite_of(config), subject.step, evaluation.rows, evaluation.summary)
     _show(evaluation.summary, folder, as_json)
+
+
+def suite_of(config: "Config") -> str:
+    """A folder name that differs for evaluations that differ: by data, prompt, verifier or sampling."""
+    source = config.eval_data or config.data
+    where = str(Path(source).resolve()) if Path(source).is_file() else source
+    what = [where, config.verifier, config.prompt.model_dump(), config.evaluation.model_dump()]
+    digest = hashlib.sha256(json.dumps([*what, config.rollout.max_new_tokens]).encode()).hexdigest()
+    return f"{Path(source).stem}-k{config.evaluation.samples}-{digest[:4]}"
 
 
 def find_subject(target: str | None, root: Path) -> Subject:
@@ -94,7 +104,7 @@ def find_subject(target: str | None, root: Path) -> Subject:
     if (path / "config.json").is_file():
         run = RunDir(path.resolve().parents[1])
         if (run.path / "status.json").is_file() and path.resolve().name.isdigit():
-            return _of_run(run, path)
+            return _of_run(run, path.resolve())
         return Subject([Layer(f"model {target}", {"model": target})])
     if target in preset_names() or target.endswith(".toml"):
         return Subject([target_layer(target)[1]])

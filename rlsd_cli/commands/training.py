@@ -14,6 +14,7 @@ from rlsd_cli.errors import RlsdError
 if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
+    from rlsd_cli.data.sources import Splits
     from rlsd_cli.runs.rundir import RunDir
 
 
@@ -45,7 +46,7 @@ def train(
     run = find_run(context.obj, resolved, again=again)
     if run.path.exists() and run.status()["status"] == "done":
         console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
-        _result(run.status(), as_json)
+        _result(run.status() | {"run": str(run.path)}, as_json)
         return
     _result(_train(resolved, run), as_json)
 
@@ -53,23 +54,12 @@ def train(
 def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
     config = resolved.config
     from rlsd_cli.data.sources import load_splits
-    from rlsd_cli.evaluation.grade import check_problems
-    from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest
+    from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
 
     if run.path.exists():
         with run.lock():
             pass
-    splits = load_splits(config)
-    faults = check_problems(splits.held_out, config)
-    if len(faults) == len(splits.held_out):
-        example, reason = next(iter(faults.items()))
-        raise RlsdError(
-            f"no held-out answer can be graded by its verifier; problem `{example}`: {reason}",
-            hint="choose another `verifier`, or mend the `answer` fields",
-        )
-    if faults:
-        examples = ", ".join(f"`{name}` ({reason})" for name, reason in list(faults.items())[:3])
-        console.warning(f"{len(faults)} of {len(splits.held_out)} held-out answers cannot be graded: {examples}")
+    splits = _checked(load_splits(config), config)
 
     import torch
 
@@ -95,13 +85,40 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
         except Interrupted as interrupt:
             progress.close()
             console.say(f"interrupted at step {run.status()['step']}, state saved")
-            console.say("\nhint: the same command continues")
+            same = "the same command" if run.name == run_name(resolved) else f"`rlsd train {run.path}/config.toml`"
+            console.say(f"\nhint: {same} continues")
             raise typer.Exit(interrupt.exit_code) from None
         except Exception:
             traceback.print_exc(file=log)
             raise
         finally:
             progress.close()
+
+
+def _checked(splits: "Splits", config: "Config") -> "Splits":
+    """The problems that can be used. What cannot be graded is counted and left out; a missing view is an error."""
+    from rlsd_cli.data.prompts import teacher_text
+    from rlsd_cli.data.sources import Splits
+    from rlsd_cli.evaluation.grade import check_problems, describe_faults
+
+    kept = []
+    for name, problems in zip(("training", "held-out"), splits, strict=True):
+        graded = name == "held-out" or config.row.samples == "policy"
+        faults = check_problems(problems, config) if graded else {}
+        if faults:
+            console.warning(f"{len(problems)} {name} problems, of which {describe_faults(faults)}")
+        kept.append([problem for problem in problems if problem.id not in faults])
+        if not kept[-1]:
+            raise RlsdError(
+                f"no {name} answer of `{config.data}` can be graded: {next(iter(faults.values()))}",
+                hint="choose another `verifier`, or mend the `answer` fields",
+            )
+    for problem in kept[0]:
+        if config.row.needs_teacher:
+            teacher_text(problem, config)
+        if config.row.samples == "solution" and not problem.solution:
+            raise RlsdError(f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs solutions")
+    return Splits(*kept)
 
 
 def _quieten(log: Any) -> None:

@@ -6,7 +6,7 @@ Every problem in every layer is found before anything is reported, and each is r
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -220,7 +220,8 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     if problems:
         raise RlsdError("\n".join(problems), hint="\n".join(dict.fromkeys(hint for hint in hints if hint)) or None)
     below = {key: value for layer in stack[:-1] for key, value in layer.values.items()}
-    changed = {key: value for key, value in command_line.values.items() if value != below.get(key, FIELDS[key].default)}
+    asked = {key: _worded(key, value) for key, value in command_line.values.items()}
+    changed = {key: value for key, value in asked.items() if value != below.get(key, FIELDS[key].default)}
     return Resolved(config, origins, "", changed)
 
 
@@ -241,8 +242,10 @@ def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
 
 
 def _worded(key: str, value: Any) -> Any:
-    """`true` is a word where no truth value is asked for; Python would count it as 1."""
+    """`none` and `true` are words where the key takes words; Python would count True as 1."""
     annotation = FIELDS[key].annotation
+    if value is None and get_origin(annotation) is Literal and "none" in get_args(annotation):
+        return "none"
     takes_bool = bool in (annotation, *get_args(annotation))
     return str(value).lower() if isinstance(value, bool) and not takes_bool else value
 

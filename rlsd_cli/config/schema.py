@@ -51,7 +51,7 @@ class RolloutConfig(Section):
     )
     batch_size: Count = Field(256, description="responses decoded at a time")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="weights used for sampling; `auto`: the training weights themselves"
+        "auto", description="type sampled in; `auto`: the compute type (bfloat16 is a copy)"
     )
 
 
@@ -73,7 +73,7 @@ class CreditConfig(Section):
         0.2, description="eps_w: weights stay in [1 - clip, 1 + clip]"
     )
     tokens: Literal["all", "thought"] = Field(
-        "all", description="which tokens are reweighted; `thought`: those before the closing think tag"
+        "all", description="which tokens are reweighted; `thought`: up to the closing think tag, none without it"
     )
     rollouts: Literal["all", "negative"] = Field("all", description="`negative`: reweight failed rollouts only")
 
@@ -89,7 +89,9 @@ class LossConfig(Section):
         "sequence_mean", description="`constant` divides by sequences x `rollout.max_new_tokens` (Dr. GRPO)"
     )
     kl_coef: NonNegative = Field(0.0, description="weight of the KL to the initial policy")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="per-token KL estimator")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k3", description="per-token KL estimator; `k1` has no expected gradient on policy"
+    )
     rollout_correction: Literal["none", "truncate", "mask"] = Field(
         "none", description="importance weight for a sampler whose log-probabilities differ from the trainer's"
     )

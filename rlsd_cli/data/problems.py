@@ -86,6 +86,8 @@ def _parse_row(row: object) -> Problem:
             raise ValueError(f"field `{name}` must be text, found {type(value).__name__}")
     fingerprint = content_hash(row["question"])
     choices = row.get("choices")
+    if choices is not None and not isinstance(choices, list):
+        raise ValueError(f"field `choices` must be a list, found {type(choices).__name__}")
     return Problem(
         id=fingerprint if row.get("id") in (None, "") else str(row["id"]),
         fingerprint=fingerprint,
@@ -95,7 +97,7 @@ def _parse_row(row: object) -> Problem:
         verifier=row.get("verifier"),
         tests=row.get("tests"),
         entry_point=row.get("entry_point"),
-        choices=tuple(map(str, choices)) if isinstance(choices, list) else None,
+        choices=None if choices is None else tuple(map(str, choices)),
     )
 
 

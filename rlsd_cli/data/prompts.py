@@ -5,6 +5,7 @@ token sequences is the privileged text itself.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
@@ -57,3 +58,14 @@ def prompt_ids(text: str, config: Config, tokenizer: ChatTokenizer) -> list[int]
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, **flags
     )
     return list(rendered["input_ids"])
+
+
+def check_room(problems: Sequence[Problem], prompts: Sequence[list[int]], limit: int, context_length: int) -> None:
+    """Raise RlsdError for a problem whose prompt and longest response do not fit the model; nothing is cut."""
+    for problem, prompt in zip(problems, prompts, strict=True):
+        if len(prompt) + limit > context_length:
+            raise RlsdError(
+                f"problem `{problem.id}`: {len(prompt)} prompt tokens and a response of {limit} do not fit the model's "
+                f"{context_length}",
+                hint="lower `rollout.max_new_tokens` or `evaluation.max_new_tokens`, or leave the problem out",
+            )

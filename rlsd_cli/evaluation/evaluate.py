@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import prompt_ids, student_text
+from rlsd_cli.data.prompts import check_room, prompt_ids, student_text
 from rlsd_cli.evaluation.grade import grade
 from rlsd_cli.evaluation.statistics import clustered, mean_pass_at_k
 from rlsd_cli.policy.model import Policy
@@ -20,11 +20,6 @@ class Evaluation(NamedTuple):
 
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
-
-    @property
-    def accuracy(self) -> dict[str, Any]:
-        """Mean score with its interval, as in a run's status."""
-        return {"accuracy": self.summary["mean"], "ci95": self.summary["ci95"]}
 
 
 def select(problems: Sequence[Problem], limit: int) -> list[Problem]:
@@ -47,6 +42,7 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
         top_p=settings.top_p,
         top_k=settings.top_k,
     )
+    check_room(problems, prompts, sampling.max_new_tokens, policy.context_length)
     rollouts = sampler.sample(prompts, settings.samples, sampling, seed=f"{config.seed}/evaluation")
     repeated = [problem for problem in problems for _ in range(settings.samples)]
     responses = [policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
@@ -63,7 +59,7 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
             "reason": verdict.reason,
             "tokens": len(rollout.token_ids),
             "truncated": rollout.truncated,
-            "leaks": leaks(response, config.data),
+            "leaks": leaks(response, config.eval_data or config.data),
         }
         for index, (problem, response, verdict, rollout) in enumerate(
             zip(repeated, responses, verdicts, rollouts, strict=True)

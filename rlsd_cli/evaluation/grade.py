@@ -1,6 +1,6 @@
 """Responses to verdicts, each by its problem's verifier."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
@@ -44,3 +44,9 @@ def check_problems(problems: Sequence[Problem], config: Config) -> dict[str, str
         if fault := check_reference(submission(problem, ""), name):
             faults[problem.id] = fault
     return faults
+
+
+def describe_faults(faults: Mapping[str, str]) -> str:
+    """`2 cannot be graded: `p7` (why), `p9` (why)`; the first three are named."""
+    examples = ", ".join(f"`{name}` ({reason})" for name, reason in list(faults.items())[:3])
+    return f"{len(faults)} cannot be graded: {examples}"

@@ -21,13 +21,17 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(eq=False)
 class Policy:
-    """Weights and tokenizer. Master weights are float32; `compute_dtype` is what forward passes run in."""
+    """Weights and tokenizer. Master weights are float32; `compute_dtype` is what forward passes run in.
+
+    Any of `eos_ids` ends a sampled response; `eos_id` is the one that a given response is taught to end with.
+    """
 
     model: Any
     tokenizer: Any
     device: torch.device
     compute_dtype: torch.dtype
     eos_ids: frozenset[int]
+    eos_id: int
     pad_id: int
     context_length: int
     plain_head: bool = field(default=True)
@@ -64,9 +68,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise RlsdError(f"`device` = {name!r}: not a device", hint="auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RlsdError(
-            f"`device` = {name!r}: no CUDA device here",
+            f"`device` = {name!r}: no such CUDA device here",
             hint="use `device=cpu` or `device=auto`",
             exit_code=EXIT_MACHINE,
         )
@@ -93,6 +97,7 @@ def load_policy(config: Config) -> Policy:
         device=device,
         compute_dtype=compute_dtype,
         eos_ids=eos_ids,
+        eos_id=int(min(eos_ids) if tokenizer.eos_token_id is None else tokenizer.eos_token_id),
         pad_id=int(pad_id),
         context_length=int(getattr(model.config, "max_position_embeddings", None) or 1 << 30),
     )

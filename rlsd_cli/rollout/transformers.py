@@ -24,7 +24,11 @@ class TransformersSampler:
         self.policy = policy
         self.batch_size = batch_size
         self.shares_weights = wanted == torch.float32
-        self.model = policy.model if self.shares_weights else copy.deepcopy(policy.model).to(wanted).eval()
+        self.model = policy.model
+        if not self.shares_weights:  # parameters only: the buffers of rotary embeddings need float32
+            self.model = copy.deepcopy(policy.model).requires_grad_(False).eval()
+            for parameter in self.model.parameters():
+                parameter.data = parameter.data.to(wanted)
 
     @torch.no_grad()
     def sync(self) -> None:

@@ -82,7 +82,7 @@ class RunDir(NamedTuple):
         kept = [row for row in self.metrics() if row["step"] <= step]
         write_text(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
         for path in [*self.path.glob("rollouts/*.jsonl.gz"), *self.path.glob("evals/*/*")]:
-            if int(path.name.split(".")[0]) > step:
+            if (stem := path.name.split(".")[0]).isdigit() and int(stem) > step:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def write_rollouts(self, step: int, rows: list[dict[str, Any]]) -> None:
@@ -135,7 +135,7 @@ def run_name(resolved: Resolved) -> str:
     config = resolved.config
     method = [] if config.method in resolved.base.split("-") else [config.method]
     identity = f"s{config.seed}-{config.digest()[:4]}"
-    if resolved.base.endswith(f"-{identity}"):  # the config.toml of a run, unchanged
+    if re.search(rf"-{re.escape(identity)}(-\d+)?$", resolved.base):  # the config.toml of a run, unchanged
         return resolved.base
     changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in ("seed", "method")]
     return "-".join([resolved.base, *method, *changed, identity])

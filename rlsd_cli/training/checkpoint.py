@@ -21,9 +21,10 @@ def save_checkpoint(
     folder: Path, step: int, policy: Policy, optimizer: torch.optim.Optimizer, teacher: Teacher | None, keep: int
 ) -> Path:
     """Write `folder/000020`, under a temporary name until it is whole, and drop all but the newest `keep`."""
+    for unfinished in folder.glob(".[0-9]*-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
     target = folder / f"{step:06d}"
     draft = folder / f".{step:06d}-{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     policy.save(draft)
     state = {"step": step, "optimizer": optimizer.state_dict(), "teacher": teacher.state() if teacher else None}
@@ -48,7 +49,7 @@ def checkpoint_at(folder: Path, step: int) -> Path | None:
 
 def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, teacher: Teacher | None) -> int:
     """Put everything back as it was after the checkpoint's step, and return that step."""
-    state: dict[str, Any] = torch.load(folder / STATE, map_location=policy.device, weights_only=True)
+    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     policy.load_weights(folder)
     optimizer.load_state_dict(state["optimizer"])
     if teacher:

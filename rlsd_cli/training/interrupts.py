@@ -22,7 +22,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._held = False
+        self.held = False
         self._pending: int | None = None
 
     @contextlib.contextmanager
@@ -36,11 +36,11 @@ class Interrupts:
 
     def hold(self) -> None:
         """Put signals off until `release`."""
-        self._held = True
+        self.held = True
 
     def release(self) -> None:
         """Let signals through again; raises `Interrupted` if one came."""
-        self._held = False
+        self.held = False
         if self._pending is not None:
             raise Interrupted(self._pending)
 
@@ -48,7 +48,7 @@ class Interrupts:
         del frame
         for known in (signal.SIGINT, signal.SIGTERM):
             signal.signal(known, signal.SIG_DFL)
-        if self._held:
+        if self.held:
             self._pending = number
         else:
             raise Interrupted(number)

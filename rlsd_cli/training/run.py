@@ -52,12 +52,12 @@ def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: R
                 interrupts.release()
                 _milestones(trainer, run, report, step)
     except Interrupted:
-        if done:
-            _save(trainer, run, done)
+        _save_finished(trainer, run, done)
         run.set_status(status="interrupted", step=done)
         raise
     except BaseException as error:
         run.set_status(status="failed", step=done, error=f"{type(error).__name__}: {error}")
+        _save_finished(trainer, run, done)
         raise
     summary = summarise(config, run)
     run.set_status(**summary)
@@ -95,6 +95,12 @@ def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> N
         run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
         report.evaluation(step, evaluation.summary)
     if step and (last or _every(config.checkpoint.every, step)):
+        _save(trainer, run, step)
+
+
+def _save_finished(trainer: Trainer, run: RunDir, step: int) -> None:
+    """Save the last finished step, unless the weights have moved past it."""
+    if step and not trainer.interrupts.held:
         _save(trainer, run, step)
 
 

@@ -27,7 +27,7 @@ from rlsd_cli.core.reduce import token_weights
 from rlsd_cli.core.schedules import learning_rate_scale, mix_at
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.data.prompts import check_room, prompt_ids, student_text, teacher_text
 from rlsd_cli.data.sources import Splits, step_problems
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
@@ -58,7 +58,8 @@ class Trainer:
         self.sampler = sampler
         self.splits = splits
         self.interrupts = interrupts
-        self.teacher = Teacher(policy, config.teacher) if self.row.needs_teacher else None
+        idle = self.row.credit == "self_distilled" and config.credit.mix * config.credit.clip == 0
+        self.teacher = Teacher(policy, config.teacher) if self.row.needs_teacher and not idle else None
         self.models = Models(
             policy=policy,
             teacher=self.teacher.model if self.teacher else None,
@@ -114,13 +115,7 @@ class Trainer:
         config, tokenizer = self.config, self.policy.tokenizer
         limit = config.rollout.max_new_tokens
         prompts = [prompt_ids(student_text(problem, config), config, tokenizer) for problem in problems]
-        for problem, prompt in zip(problems, prompts, strict=True):
-            if len(prompt) + limit > self.policy.context_length:
-                raise RlsdError(
-                    f"problem `{problem.id}`: {len(prompt)} prompt tokens and `rollout.max_new_tokens` = {limit} "
-                    f"do not fit the model's {self.policy.context_length}",
-                    hint="lower `rollout.max_new_tokens`, or leave the problem out",
-                )
+        check_room(problems, prompts, limit, self.policy.context_length)
         if self.row.samples == "solution":
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
         sampling = Sampling(limit, temperature=config.rollout.temperature)
@@ -148,9 +143,7 @@ class Trainer:
             raise RlsdError(
                 f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs worked solutions"
             )
-        ids = self.policy.tokenizer(problem.solution, add_special_tokens=False)["input_ids"] + [
-            min(self.policy.eos_ids)
-        ]
+        ids = self.policy.tokenizer(problem.solution, add_special_tokens=False)["input_ids"] + [self.policy.eos_id]
         too_long = len(ids) > self.config.rollout.max_new_tokens
         leak = leaks(problem.solution, self.config.data)
         return Sample(problem, 0, prompt, ids, None, too_long, problem.solution, leak, counted=not too_long)
@@ -311,7 +304,7 @@ class Trainer:
             self.optimizer.zero_grad()
             raise RlsdError(
                 f"step {step}: the loss ({loss:g}) or gradient norm ({norm:g}) is not finite",
-                hint="lower `optim.lr`; the weights are those of the last good step",
+                hint="the last good step is kept; a run with a lower `optim.lr` is a new run",
                 exit_code=EXIT_NO,
             )
         self.interrupts.hold()
@@ -351,7 +344,7 @@ class Trainer:
         )
 
     def _thought_length(self, sample: Sample) -> int:
-        """Tokens before the closing think tag; all of them while the thought is open, none without one."""
+        """Tokens up to and including the closing think tag; none without one."""
         return thought_length(sample.token_ids, lambda ids: self.policy.tokenizer.decode(ids))
 
     def _keep(self, samples: Sequence[Sample], losses: TokenLoss) -> None:

@@ -97,7 +97,7 @@ def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any],
     assert result["samples"] == 4
     assert list(result["pass_at_k"]) == ["1", "2", "4"]
     assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
-    assert list(folder.glob(f"{finished['run']}/evals/mine-k4/000003/samples.jsonl"))
+    assert list(folder.glob(f"{finished['run']}/evals/mine-k4-*/000003/samples.jsonl"))
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -221,3 +221,12 @@ def test_the_key_reference_can_be_narrowed_and_knows_bounds() -> None:
 def test_a_truth_value_is_not_a_number() -> None:
     with pytest.raises(RlsdError, match=r"`steps` = 'true' \(command line\): input should be a valid integer"):
         resolve(["quickstart"], {"steps": True})
+
+
+def test_none_is_a_word_where_a_key_takes_it_as_one() -> None:
+    words = {"teacher.view": None, "advantage.baseline": None, "advantage.scale": None, "prompt.system": None}
+    resolved = resolve(["quickstart"], words)
+    assert resolved.config.teacher.view == resolved.config.advantage.baseline == "none"
+    assert resolved.config.prompt.system is None
+    assert resolved.changed["teacher.view"] == "none"
+    assert "prompt.system" not in resolved.changed

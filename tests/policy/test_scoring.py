@@ -114,7 +114,7 @@ def test_a_model_that_caps_its_logits_is_scored_by_its_own_forward_pass() -> Non
     model = Gemma2ForCausalLM(shape).eval()
     device = torch.device("cpu")
     assert not head_is_plain(model, device)
-    capped = Policy(model, None, device, torch.float32, frozenset({1}), 0, 64, plain_head=False)
+    capped = Policy(model, None, device, torch.float32, frozenset({1}), 1, 0, 64, plain_head=False)
     batch = batch_of(capped, PROMPTS, RESPONSES)
     scores = score_tokens(capped, batch, batch.mask, 1.0)
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):

@@ -113,3 +113,8 @@ def test_a_copy_in_another_type_follows_the_policy(configure: Callable[..., Conf
     sampler.sync()
     for ours, theirs in zip(sampler.model.parameters(), policy.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.bfloat16())
+
+
+def test_a_copy_in_another_type_keeps_its_positions_in_float32(configure: Callable[..., Config]) -> None:
+    sampler = TransformersSampler(load_policy(configure({"model": "quickstart-untrained"})), "bfloat16", 64)
+    assert {buffer.dtype for buffer in sampler.model.buffers() if buffer.is_floating_point()} == {torch.float32}

@@ -208,3 +208,22 @@ def test_an_interrupt_waits_for_held_work_and_no_longer() -> None:
         with pytest.raises(Interrupted) as caught:
             interrupts.release()
     assert caught.value.exit_code == 143
+
+
+def test_a_failure_keeps_the_last_finished_step(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"every": 0})})
+    run = new_run(tmp_path / "failing", slow)
+    step = Trainer.step
+
+    def failing(self: Trainer, number: int) -> Any:
+        if number == 3:
+            raise MemoryError
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", failing)
+    with pytest.raises(MemoryError):
+        go(run, slow)
+    assert run.status()["status"] == "failed"
+    assert [path.name for path in run.checkpoints.iterdir()] == ["000002"]
