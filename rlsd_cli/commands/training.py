@@ -84,7 +84,8 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
             return run_training(config, policy, splits, run, progress)
         except Interrupted as interrupt:
             progress.close()
-            console.say(f"interrupted at step {run.status()['step']}, state saved")
+            step = run.status()["step"]
+            console.say(f"interrupted at step {step}, state saved" if step else "interrupted before the first step")
             same = "the same command" if run.name == run_name(resolved) else f"`rlsd train {run.path}/config.toml`"
             console.say(f"\nhint: {same} continues")
             raise typer.Exit(interrupt.exit_code) from None
