@@ -51,7 +51,8 @@ def test_the_main_job_learns_what_the_readme_says(
     toured: tuple[Path, dict[str, subprocess.CompletedProcess[str]]],
 ) -> None:
     folder, _ = toured
-    status: dict[str, Any] = json.loads((folder / "runs" / "latest" / "status.json").read_text())
+    (path,) = (folder / "runs").glob("quickstart-rlsd-*/status.json")
+    status: dict[str, Any] = json.loads(path.read_text())
     assert status["status"] == "done"
     assert status["method"] == "rlsd"
     assert status["start"]["accuracy"] < 0.40

@@ -121,6 +121,11 @@ def find_subject(target: str | None, root: Path) -> Subject:
     )
 
 
+def _from_here(path: Path) -> Path:
+    """A path below the working directory as seen from it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _of_run(run: "RunDir", checkpoint: Path | None = None) -> Subject:
     from rlsd_cli.config.resolve import Layer, read_toml
     from rlsd_cli.runs.rundir import newest_checkpoint
@@ -130,7 +135,7 @@ def _of_run(run: "RunDir", checkpoint: Path | None = None) -> Subject:
         raise RlsdError(f"{run.path} has no checkpoint yet", hint="`rlsd train` continues it")
     layers = [
         read_toml(run.path / "config.toml", f"run {run.name}"),
-        Layer(f"run {run.name}", {"model": str(checkpoint)}),
+        Layer(f"run {run.name}", {"model": str(_from_here(checkpoint))}),
     ]
     return Subject(layers, run, int(checkpoint.name))
 
@@ -151,4 +156,4 @@ def _show(summary: dict[str, Any], folder: Path | None, as_json: bool) -> None:
         ]
         console.table((summary["data"], summary["model"]), rows)
     if folder:
-        console.talk(f"written to {folder}")
+        console.talk(f"written to {_from_here(folder)}")
