@@ -116,7 +116,7 @@ def test_a_finished_run_says_so_and_shows_its_result_again(call: Call, tmp_path:
     assert (table.code, as_json.code) == (0, 0)
     assert "is finished; `--again` makes another attempt beside it" in table.err
     assert "0.500 [0.400, 0.600]" in table.out
-    assert json.loads(as_json.out) == DONE | {"run": str(run.path), "method": "rlsd"}
+    assert json.loads(as_json.out) == DONE | {"run": f"runs/{run.name}", "method": "rlsd"}
 
 
 def test_the_root_can_be_set_for_one_command_or_for_all(
@@ -158,8 +158,8 @@ def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp
     rows = [{"question": f"question {n}", "answer": "not a number"} for n in range(400)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     arguments = ["eval", "quickstart", "model=quickstrat", "--data", "p.jsonl"]
-    assert "warning: 400 of 400 answers cannot be graded" in call(*arguments).err
-    assert "warning: 7 of 7 answers cannot be graded" in call(*arguments, "evaluation.problems=7").err
+    assert "warning: 400 problems, of which 400 cannot be graded" in call(*arguments).err
+    assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
 
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:

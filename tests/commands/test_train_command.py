@@ -93,7 +93,7 @@ def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any],
     done = rlsd("eval", finished["run"], "--data", "mine.jsonl", "--samples", "4", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["n"] == 10  # evaluation.problems of the run's config
+    assert result["n"] == 12
     assert result["samples"] == 4
     assert list(result["pass_at_k"]) == ["1", "2", "4"]
     assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
