@@ -181,8 +181,10 @@ def test_a_trained_policy_is_exported_without_the_trainers_state(finished: dict[
     again = rlsd("models", "export", finished["run"], "plain", cwd=folder)
     assert again.returncode == 2
     assert "--force" in again.stderr
-    scored = rlsd(
-        "eval", "plain", "prompt.template={question}", "data=arithmetic", "evaluation.problems=10", "--json", cwd=folder
-    )
+    settings = ["prompt.template={question}", "data=arithmetic", "evaluation.problems=10"]
+    too_long = rlsd("eval", "plain", *settings, cwd=folder)
+    assert too_long.returncode == 2
+    assert "do not fit the model's 256" in too_long.stderr
+    scored = rlsd("eval", "plain", *settings, "evaluation.max_new_tokens=56", "--json", cwd=folder)
     assert scored.returncode == 0, scored.stderr
     assert json.loads(scored.stdout)["n"] == 10

@@ -141,7 +141,7 @@ def test_a_method_has_one_name_whether_the_preset_or_the_command_line_chose_it(t
 
 
 def test_saying_what_holds_anyway_does_not_change_the_name() -> None:
-    assert name(**{"credit.mix": 0.5, "optim.lr": 3e-5, "prompt.system": None}) == name()
+    assert name(**{"credit.mix": 0.5, "optim.lr": 5e-5, "prompt.system": None}) == name()
     assert name(method="opsd", **{"teacher.view": "solution"}) == name(method="opsd")
 
 
