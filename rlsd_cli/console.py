@@ -128,7 +128,9 @@ class Progress:
         line = step_line(metrics)
         self._log(line)
         if self.bar:
-            self.bar.update(self.task, completed=metrics["step"], description=line)
+            reward = metrics["reward_mean"]
+            word = f"loss {metrics['loss']:.3f}" if reward is None else f"reward {reward:.3f}"
+            self.bar.update(self.task, completed=metrics["step"], description=f"{word}  {metrics['seconds']:.1f} s")
         elif self.style == "lines" and (metrics["step"] % self.every == 0 or metrics["step"] in (1, steps)):
             say(line)
 
