@@ -123,10 +123,18 @@ def test_the_order_within_a_group_does_not_matter(make_trainer: MakeTrainer) -> 
 
 
 def test_two_updates_on_a_batch_use_the_log_probabilities_from_before_it(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer({"method": "rlvr", "optim.updates_per_batch": 2, "optim.lr": 3e-3})
+    trainer = make_trainer(
+        {
+            "method": "rlvr",
+            "optim.updates_per_batch": 2,
+            "optim.lr": 3e-3,
+            "prompts_per_step": 8,
+            "samples_per_prompt": 8,
+        }
+    )
     metrics, samples = trainer.step(1)
     trained = [sample for sample in samples if sample.old_logp is not None]
-    late = [sample for sample in trained if sample in shares(samples, 2, 4)[1]]
+    late = [sample for sample in trained if sample in shares(samples, 2, 8)[1]]
     assert late
     for sample in trained:
         torch.testing.assert_close(torch.tensor(sample.old_logp), torch.tensor(sample.sampled_logp), atol=1e-4, rtol=0)
@@ -176,8 +184,13 @@ def test_both_sides_score_the_same_response_ids(make_trainer: MakeTrainer, text:
 
 
 def test_a_teacher_prompt_that_does_not_fit_is_an_error_or_a_counted_skip(make_trainer: MakeTrainer) -> None:
-    settings = {"method": "rlsd", "teacher.view": "solution", "teacher.max_prompt_tokens": 34}
-    with pytest.raises(RlsdError, match=r"problem `\w+`: the teacher's prompt has \d+ tokens and 34 fit"):
+    settings = {"method": "rlsd", "teacher.view": "solution", "prompts_per_step": 8, "samples_per_prompt": 8}
+    _, samples = make_trainer(settings).step(1)
+    lengths = sorted(len(sample.privileged) for sample in samples if sample.privileged is not None)
+    assert lengths[0] < lengths[-1]
+    settings["teacher.max_prompt_tokens"] = lengths[-1] - 1
+    fault = rf"problem `\w+`: the teacher's prompt has {lengths[-1]} tokens and {lengths[-1] - 1} fit"
+    with pytest.raises(RlsdError, match=fault):
         make_trainer(settings).step(1)
     metrics, samples = make_trainer(settings | {"teacher.overlong": "skip"}).step(1)
     skipped = [sample for sample in samples if sample.teacher_skipped]
