@@ -1,23 +1,32 @@
 """Answers to verdicts: extract an answer from a response, compare it with a reference, say what was found.
 
-Standard library only. Nothing here trains, and nothing here turns an error into a zero.
+Standard library only; what needs more is loaded in the worker processes of a `Pool`. Nothing here trains, and nothing
+here turns an error into a zero.
 """
 
 from rlsd_verifiers.extract import Extraction, extract
+from rlsd_verifiers.job import Job
 from rlsd_verifiers.notation import parse_number
-from rlsd_verifiers.registry import VERIFIERS, UnknownVerifierError, Verifier, check_reference, verify, verify_all
+from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.pool import Pool, check_reference, verify, verify_all
+from rlsd_verifiers.registry import AUTO, VERIFIERS, UnknownVerifierError, Verifier, find_verifier
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 __all__ = [
+    "AUTO",
     "VERIFIERS",
     "Extraction",
+    "Job",
     "Outcome",
+    "Policy",
+    "Pool",
     "Submission",
     "UnknownVerifierError",
     "Verdict",
     "Verifier",
     "check_reference",
     "extract",
+    "find_verifier",
     "parse_number",
     "verify",
     "verify_all",

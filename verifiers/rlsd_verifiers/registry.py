@@ -1,56 +1,103 @@
-"""Verifiers by name, and the one way to call them.
+"""Verifiers by name.
 
-A verifier is a function from a `Submission` to a `Verdict`. It may raise: `verify` turns the exception into the outcome
-`crash`, which is no verdict, instead of a zero.
+A verifier has up to two parts. The quick one takes bounded time whatever it is given, so it runs in the caller; where
+it returns None, or is absent, the thorough one decides. That one may hang, crash or exhaust the memory: it is named by
+its import path and only ever runs in the worker processes of a `Pool`.
 """
 
 import difflib
-import time
+import importlib
 from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from rlsd_verifiers.exact import grade_exact
+from rlsd_verifiers.auto import choose
+from rlsd_verifiers.choice import grade_choice
+from rlsd_verifiers.exact import grade_exact_quickly
+from rlsd_verifiers.maths.quick import grade_math_quickly
 from rlsd_verifiers.numeric import grade_numeric
-from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
+from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.verdict import Submission, Verdict, shorten
 
-Verifier = Callable[[Submission], Verdict]
 
-VERIFIERS: dict[str, Verifier] = {"exact": grade_exact, "numeric": grade_numeric}
+class Verifier(NamedTuple):
+    """How a name grades: `quick` in the caller, where None means undecided; then `thorough`, as `module:function`."""
+
+    quick: Callable[[Submission, Policy], Verdict | None] | None = None
+    thorough: str | None = None
+
+
+VERIFIERS: dict[str, Verifier] = {
+    "exact": Verifier(grade_exact_quickly, "rlsd_verifiers.exact:grade_exact"),
+    "numeric": Verifier(grade_numeric),
+    "choice": Verifier(grade_choice),
+    "math": Verifier(grade_math_quickly, "rlsd_verifiers.maths.grade:grade_math"),
+}
+
+AUTO = "auto"
+"""The name that leaves the choice among `VERIFIERS` to the submission."""
 
 
 class UnknownVerifierError(ValueError):
-    """No verifier has this name; the message says which come close."""
+    """No verifier has this name; the message says which come close, or why an import path does not load."""
 
 
-def verify(submission: Submission, verifier: str = "numeric") -> Verdict:
-    """Grade one submission, with the wall time in `Verdict.seconds`. Raises `UnknownVerifierError`."""
-    return _timed(_named(verifier), submission)
+def resolve(name: str, submission: Submission) -> str:
+    """The name that grades this submission: `auto` becomes a name of `VERIFIERS`, any other stays."""
+    return choose(submission) if name == AUTO else name
 
 
-def verify_all(submissions: Iterable[Submission], verifier: str = "numeric") -> list[Verdict]:
-    """Grade submissions in order; a crash in one is that one's verdict and touches no other."""
-    grade = _named(verifier)
-    return [_timed(grade, submission) for submission in submissions]
-
-
-def check_reference(submission: Submission, verifier: str = "numeric") -> str | None:
-    """Why the reference cannot be graded, found by submitting it as its own answer; None if it accepts itself."""
-    verdict = verify(submission._replace(response=rf"\boxed{{{submission.answer or ''}}}"), verifier)
-    return None if verdict.correct else verdict.reason
-
-
-def _timed(grade: Verifier, submission: Submission) -> Verdict:
-    started = time.perf_counter()
-    try:
-        verdict = grade(submission)
-    except Exception as error:
-        reason = f"the verifier failed with {type(error).__name__}: {shorten(str(error), 200)}"
-        verdict = Verdict(Outcome.CRASH, 0.0, None, reason)
-    return verdict._replace(seconds=time.perf_counter() - started)
-
-
-def _named(name: str) -> Verifier:
+def look_up(name: str) -> Verifier:
+    """The verifier of a name or of an import path `module:function`, which is not loaded for it."""
     if name in VERIFIERS:
         return VERIFIERS[name]
-    close = difflib.get_close_matches(name, VERIFIERS, n=1, cutoff=0.5)
-    suggestion = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(f'`{v}`' for v in VERIFIERS)}"
-    raise UnknownVerifierError(f"no verifier named `{name}`; {suggestion}")
+    module, colon, function = name.partition(":")
+    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
+        return Verifier(thorough=name)
+    hint = _close_to(name, (*VERIFIERS, AUTO)) or f"known are {', '.join(f'`{known}`' for known in (*VERIFIERS, AUTO))}"
+    raise UnknownVerifierError(f"no verifier named `{shorten(name)}`; {hint}, or an import path `module:function`")
+
+
+def find_verifier(name: str) -> Verifier:
+    """`look_up`, which also loads an import path here and now. Raises `UnknownVerifierError`."""
+    verifier = look_up(name)
+    if name not in VERIFIERS:
+        try:
+            load(name)
+        except UnknownVerifierError:
+            raise
+        except Exception as error:
+            raise UnknownVerifierError(f"verifier `{name}` does not load: {describe(error)}") from error
+    return verifier
+
+
+def load(path: str) -> Callable[..., Any]:
+    """The function at `module:function`. Raises `UnknownVerifierError`, and whatever the module raises."""
+    name, _, attribute = path.partition(":")
+    try:
+        found: Any = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise UnknownVerifierError(f"verifier `{path}`: no module named `{error.name}`") from None
+        raise
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            hint = _close_to(part, dir(found)) or "it is absent"
+            raise UnknownVerifierError(f"verifier `{path}`: `{name}` has no `{attribute}`; {hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UnknownVerifierError(f"verifier `{path}`: `{attribute}` is not a function")
+    return found  # type: ignore[no-any-return]
+
+
+def describe(error: BaseException) -> str:
+    """An exception as `Type: message` on one line, whatever its message does."""
+    try:
+        message = shorten(str(error), 200)
+    except Exception:
+        message = ""
+    return f"{type(error).__name__}: {message}".removesuffix(": ")
+
+
+def _close_to(name: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, [*known], n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else None

@@ -1,0 +1,36 @@
+r"""Answers in words: equal when they are the same words."""
+
+import re
+
+_COMMAND_WITH_WORDS = re.compile(r"\\(?:text|textbf|textit|textnormal|textrm|mathrm|mathbf|mbox|operatorname)\s*+\{")
+_MATHS = re.compile(r"\\[A-Za-z]|[0-9^_=<>+*/|\\]")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_DROPPED = frozenset({"the", "a", "an", "is", "are"})
+_JOINERS = re.compile(r"\s*(?:,|;|\band\b|\bor\b)\s*")
+
+
+def same_words(reference: str, answer: str) -> bool | None:
+    """Whether two texts say the same in words; None if one of them is no text in words.
+
+    Case, articles, punctuation and LaTeX text commands do not count; the order of words does. Two lists of words may
+    differ in how they are joined.
+    """
+    plain = [_COMMAND_WITH_WORDS.sub(" ", text).replace("}", " ") for text in (reference, answer)]
+    wanted, given = (_members(text) for text in plain)
+    if wanted and sorted(wanted) == sorted(given):
+        return True
+    worded = [bool(_LETTERS.search(text)) and not _MATHS.search(text) for text in plain]
+    if any(worded):
+        return False
+    prose = [len(_LETTERS.findall(re.sub(r"\\[A-Za-z]+", " ", text))) >= 4 for text in plain]
+    return False if any(prose) else None
+
+
+def _members(text: str) -> list[str]:
+    parts = (_normal(part) for part in _JOINERS.split(text.casefold()))
+    return [part for part in parts if part]
+
+
+def _normal(text: str) -> str:
+    text = re.sub(r"[^\w\s^+*/=<>|\\-]", " ", text.replace("$", " "))
+    return " ".join(word for word in text.split() if word not in _DROPPED)

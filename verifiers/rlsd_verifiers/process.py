@@ -1,0 +1,157 @@
+"""A worker process as its parent sees it: started, fed, timed and killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
+
+from rlsd_verifiers.verdict import Outcome, Verdict
+
+START_SECONDS = 60.0
+"""How long a worker may take to start and load a verifier, before its first row."""
+
+PREFETCH_BYTES = 2**14
+"""A longer line is sent when the worker waits for it: to a busy one, sending it might block."""
+
+_START = (
+    "import sys, site; sys.path += sys.argv[4:]; site.main(); "
+    "from rlsd_verifiers.worker import main; main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))"
+)
+"""Run without `site`, so that the standard library comes first, then the parent's path in the parent's order."""
+
+
+def encode(value: object) -> bytes:
+    """A line of JSON. Lone surrogates survive, and so do two of them that are not one character."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """What `encode` was given, but for tuples."""
+    return json.loads(line.decode("utf-8", "surrogatepass"))
+
+
+class Line(Protocol):
+    """A row as it is sent: the import path of its verifier, and `encode([path, submission, policy])`."""
+
+    path: str
+    encoded: bytes
+
+
+class Limits(NamedTuple):
+    """What a row may take, and how many rows a process grades."""
+
+    timeout_seconds: float
+    memory_mb: int
+    recycle_after: int
+
+
+class Worker:
+    """A process that grades lines. It is of no more use once `fit` is false."""
+
+    def __init__(self, limits: Limits, unloadable: set[str]) -> None:
+        self.fit = True
+        self._unloadable = unloadable
+        self._limits = limits
+        self._loaded: set[str] = set()
+        self._sent = 0
+        self._graded = 0
+        self._received = bytearray()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            for end, option in ((self._socket, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
+                end.setsockopt(socket.SOL_SOCKET, option, 16 * PREFETCH_BYTES)
+            arguments = [str(theirs.fileno()), str(limits.timeout_seconds), str(limits.memory_mb)]
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-s", "-S", "-P", "-c", _START, *arguments, *map(os.path.abspath, sys.path)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                    env=os.environ | {"PYTHONPATH": "", "PYTHONHASHSEED": "0"},
+                )
+            except BaseException:
+                self._socket.close()
+                raise
+
+    def grade(self, lines: Sequence[Line]) -> Verdict:
+        """The verdict on the first line; the others are sent ahead, to be the first of a later call.
+
+        Raises:
+            Exception: the process died.
+        """
+        for line in lines[self._sent :]:
+            if line.path not in self._loaded:
+                if self._sent:
+                    break
+                if line.path in self._unloadable or not self._load(line.path):
+                    reason = f"the verifier `{line.path}` did not load within {START_SECONDS:g} s"
+                    return Verdict(Outcome.CRASH, 0.0, None, reason)
+            elif self._sent and len(line.encoded) > PREFETCH_BYTES:
+                break
+            self._send(line.encoded)
+            self._sent += 1
+        limit = self._limits.timeout_seconds
+        try:
+            outcome, *found = decode(self._receive(limit))
+        except TimeoutError:
+            self.fit = False
+            return Verdict(Outcome.TIMEOUT, 0.0, None, f"grading took more than {limit:g} s", limit)
+        verdict = Verdict(Outcome(outcome), *found)
+        self._sent -= 1
+        self._graded += 1
+        self.fit = verdict.outcome is not Outcome.MEMORY and self._graded < self._limits.recycle_after
+        return verdict
+
+    def hang_up(self) -> None:
+        """End the process, and a call that waits for it. Any thread may call this."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def kill(self) -> str:
+        """End the process and all that it started. Says how it ended: `SIGKILL`, `exit status 3`."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        status = self._process.wait()
+        self._socket.close()
+        names = {number.value: number.name for number in signal.Signals}
+        return f"exit status {status}" if status >= 0 else names.get(-status, f"signal {-status}")
+
+    def _load(self, path: str) -> bool:
+        self._send(encode([path]))
+        try:
+            self._receive(START_SECONDS)
+        except TimeoutError:
+            self.fit = False
+            self._unloadable.add(path)
+            return False
+        self._loaded.add(path)
+        return True
+
+    def _send(self, line: bytes) -> None:
+        self._socket.settimeout(START_SECONDS)
+        try:
+            self._socket.sendall(line)
+        except TimeoutError:
+            raise ConnectionError("the worker does not read") from None
+
+    def _receive(self, seconds: float) -> bytes:
+        deadline = time.monotonic() + seconds
+        start = 0
+        while (end := self._received.find(b"\n", start)) < 0:
+            start = len(self._received)
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            chunk = self._socket.recv(2**18)
+            if not chunk:
+                raise EOFError
+            self._received += chunk
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line

@@ -1,0 +1,152 @@
+"""The process that runs thorough verifiers: one JSON value a line in, one a line out, until its input ends.
+
+A line `[path]` loads a verifier and is answered with `[]`; a line `[path, submission, policy]` is answered with a
+verdict. The parent measures the time and kills: nothing in here can be relied on to return.
+"""
+
+import ctypes
+import faulthandler
+import gc
+import inspect
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.process import decode, encode
+from rlsd_verifiers.registry import UnknownVerifierError, describe, load
+from rlsd_verifiers.verdict import Outcome, Submission, Verdict
+
+try:
+    import resource
+except ImportError:  # not on this platform: no limit of memory
+    resource = None  # type: ignore[assignment]
+
+GRACE_SECONDS = 2
+"""How long after its time limit a worker ends itself, if nobody killed it."""
+
+_PR_SET_PDEATHSIG = 1
+
+Grade = Callable[[Submission, Policy], object]
+
+
+def main(descriptor: int, timeout_seconds: float, memory_mb: int) -> None:
+    """Serve the parent at the other end of a socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_no_core_file()
+    ends_with_the_parent = _end_with_the_parent()
+    verifiers: dict[str, Grade] = {}
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as lines:
+        connection.set_inheritable(False)
+        while line := lines.readline():
+            started = time.perf_counter()
+            verdict = None
+            with suppress(MemoryError):
+                path, *item = decode(line)
+                if not item:
+                    _limit_memory(None)
+                    verifiers[path] = _prepare(path)
+                    gc.freeze()
+                    _limit_memory(memory_mb)
+                    connection.sendall(encode([]))
+                    continue
+                if not ends_with_the_parent:
+                    faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True, file=2)
+                verdict = _grade(verifiers[path], *item)
+                faulthandler.cancel_dump_traceback_later()
+            if verdict is None:
+                _limit_memory(None)
+                reason = f"grading took more than {memory_mb} MB"
+                connection.sendall(encode(Verdict(Outcome.MEMORY, 0.0, None, reason, time.perf_counter() - started)))
+                break
+            connection.sendall(encode(verdict._replace(seconds=time.perf_counter() - started)))
+        for _ in lines:  # until the parent kills
+            pass
+
+
+def _end_with_the_parent() -> bool:
+    """Have the system kill this process when the thread that started it ends; whether the system does that."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError, AttributeError):
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
+    return False
+
+
+def _leave_no_core_file() -> None:
+    if resource:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_memory(megabytes: int | None) -> None:
+    """Allow this much address space beyond what is in use now; None lifts the limit."""
+    if resource is None or not Path("/proc/self/statm").exists():
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = hard
+    if megabytes is not None:
+        in_use = int(Path("/proc/self/statm").read_bytes().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = in_use + megabytes * 2**20
+        if hard != resource.RLIM_INFINITY:
+            limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _prepare(path: str) -> Grade:
+    """The verifier at an import path; if it does not load, one that says so of every row."""
+    try:
+        function = load(path)
+    except UnknownVerifierError as error:
+        verdict = Verdict(Outcome.INVALID_ROW, 0.0, None, str(error))
+    except BaseException as error:
+        verdict = Verdict(Outcome.CRASH, 0.0, None, f"the verifier `{path}` does not load: {describe(error)}")
+    else:
+        return _with_policy(function)
+    return lambda _, __: verdict
+
+
+def _with_policy(function: Callable[..., Any]) -> Grade:
+    """A verifier that does not ask for a policy is called without: it has no second argument, or another one."""
+    try:
+        rest = [*inspect.signature(function).parameters.values()][1:]
+    except (TypeError, ValueError):
+        rest = []
+    if any(p.name == "policy" and p.kind is p.KEYWORD_ONLY for p in rest):
+        return lambda submission, policy: function(submission, policy=policy)
+    if any(p.kind <= p.POSITIONAL_OR_KEYWORD and (p.name == "policy" or p.default is p.empty) for p in rest[:1]):
+        return function
+    return lambda submission, _: function(submission)
+
+
+def _grade(grade: Grade, submission: list[Any], policy: list[Any]) -> Verdict:
+    """What a verifier says, or that it raised an exception."""
+    try:
+        given = Submission(*submission)
+        given = given._replace(choices=None if given.choices is None else tuple(given.choices))
+        return _as_verdict(grade(given, Policy(*policy)))
+    except MemoryError:
+        raise
+    except BaseException as error:
+        return Verdict(Outcome.CRASH, 0.0, None, f"the verifier failed with {describe(error)}")
+
+
+def _as_verdict(result: object) -> Verdict:
+    """Check what a verifier returned. A truth value or a score in 0..1 is a verdict too."""
+    if isinstance(result, Verdict):
+        if not isinstance(result.score, int | float) or not 0 <= result.score <= 1:
+            raise ValueError(f"it gave a score of {result.score!r}, which is not in 0..1")
+        if not isinstance(result.extracted, str | None) or not isinstance(result.reason, str):
+            raise TypeError("its verdict's `extracted` and `reason` must be text")
+        return result._replace(outcome=Outcome(result.outcome), score=float(result.score))
+    if not isinstance(result, int | float):
+        raise TypeError(f"it returned {type(result).__name__}, not a Verdict, a bool or a score")
+    if not 0 <= result <= 1:
+        raise ValueError(f"it returned {result!r}, which is not in 0..1")
+    outcome = Outcome.CORRECT if result == 1 else Outcome.WRONG
+    return Verdict(outcome, float(result), None, f"the verifier returned {result!r}")
