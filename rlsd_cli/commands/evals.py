@@ -60,20 +60,21 @@ def evaluate(
 
     from rlsd_cli.data.sources import load_held_out
     from rlsd_cli.evaluation.evaluate import select
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults
+    from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
 
     problems = select(load_held_out(config), config.evaluation.problems)
-    if faults := check_problems(problems, config):
-        console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
+    with open_pool(config) as pool:
+        if faults := check_problems(problems, config, pool):
+            console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
 
-    from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
-    from rlsd_cli.policy.model import load_policy
-    from rlsd_cli.rollout.transformers import TransformersSampler
+        from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
+        from rlsd_cli.policy.model import load_policy
+        from rlsd_cli.rollout.transformers import TransformersSampler
 
-    policy = load_policy(config)
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
-    console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
-    evaluation = run_evaluation(policy, sampler, problems, config)
+        policy = load_policy(config)
+        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
+        evaluation = run_evaluation(policy, sampler, problems, config, pool)
     folder = None
     if subject.run:
         folder = subject.run.write_evaluation(suite_of(config), subject.step, evaluation.rows, evaluation.summary)
@@ -84,7 +85,8 @@ def suite_of(config: "Config") -> str:
     """A folder name that differs for evaluations that differ: by data, prompt, verifier or sampling."""
     source = config.eval_data or config.data
     where = str(Path(source).resolve()) if Path(source).is_file() else source
-    what = [where, config.verifier, config.prompt.model_dump(), config.evaluation.model_dump()]
+    verifying = [config.verifier, config.verification.model_dump(exclude={"workers"})]
+    what = [where, *verifying, config.prompt.model_dump(), config.evaluation.model_dump()]
     digest = hashlib.sha256(json.dumps([*what, config.rollout.max_new_tokens]).encode()).hexdigest()
     return f"{Path(source).stem}-k{config.evaluation.samples}-{digest[:4]}"
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.runs.rundir import RunDir
+    from rlsd_verifiers.pool import Pool
 
 
 def train(
@@ -52,21 +53,26 @@ def train(
 
 
 def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
-    config = resolved.config
     from rlsd_cli.data.sources import load_splits
-    from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
+    from rlsd_cli.evaluation.grade import open_pool
 
     if run.path.exists():
         with run.lock():
             pass
-    splits = _checked(load_splits(config), config)
+    with open_pool(resolved.config) as pool:
+        splits = _checked(load_splits(resolved.config), resolved.config, pool)
+        return _train_on(splits, resolved, run, pool)
 
+
+def _train_on(splits: "Splits", resolved: "Resolved", run: "RunDir", pool: "Pool") -> dict[str, Any]:
     import torch
 
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted
     from rlsd_cli.training.run import train as run_training
 
+    config = resolved.config
     policy = load_policy(config)
     if not run.path.exists():
         create(run, resolved)
@@ -81,7 +87,7 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
         _quieten(log)
         progress = console.Progress(config.steps, log)
         try:
-            return run_training(config, policy, splits, run, progress)
+            return run_training(config, policy, splits, run, progress, pool)
         except Interrupted as interrupt:
             progress.close()
             step = run.status()["step"]
@@ -96,7 +102,7 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
             progress.close()
 
 
-def _checked(splits: "Splits", config: "Config") -> "Splits":
+def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":
     """The problems that can be used. What cannot be graded is counted and left out; a missing view is an error."""
     from rlsd_cli.data.prompts import teacher_text
     from rlsd_cli.data.sources import Splits
@@ -105,7 +111,7 @@ def _checked(splits: "Splits", config: "Config") -> "Splits":
     kept = []
     for name, problems in zip(("training", "held-out"), splits, strict=True):
         graded = name == "held-out" or config.row.samples == "policy"
-        faults = check_problems(problems, config) if graded else {}
+        faults = check_problems(problems, config, pool) if graded else {}
         if faults:
             console.warning(f"{len(problems)} {name} problems, of which {describe_faults(faults)}")
         kept.append([problem for problem in problems if problem.id not in faults])

@@ -145,6 +145,33 @@ class OptimConfig(Section):
     tokens_per_microbatch: Count = Field(16384, description="tokens in one forward and backward, padding included")
 
 
+class VerificationConfig(Section):
+    workers: Count | None = Field(None, description="verifier processes; none: one a core, at most 8")
+    timeout_seconds: Positive = Field(1.0, description="wall time for one response; over it the outcome is `timeout`")
+    memory_mb: Count = Field(512, description="memory for one response, MB; over it the outcome is `memory`")
+    last_number: bool = Field(True, description="where no answer is marked, take the last number: a guess")
+    relative_tolerance: NonNegative = Field(
+        0.0, description="verifiers `numeric` and `math`: a number is right within this share of the reference"
+    )
+    decimals: Literal["rounded", "exact"] = Field(
+        "rounded", description="verifier `math`: `rounded` takes a value and its rounding for equal, `exact` does not"
+    )
+    percent: Literal["either", "value"] = Field(
+        "either", description="`50%` is 0.5, or 50 where only one side has the sign; `value`: 0.5 alone"
+    )
+    ordered: bool = Field(False, description="whether the order of a plain list counts; that of a tuple always does")
+    names: Literal["strict", "any"] = Field(
+        "strict", description="verifier `math`: `strict` keeps variables apart, `any` lets an answer rename them all"
+    )
+    regions: Literal["any", "as_written"] = Field(
+        "any",
+        description="verifier `math`: `any` takes an interval, an inequality and a set builder for the same region",
+    )
+    restatement: Literal["reject", "accept"] = Field(
+        "reject", description="verifier `math`: an answer that is left to be worked out, e.g. a sum or an integral"
+    )
+
+
 class EvaluationConfig(Section):
     every: CountOrZero = Field(20, description="steps between evaluations; 0: only at the start and the end")
     problems: Count = Field(200, description="held-out problems evaluated, at most")
@@ -168,7 +195,11 @@ class Config(Section):
     data: str = Field("arithmetic", description="a task name or a JSONL file of problems")
     eval_data: str | None = Field(None, description="held-out problems; none: the share of `data` set by `holdout`")
     holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share of `data` held out, by hash")
-    verifier: str = Field("numeric", description="verifier for problems that name none")
+    verifier: str = Field(
+        "auto",
+        description="verifier for problems that name none; `auto`: chosen by the reference; or math, numeric, choice, "
+        "exact, or `module:function`",
+    )
     verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
     seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
     steps: Count = Field(200, description="optimisation steps (batches of rollouts)")
@@ -186,6 +217,7 @@ class Config(Section):
     distill: DistillConfig = DistillConfig()
     teacher: TeacherConfig = TeacherConfig()
     optim: OptimConfig = OptimConfig()
+    verification: VerificationConfig = VerificationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import check_room, prompt_ids, student_text
-from rlsd_cli.evaluation.grade import grade
+from rlsd_cli.evaluation.respond import Response, respond
 from rlsd_cli.evaluation.statistics import clustered, mean_pass_at_k
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_verifiers.pool import Pool
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +27,7 @@ def select(problems: Sequence[Problem], limit: int) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]
 
 
-def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], config: Config) -> Evaluation:
+def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], config: Config, pool: Pool) -> Evaluation:
     """Sample and grade `evaluation.samples` responses to each problem.
 
     A problem whose reference could not be graded has no score: it is counted under its outcome and leaves the mean.
@@ -35,38 +35,34 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
     """
     started = time.perf_counter()
     settings = config.evaluation
-    prompts = [prompt_ids(student_text(problem, config), config, policy.tokenizer) for problem in problems]
     sampling = Sampling(
         max_new_tokens=settings.max_new_tokens or config.rollout.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
     )
-    check_room(problems, prompts, sampling.max_new_tokens, policy.context_length)
-    rollouts = sampler.sample(prompts, settings.samples, sampling, seed=f"{config.seed}/evaluation")
-    repeated = [problem for problem in problems for _ in range(settings.samples)]
-    responses = [policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
-    verdicts = grade(repeated, responses, config)
-    rows = [
-        {
-            "problem_id": problem.id,
-            "sample": index % settings.samples,
-            "response": response,
-            "answer": problem.answer,
-            "extracted": verdict.extracted,
-            "outcome": str(verdict.outcome),
-            "score": verdict.score if verdict.is_verdict else None,
-            "reason": verdict.reason,
-            "tokens": len(rollout.token_ids),
-            "truncated": rollout.truncated,
-            "leaks": leaks(response, config.eval_data or config.data),
-        }
-        for index, (problem, response, verdict, rollout) in enumerate(
-            zip(repeated, responses, verdicts, rollouts, strict=True)
-        )
-    ]
+    seed = f"{config.seed}/evaluation"
+    responses = respond(policy, sampler, problems, config, pool, samples=settings.samples, sampling=sampling, seed=seed)
+    rows = [_row(response, index % settings.samples, config) for index, response in enumerate(responses)]
     summary = {"model": config.model, "data": config.eval_data or config.data, **summarise(rows, settings.samples)}
     return Evaluation(rows, summary | {"seconds": time.perf_counter() - started})
+
+
+def _row(response: Response, sample: int, config: Config) -> dict[str, Any]:
+    verdict = response.verdict.result()
+    return {
+        "problem_id": response.problem.id,
+        "sample": sample,
+        "response": response.text,
+        "answer": response.problem.answer,
+        "extracted": verdict.extracted,
+        "outcome": str(verdict.outcome),
+        "score": verdict.score if verdict.is_verdict else None,
+        "reason": verdict.reason,
+        "tokens": len(response.rollout.token_ids),
+        "truncated": response.rollout.truncated,
+        "leaks": leaks(response.text, config.eval_data or config.data),
+    }
 
 
 def summarise(rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:

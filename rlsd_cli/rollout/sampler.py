@@ -1,6 +1,6 @@
 """What a sampler is: prompts in, rollouts out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -24,6 +24,10 @@ class Rollout(NamedTuple):
     truncated: bool
 
 
+Finished = Callable[[int, Rollout], None]
+"""Told of a rollout as soon as it ends, with its place in the result."""
+
+
 class Sampler(Protocol):
     """Draws responses from the policy's current weights."""
 
@@ -31,6 +35,14 @@ class Sampler(Protocol):
         """Take over the policy's weights; called after every update."""
 
     def sample(
-        self, prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, seed: str
+        self,
+        prompts: Sequence[Sequence[int]],
+        samples_per_prompt: int,
+        sampling: Sampling,
+        seed: str,
+        finished: Finished | None = None,
     ) -> list[Rollout]:
-        """`samples_per_prompt` rollouts of each prompt, prompt by prompt, as a function of weights and seed."""
+        """`samples_per_prompt` rollouts of each prompt, prompt by prompt, as a function of weights and seed.
+
+        `finished` is called once for each of them, while others are still being sampled.
+        """

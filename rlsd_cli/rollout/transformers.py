@@ -6,14 +6,14 @@ padded on the left, so every row's next token is in the same column; positions c
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.sampler import Rollout, Sampling
+from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
 
 
 class TransformersSampler:
@@ -37,24 +37,33 @@ class TransformersSampler:
                 ours.copy_(theirs)
 
     def sample(
-        self, prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, seed: str
+        self,
+        prompts: Sequence[Sequence[int]],
+        samples_per_prompt: int,
+        sampling: Sampling,
+        seed: str,
+        finished: Finished | None = None,
     ) -> list[Rollout]:
         generator = torch.Generator(self.policy.device)
         generator.manual_seed(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") >> 1)
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         per_call = max(1, self.batch_size // samples_per_prompt)
-        groups: dict[int, list[Rollout]] = {}
+        rollouts: dict[int, Rollout] = {}
         for start in range(0, len(order), per_call):
             chosen = order[start : start + per_call]
-            rollouts = self._decode([prompts[index] for index in chosen], samples_per_prompt, sampling, generator)
-            for place, index in enumerate(chosen):
-                groups[index] = rollouts[place * samples_per_prompt : (place + 1) * samples_per_prompt]
-        return [rollout for index in range(len(prompts)) for rollout in groups[index]]
+            parts = self._decode([prompts[index] for index in chosen], samples_per_prompt, sampling, generator)
+            for row, rollout in parts:
+                place = chosen[row // samples_per_prompt] * samples_per_prompt + row % samples_per_prompt
+                rollouts[place] = rollout
+                if finished:
+                    finished(place, rollout)
+        return [rollouts[place] for place in range(len(rollouts))]
 
     @torch.no_grad()
     def _decode(
         self, prompts: Sequence[Sequence[int]], samples_per_prompt: int, sampling: Sampling, generator: torch.Generator
-    ) -> list[Rollout]:
+    ) -> Iterator[tuple[int, Rollout]]:
+        """Row and rollout, as rows end. Tokens are read from the device only then."""
         device, pad_id = self.policy.device, self.policy.pad_id
         longest = max(len(prompt) for prompt in prompts)
         ids = torch.tensor([[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=device)
@@ -79,21 +88,18 @@ class TransformersSampler:
         eos_ids = torch.tensor(sorted(self.policy.eos_ids), device=device)
         tokens = torch.full((rows, sampling.max_new_tokens), pad_id, device=device)
         logps = torch.zeros(rows, sampling.max_new_tokens, device=device)
-        num_tokens = torch.full((rows,), sampling.max_new_tokens, device=device)
-        ended = torch.zeros(rows, dtype=torch.bool, device=device)
         alive = torch.arange(rows, device=device)
         for step in range(sampling.max_new_tokens):
             token, logp = draw(logits.float(), sampling, generator)
             tokens[alive, step], logps[alive, step] = token, logp
             stops = torch.isin(token, eos_ids)
-            ended[alive[stops]] = True
-            num_tokens[alive[stops]] = step + 1
             going = (~stops).nonzero()[:, 0]
-            if not len(going) or step + 1 == sampling.max_new_tokens:
-                break
             if len(going) < len(alive):
+                yield from _read(alive[stops], tokens[:, : step + 1], logps, truncated=False)
                 cache.batch_select_indices(going)
                 alive, token, positions, attention = alive[going], token[going], positions[going], attention[going]
+            if not len(alive) or step + 1 == sampling.max_new_tokens:
+                break
             logits = self.model(
                 input_ids=token[:, None],
                 attention_mask=attention[:, : longest + step + 1],
@@ -101,10 +107,14 @@ class TransformersSampler:
                 past_key_values=cache,
             ).logits[:, -1]
             positions = positions + 1
-        return [
-            Rollout(tokens[row, :count].tolist(), logps[row, :count].tolist(), truncated=not bool(ended[row]))
-            for row, count in enumerate(num_tokens.tolist())
-        ]
+        yield from _read(alive, tokens, logps, truncated=True)
+
+
+def _read(rows: Tensor, tokens: Tensor, logps: Tensor, *, truncated: bool) -> Iterator[tuple[int, Rollout]]:
+    """The rollouts of some rows, which have come to the end of `tokens`."""
+    values = rows.tolist(), tokens[rows].tolist(), logps[rows, : tokens.shape[1]].tolist()
+    for row, token_ids, sampled_logp in zip(*values, strict=True):
+        yield row, Rollout(token_ids, sampled_logp, truncated)
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rlsd_cli.config.schema import Config
+from rlsd_verifiers import Outcome
+
+OVER_LIMIT = (Outcome.TIMEOUT, Outcome.MEMORY, Outcome.OUTPUT_LIMIT)
 
 
 class Sign(NamedTuple):
@@ -17,6 +20,7 @@ SIGNS = (
     Sign("no_answer_rate", lambda v: v > 0.2, "{:.0%} of the responses give no answer: check the format asked for"),
     Sign("truncated_rate", lambda v: v > 0.1, "{:.0%} of the responses are cut at `rollout.max_new_tokens`"),
     Sign("no_verdict_rate", lambda v: v > 0.0, "{:.1%} of the responses reached no verdict"),
+    Sign("over_limit_rate", lambda v: v > 0.02, "{:.1%} of the responses score 0 because verifying them hit a limit"),
     Sign(
         "teacher_student_gap_abs_mean",
         lambda v: v < 1e-6,
@@ -31,7 +35,12 @@ SIGNS = (
 def warnings_of(metrics: Mapping[str, Any], config: Config) -> dict[str, str]:
     """The signs shown by one step's metrics: what triggered each, and its text."""
     low, high = metrics["credit_clip_low_rate"], metrics["credit_clip_high_rate"]
-    values = dict(metrics) | {"bound_rate": None if low is None else low + high}
+    outcomes = metrics["outcomes"]
+    num_verified = sum(outcomes.values())
+    values = dict(metrics) | {
+        "bound_rate": None if low is None else low + high,
+        "over_limit_rate": sum(outcomes.get(kind, 0) for kind in OVER_LIMIT) / num_verified if num_verified else None,
+    }
     if config.teacher.view == "none":
         values["teacher_student_gap_abs_mean"] = None
     return {

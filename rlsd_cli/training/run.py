@@ -15,6 +15,7 @@ from rlsd_cli.training.checkpoint import checkpoint_at, checkpoints, load_checkp
 from rlsd_cli.training.health import warnings_of
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.trainer import Trainer
+from rlsd_verifiers.pool import Pool
 
 
 class Reporter(Protocol):
@@ -27,7 +28,7 @@ class Reporter(Protocol):
     def warning(self, kind: str, text: str) -> None: ...
 
 
-def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: Reporter) -> dict[str, Any]:
+def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: Reporter, pool: Pool) -> dict[str, Any]:
     """Bring a run to its end and return its summary, the object of `train --json`.
 
     Raises:
@@ -35,7 +36,7 @@ def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: R
     """
     interrupts = Interrupts()
     sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
-    trainer = Trainer(config, policy, sampler, splits, interrupts)
+    trainer = Trainer(config, policy, sampler, pool, splits, interrupts)
     done = 0
     if saved := checkpoints(run.checkpoints):
         done = load_checkpoint(saved[-1], policy, trainer.optimizer, trainer.teacher)

@@ -1,6 +1,7 @@
 """One rollout on its way through a step, and its row in the run's records."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,8 @@ from rlsd_verifiers import Verdict
 class Sample:
     """Everything known of one rollout; each stage of the step fills in its part.
 
-    `counted`: takes part in baseline and loss. `score` None: no verdict was reached. `privileged`: token ids of the
-    teacher's view. Per-token lists are as long as `token_ids`.
+    `counted`: takes part in baseline and loss. `pending`: the verdict on its way. `score` None: no verdict was reached.
+    `privileged`: token ids of the teacher's view. Per-token lists are as long as `token_ids`.
     """
 
     problem: Problem
@@ -28,6 +29,7 @@ class Sample:
     response: str
     leaks: bool
     counted: bool = True
+    pending: Future[Verdict] | None = None
     verdict: Verdict | None = None
     score: float | None = None
     advantage: float = 0.0

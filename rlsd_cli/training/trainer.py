@@ -2,8 +2,8 @@
 
 1. problem    `step_problems`: a batch of problems, a function of seed and step
 2. prompt     the student's view of each, through the chat template
-3. rollout    the sampler draws `samples_per_prompt` responses to each
-4. verify     a verdict on each response; one without a verdict leaves baseline and loss
+3. rollout    the sampler draws `samples_per_prompt` responses to each; one that ends is verified while others go on
+4. verify     the verdicts that are still open; a response without a verdict leaves baseline and loss
 5. advantage  scores against their group
 6. rescore    the teacher's log-probabilities of the same response ids, where they can matter
 7. credit, loss, update   by the method's row, in micro-batches that add up to the same loss however they are cut
@@ -12,7 +12,6 @@
 The loop is blind to the method: what differs is in the row of the method table and in `training.update`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -22,16 +21,15 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.core.advantages import group_advantages
 from rlsd_cli.core.reduce import token_weights
 from rlsd_cli.core.schedules import learning_rate_scale, mix_at
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import check_room, prompt_ids, student_text, teacher_text
+from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import Splits, step_problems
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
-from rlsd_cli.evaluation.grade import grade
+from rlsd_cli.evaluation.respond import respond, student_prompts
 from rlsd_cli.policy.batch import TokenBatch, make_batch, pack
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import score_tokens
@@ -39,23 +37,26 @@ from rlsd_cli.policy.teacher import Teacher, frozen_copy
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
+from rlsd_cli.training.rewards import assign_advantages, assign_scores
 from rlsd_cli.training.samples import Sample, padded, unpadded
 from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature, token_loss
+from rlsd_verifiers.pool import Pool
 
 LIVE_GAP_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest gap (nats) between a live teacher without privileged information and the student, by compute type."""
 
 
 class Trainer:
-    """Policy, teacher, sampler and optimiser of one run; `step` does one optimisation step."""
+    """Policy, teacher, sampler, verifiers and optimiser of one run; `step` does one optimisation step."""
 
     def __init__(
-        self, config: Config, policy: Policy, sampler: Sampler, splits: Splits, interrupts: Interrupts
+        self, config: Config, policy: Policy, sampler: Sampler, pool: Pool, splits: Splits, interrupts: Interrupts
     ) -> None:
         self.config = config
         self.row = config.row
         self.policy = policy
         self.sampler = sampler
+        self.pool = pool
         self.splits = splits
         self.interrupts = interrupts
         idle = self.row.credit == "self_distilled" and config.credit.mix * config.credit.clip == 0
@@ -73,7 +74,7 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """The policy as it is now, on the held-out problems."""
-        return evaluate(self.policy, self.sampler, self.held_out, self.config)
+        return evaluate(self.policy, self.sampler, self.held_out, self.config, self.pool)
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -86,8 +87,8 @@ class Trainer:
         mix = self.mix(step)
         problems = step_problems(self.splits.train, self.config, step)
         samples = clock("rollout", lambda: self.collect(problems, step))
-        clock("verify", lambda: self.verify(samples))
-        self.assign_advantages(samples)
+        clock("verify", lambda: assign_scores(samples, self.config))
+        assign_advantages(samples, self.config)
         clock("teacher", lambda: self.rescore(samples, mix))
         update = clock("update", lambda: self.update(samples, mix, step))
         metrics = {"step": step} | sample_metrics(samples, self.config) | update_metrics(update, samples, mix)
@@ -112,31 +113,34 @@ class Trainer:
 
     def collect(self, problems: Sequence[Problem], step: int) -> list[Sample]:
         """Responses to each problem, group by group: the policy's own, or the solutions of the data."""
-        config, tokenizer = self.config, self.policy.tokenizer
-        limit = config.rollout.max_new_tokens
-        prompts = [prompt_ids(student_text(problem, config), config, tokenizer) for problem in problems]
-        check_room(problems, prompts, limit, self.policy.context_length)
+        config = self.config
         if self.row.samples == "solution":
+            prompts = student_prompts(problems, self.policy, config, config.rollout.max_new_tokens)
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
-        sampling = Sampling(limit, temperature=config.rollout.temperature)
-        group = config.group_size
-        rollouts = self.sampler.sample(prompts, group, sampling, seed=f"{config.seed}/rollouts/{step}")
-        samples = []
-        for number, rollout in enumerate(rollouts):
-            response = tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
-            samples.append(
-                Sample(
-                    problem=problems[number // group],
-                    index=number % group,
-                    prompt=prompts[number // group],
-                    token_ids=rollout.token_ids,
-                    sampled_logp=rollout.sampled_logp,
-                    truncated=rollout.truncated,
-                    response=response,
-                    leaks=leaks(response, config.data),
-                )
+        responses = respond(
+            self.policy,
+            self.sampler,
+            problems,
+            config,
+            self.pool,
+            samples=config.group_size,
+            sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature),
+            seed=f"{config.seed}/rollouts/{step}",
+        )
+        return [
+            Sample(
+                problem=response.problem,
+                index=number % config.group_size,
+                prompt=response.prompt,
+                token_ids=response.rollout.token_ids,
+                sampled_logp=response.rollout.sampled_logp,
+                truncated=response.rollout.truncated,
+                response=response.text,
+                leaks=leaks(response.text, config.data),
+                pending=response.verdict,
             )
-        return samples
+            for number, response in enumerate(responses)
+        ]
 
     def _demonstration(self, problem: Problem, prompt: list[int]) -> Sample:
         if not problem.solution:
@@ -147,47 +151,6 @@ class Trainer:
         too_long = len(ids) > self.config.rollout.max_new_tokens
         leak = leaks(problem.solution, self.config.data)
         return Sample(problem, 0, prompt, ids, None, too_long, problem.solution, leak, counted=not too_long)
-
-    # -- verify, advantage ------------------------------------------------------------------------------------------
-
-    def verify(self, samples: Sequence[Sample]) -> None:
-        """A verdict and a score for every response; raises RlsdError when too many reach no verdict."""
-        if self.row.samples == "solution":
-            return
-        problems, responses = [s.problem for s in samples], [s.response for s in samples]
-        for sample, verdict in zip(samples, grade(problems, responses, self.config), strict=True):
-            sample.verdict = verdict
-            sample.score = verdict.score if verdict.is_verdict else None
-            if sample.truncated and self.config.rollout.truncated == "mask":
-                sample.counted = False
-            elif sample.truncated and verdict.is_verdict:
-                sample.score = 0.0
-            if sample.score is None and self.row.needs_reward:
-                sample.counted = False
-        failed = [s.verdict for s in samples if s.verdict and not s.verdict.is_verdict]
-        if len(failed) > self.config.verifier_error_limit * len(samples):
-            kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(str(v.outcome) for v in failed).most_common())
-            raise RlsdError(
-                f"{len(failed)} of {len(samples)} responses reached no verdict ({kinds}): {failed[0].reason}",
-                hint="mend the references or the verifier, or raise `verifier_error_limit`",
-                exit_code=EXIT_NO,
-            )
-
-    def assign_advantages(self, samples: Sequence[Sample]) -> None:
-        if not self.row.needs_reward:
-            return
-        settings = self.config.advantage
-        shape = (-1, self.config.group_size)
-        advantages = group_advantages(
-            torch.tensor([sample.score or 0.0 for sample in samples]).reshape(shape),
-            torch.tensor([sample.counted for sample in samples]).reshape(shape),
-            baseline=settings.baseline,
-            scale=settings.scale,
-            ddof=settings.ddof,
-            eps=settings.eps,
-        )
-        for sample, advantage in zip(samples, advantages.flatten().tolist(), strict=True):
-            sample.advantage = advantage
 
     # -- rescore ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.evaluate import select
-from rlsd_cli.evaluation.grade import grade
+from rlsd_cli.evaluation.grade import grade, open_pool
 from rlsd_cli.policy.catalog import QUICKSTART, local_path
 from rlsd_cli.policy.model import export_model, load_policy
 from rlsd_cli.policy.quickstart import ALPHABET, tokenizer
@@ -49,7 +49,8 @@ def test_it_guesses_alone_and_is_right_with_either_privileged_view(
     prompts = [prompt_ids(teacher_text(problem, config), config, policy.tokenizer) for problem in problems]
     rollouts = TransformersSampler(policy, "auto", 256).sample(prompts, 1, Sampling(56, 0.0), "seed")
     responses = [policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
-    verdicts = grade(problems, responses, config)
+    with open_pool(config) as pool:
+        verdicts = grade(problems, responses, config, pool)
     assert least <= sum(verdict.score for verdict in verdicts) / len(verdicts) <= most
 
 

@@ -1,16 +1,19 @@
 """The sampler against `generate` and against the scorer."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.rollout.sampler import Sampling
+from rlsd_cli.rollout.sampler import Rollout, Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler, draw
 
 PROMPTS = [[18, 5, 3, 12, 7, 14, 17], [18, 4, 12, 9, 9, 14, 17], [18, 2, 2, 12, 3, 13, 4, 4, 14, 17], [17]]
@@ -73,6 +76,77 @@ def test_rollouts_are_a_function_of_the_seed(policy: Policy) -> None:
     first = sampler.sample(PROMPTS, 3, Sampling(20), "a")
     assert sampler.sample(PROMPTS, 3, Sampling(20), "a") == first
     assert sampler.sample(PROMPTS, 3, Sampling(20), "b") != first
+
+
+@pytest.mark.parametrize("batch_size", [2, 8, 64])
+def test_every_rollout_is_told_of_once_when_it_ends_and_is_the_one_returned(policy: Policy, batch_size: int) -> None:
+    """Streaming changes neither what is drawn nor its place."""
+    sampler, sampling = TransformersSampler(policy, "auto", batch_size), Sampling(30)
+    told: list[tuple[int, Rollout]] = []
+    rollouts = sampler.sample(PROMPTS, 4, sampling, "seed", finished=lambda *what: told.append(what))
+    assert rollouts == sampler.sample(PROMPTS, 4, sampling, "seed")
+    assert len(told) == len(rollouts) == 16
+    assert dict(told) == dict(enumerate(rollouts))
+    assert {rollout.truncated for rollout in rollouts} == {True, False}
+
+
+def test_rollouts_are_told_of_in_the_order_they_end_while_others_go_on(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler, forward = TransformersSampler(policy, "auto", 64), policy.model.forward
+    drawn = 0
+
+    def counting(*arguments: object, **options: object) -> object:
+        nonlocal drawn
+        drawn += 1
+        return forward(*arguments, **options)
+
+    monkeypatch.setattr(policy.model, "forward", counting)
+    when: list[tuple[int, int]] = []
+    sampler.sample(PROMPTS, 4, Sampling(30), "seed", lambda _, rollout: when.append((drawn, len(rollout.token_ids))))
+    assert len({tokens for _, tokens in when}) > 3
+    assert all(tokens == passes for passes, tokens in when)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a device: values, and sizes that depend on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = function.name()
+        masked = name in ("aten::index.Tensor", "aten::index_put_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if masked or name in ("aten::nonzero", "aten::_local_scalar_dense"):
+            self.count[name] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_tokens_are_read_from_the_device_only_where_a_row_ends(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of rows that go on is all a token waits for."""
+    sampler, forward = (
+        TransformersSampler(replace(policy, eos_ids=frozenset([10**6])), "auto", 64),
+        policy.model.forward,
+    )
+
+    def uncounted(*arguments: object, **options: object) -> object:
+        with _disable_current_modes():
+            return forward(*arguments, **options)
+
+    monkeypatch.setattr(policy.model, "forward", uncounted)
+    tolist = torch.Tensor.tolist
+    found = []
+    for tokens in (8, 16):
+        with Waits() as waits, monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "tolist", lambda self: waits.count.update(["tolist"]) or tolist(self))
+            sampler.sample(PROMPTS, 2, Sampling(tokens), "seed", finished=lambda *_: None)
+        found.append(waits.count)
+    assert found[1] - found[0] == {"aten::nonzero": 8}
 
 
 def test_batches_do_not_mix_up_prompts(policy: Policy) -> None:

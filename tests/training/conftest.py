@@ -1,10 +1,12 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
+from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_policy
 from rlsd_cli.rollout.transformers import TransformersSampler
 from rlsd_cli.training.interrupts import Interrupts
@@ -12,13 +14,15 @@ from rlsd_cli.training.trainer import Trainer
 
 
 @pytest.fixture(scope="session")
-def make_trainer(configure: Callable[..., Config]) -> Callable[..., Trainer]:
+def make_trainer(configure: Callable[..., Config]) -> Iterator[Callable[..., Trainer]]:
     """A trainer on the embedded policy, whose groups have both right and wrong answers from the start."""
+    with ExitStack() as pools:
 
-    def make(overrides: dict[str, Any] | None = None, preset: str = "quickstart") -> Trainer:
-        config = configure(overrides, preset)
-        policy = load_policy(config)
-        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
-        return Trainer(config, policy, sampler, load_splits(config), Interrupts())
+        def make(overrides: dict[str, Any] | None = None, preset: str = "quickstart") -> Trainer:
+            config = configure(overrides, preset)
+            policy = load_policy(config)
+            sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+            pool = pools.enter_context(open_pool(config))
+            return Trainer(config, policy, sampler, pool, load_splits(config), Interrupts())
 
-    return make
+        yield make

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlsd_cli.config.resolve import Resolved, flatten
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
+from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_policy
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import run as run_module
@@ -58,7 +59,8 @@ def new_run(path: Path, config: Config) -> RunDir:
 
 
 def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[str, Any]:
-    return train(config, load_policy(config), load_splits(config), run, listener or Listener())
+    with open_pool(config) as pool:
+        return train(config, load_policy(config), load_splits(config), run, listener or Listener(), pool)
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,10 +10,13 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.rollout.sampler import Rollout
+from rlsd_cli.rollout.sampler import Finished, Rollout
 from rlsd_cli.training import trainer as trainer_module
+from rlsd_cli.training.rewards import assign_advantages, assign_scores
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer, shares, thought_length
+from rlsd_verifiers import VERIFIERS, Policy, Submission, Verdict, Verifier
+from rlsd_verifiers.exact import grade_exact
 
 MakeTrainer = Callable[..., Trainer]
 Weights = dict[str, torch.Tensor]
@@ -48,8 +51,8 @@ def gradients(trainer: Trainer, samples: list[Sample], mix: float) -> Weights:
 def rollouts_of(trainer: Trainer, step: int = 1) -> list[Sample]:
     problems = trainer_module.step_problems(trainer.splits.train, trainer.config, step)
     samples = trainer.collect(problems, step)
-    trainer.verify(samples)
-    trainer.assign_advantages(samples)
+    assign_scores(samples, trainer.config)
+    assign_advantages(samples, trainer.config)
     return samples
 
 
@@ -118,7 +121,7 @@ def test_the_order_within_a_group_does_not_matter(make_trainer: MakeTrainer) -> 
         sample.advantage = 0.0
     group = forward.config.samples_per_prompt
     turned = [s for start in range(0, len(samples), group) for s in reversed(samples[start : start + group])]
-    backward.assign_advantages(turned)
+    assign_advantages(turned, backward.config)
     assert_equal(gradients(backward, turned, 0.0), first)
 
 
@@ -224,12 +227,13 @@ def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[i
     """Let the sampler answer with given texts."""
     tokenizer, (eos,) = trainer.policy.tokenizer, trainer.policy.eos_ids
 
-    def sample(prompts: Any, samples_per_prompt: int, *_: object, **__: object) -> list[Rollout]:
+    def sample(prompts: Any, samples_per_prompt: int, *_: object, finished: Finished, **__: object) -> list[Rollout]:
         rollouts = []
         for index in range(len(prompts) * samples_per_prompt):
             text = responses[index % len(responses)]
             ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [eos]
             rollouts.append(Rollout(ids, [-1.0] * len(ids), index % len(responses) in truncated))
+            finished(index, rollouts[-1])
         return rollouts
 
     trainer.sampler.sample = sample  # type: ignore[method-assign]
@@ -270,15 +274,12 @@ def test_a_rollout_without_a_verdict_leaves_baseline_and_loss_and_is_counted(
     fixed(trainer, question())
     with_responses(trainer, ["#5", "#6", "#6", "#8"])
 
-    def flaky(submission: Any) -> Any:
+    def flaky(submission: Submission, policy: Policy) -> Verdict:
         if submission.response == "#8":
             raise RuntimeError("out of order")
-        return exact(submission)
+        return grade_exact(submission, policy)
 
-    from rlsd_verifiers import VERIFIERS
-
-    exact = VERIFIERS["exact"]
-    monkeypatch.setitem(VERIFIERS, "exact", flaky)
+    monkeypatch.setitem(VERIFIERS, "exact", Verifier(flaky))
     metrics, samples = trainer.step(1)
     assert [sample.score for sample in samples] == [1.0, 0.0, 0.0, None]
     assert samples[3].advantage == 0.0

@@ -1,0 +1,60 @@
+"""Responses to problems, graded while others are still being sampled."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.prompts import check_room, prompt_ids, student_text
+from rlsd_cli.evaluation.grade import job
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.rollout.sampler import Rollout, Sampler, Sampling
+from rlsd_verifiers import Verdict
+from rlsd_verifiers.pool import Pool
+
+
+class Response(NamedTuple):
+    """One rollout as text, with the problem and the prompt it answers, and the verdict that is on its way."""
+
+    problem: Problem
+    prompt: list[int]
+    rollout: Rollout
+    text: str
+    verdict: Future[Verdict]
+
+
+def student_prompts(
+    problems: Sequence[Problem], policy: Policy, config: Config, max_new_tokens: int
+) -> list[list[int]]:
+    """What the student reads; raises RlsdError where a response would not fit behind it."""
+    prompts = [prompt_ids(student_text(problem, config), config, policy.tokenizer) for problem in problems]
+    check_room(problems, prompts, max_new_tokens, policy.context_length)
+    return prompts
+
+
+def respond(
+    policy: Policy,
+    sampler: Sampler,
+    problems: Sequence[Problem],
+    config: Config,
+    pool: Pool,
+    *,
+    samples: int,
+    sampling: Sampling,
+    seed: str,
+) -> list[Response]:
+    """`samples` responses to each problem, problem by problem.
+
+    Each is submitted to the pool as soon as it ends, so that most verdicts are there when the last one has.
+    """
+    prompts = student_prompts(problems, policy, config, sampling.max_new_tokens)
+    responses: dict[int, Response] = {}
+
+    def finished(place: int, rollout: Rollout) -> None:
+        problem, prompt = problems[place // samples], prompts[place // samples]
+        text = policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
+        responses[place] = Response(problem, prompt, rollout, text, pool.submit(job(problem, text, config)))
+
+    sampler.sample(prompts, samples, sampling, seed=seed, finished=finished)
+    return [responses[place] for place in range(len(responses))]
