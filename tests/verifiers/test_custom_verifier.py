@@ -85,7 +85,7 @@ def test_a_function_takes_a_submission_and_a_policy_if_it_wants_one(
         ("None", "crash", 0.0, "returned NoneType, not a Verdict, a bool or a score"),
         ("'correct'", "crash", 0.0, "returned str, not a Verdict, a bool or a score"),
         ("Verdict('correct', 0.5, None, '')", "correct", 0.5, ""),
-        ("Verdict('right', 1.0, None, '')", "crash", 0.0, "'right' is not a valid Outcome"),
+        ("Verdict('right', 1.0, None, '')", "crash", 0.0, "failed with ValueError: 'right' is not a valid Outcome"),
         ("Verdict(Outcome.CORRECT, 7.0, None, '')", "crash", 0.0, "score of 7.0"),
         ("Verdict(Outcome.CORRECT, None, None, '')", "crash", 0.0, "score of None"),
         ("Verdict(Outcome.CORRECT, 1.0, 5, '')", "crash", 0.0, "must be text"),
