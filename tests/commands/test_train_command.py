@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from rlsd_cli.commands.evals import suite_of
+from rlsd_cli.config.schema import Config
+
 SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
 Rlsd = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "rlsd_cli.app"]
@@ -98,6 +101,13 @@ def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any],
     assert list(result["pass_at_k"]) == ["1", "2", "4"]
     assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
     assert list(folder.glob(f"{finished['run']}/evals/mine-k4-*/000003/samples.jsonl"))
+
+
+def test_evaluations_that_verify_differently_have_folders_of_their_own(configure: Callable[..., Config]) -> None:
+    plain = suite_of(configure())
+    assert suite_of(configure({"verification.workers": 3})) == plain
+    for key, value in (("verifier", "math"), ("verification.percent", "value"), ("verification.timeout_seconds", 9.0)):
+        assert suite_of(configure({key: value})) != plain
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

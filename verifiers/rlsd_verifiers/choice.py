@@ -132,6 +132,7 @@ _LEADING_LIST = re.compile(
     rf"(?:{_SEPARATOR}{_ITEM}(?=\s*(?:[.,;:\])]|\Z|and\b|or\b))){{0,25}}"
     r"(?=[.)\]:,;]|\Z|\s+[A-Za-z(0-9$\\]|\s*[^\x00-\x7f])"
 )
+_DIGIT_NEXT = re.compile(r"\s*+[0-9]")
 _LOWER = re.compile(r"\(?([a-z])[).]?")
 _CAPITAL = re.compile(_LETTER)
 
@@ -172,7 +173,8 @@ def _marked_letters(text: str, choices: Choices) -> frozenset[str]:
     if letters := _whole_letters(text, choices):
         return letters
     clean = _lightened(text)
-    if leading := _LEADING_LIST.match(clean):
+    leading = _LEADING_LIST.match(clean)
+    if leading and not _DIGIT_NEXT.match(clean, leading.end()):
         return frozenset(_CAPITAL.findall(leading[0])) & set(choices.labels)
     return _scanned_letters(clean, choices) if _SPEAKS_OF_CHOICES.search(clean) else frozenset()
 
