@@ -41,6 +41,12 @@ from rlsd_verifiers.extract import why_no_answer
         ("(1) 7 (see **8**)", "8", "bold"),
         ("answering 5 questions", "5", "last number"),
         (r"an empty \boxed{} after 9", "9", "last number"),
+        (r"so \boxed{185\}", "185", "boxed"),
+        (r"\boxed{2}, \boxed{3} and \boxed{5}", "2, 3, 5", "boxes"),
+        (r"\boxed{9} \boxed{9} \boxed{42}", "42", "boxed"),
+        (r"Maybe \boxed{41}. No: \boxed{42}.", "42", "boxed"),
+        (r"half is \boxed{255}. Final Answer: The final answer is 510. I hope it is correct.", "510", "answer is"),
+        (r"\boxed{255}. My final answer is hopefully correct.", "255", "boxed"),
     ],
 )
 def test_rules(response: str, text: str, rule: str) -> None:
@@ -79,6 +85,29 @@ def test_rules(response: str, text: str, rule: str) -> None:
 def test_last_number(response: str, text: str) -> None:
     assert extract(response) == Extraction(text, "last number")
     assert extract(response, last_number=False) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "rule"),
+    [
+        (r"we find $x \ge 5$ here", r"x \ge 5", "last formula"),
+        (r"so \(\frac{1}{2}\) it is", r"\frac{1}{2}", "last formula"),
+        ("$$\n9\n$$", "9", "last formula"),
+        ("$1$ and $2$", "1, 2", "last formula"),
+        ("so $x+y = 1000$ gives 1", "1", "last number"),
+        ("it cost $5 and $6", "6", "last number"),
+        (r"\frac{10}{9}", r"\frac{10}{9}", "only line"),
+        ("(1, 2)", "(1, 2)", "only line"),
+        ("Answer $ \n 9 \n $", "9", "last number"),
+    ],
+)
+def test_formulas_are_read_on_request(response: str, text: str, rule: str) -> None:
+    assert extract(response, formulas=True) == Extraction(text, rule)
+
+
+@pytest.mark.parametrize("response", ["I could not solve it. By the way the year is 42", r"Simplify $\frac{2}{4}$."])
+def test_a_text_that_gives_up_or_restates_has_no_answer(response: str) -> None:
+    assert extract(response, formulas=True) is None
 
 
 def test_only_what_is_said_after_thinking_counts() -> None:

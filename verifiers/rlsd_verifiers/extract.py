@@ -72,7 +72,7 @@ def extract(response: str, *, last_number: bool = True, formulas: bool = False) 
     boxes = _boxes(text)
     if boxes:
         if filled := _filled(text, boxes):
-            return _from_boxes(text, filled)
+            return _restated(text[filled[-1].end :], formulas=formulas) or _from_boxes(text, filled)
         if not _WORD.search(text, boxes[-1].end):
             return None
     for name, rule in _MARKS.items():
@@ -156,6 +156,9 @@ def _boxes(text: str) -> list[_Box]:
             opened.append(None)
         elif opened and (box := opened.pop()) and not (found and found[-1].start > box[0]):
             found.append(_Box(*box, end - 1, end))
+    end = len(text.rstrip(" \n.$"))
+    if opened and (box := opened[-1]) and text.endswith("\\}", box[1], end):  # `\boxed{185\}`
+        found.append(_Box(*box, end - 2, end))
     return found
 
 
@@ -175,6 +178,18 @@ def _filled(text: str, boxes: list[_Box]) -> list[_Box]:
         ):
             return boxes[: index + 1]
     return []
+
+
+_FINAL_ANSWER = re.compile(r"\bfinal answer(?: is|:)", re.IGNORECASE)
+
+
+def _restated(rest: str, *, formulas: bool) -> Extraction | None:
+    """A value that is called the final answer after the last box."""
+    if not _FINAL_ANSWER.search(rest):
+        return None
+    found = last_answer_is(rest, guess=False, formulas=formulas)
+    given = found and (_LEADS_WITH_NUMBER.match(found) or _LEADS_WITH_FORMULA.match(found))
+    return Extraction(found, "answer is") if found and given else None
 
 
 def _from_boxes(text: str, boxes: list[_Box]) -> Extraction:
@@ -271,7 +286,7 @@ class _Formula(NamedTuple):
     content: str
 
 
-_DOLLAR = re.compile(r"\\.|\$++|\n[ \t]*+\n", re.DOTALL)
+_DOLLAR = re.compile(r"\\.|\$++|\n(?:[ \t]*+\n)?", re.DOTALL)
 _BRACKET = re.compile(r"\\(?:([(\[])|([)\]])|.)", re.DOTALL)
 _COMMAND_OR_TEXT = re.compile(r"\\(?:text\w*+|[mh]box|mathrm|mathbf|operatorname)\s*+\{[^{}]*+\}|\\[A-Za-z]++")
 _PLAIN_WORD = re.compile(r"(?<![A-Za-z])(?!(?:and|or|mod|sin|cos|tan|log|ln|gcd|lcm|max|min|sqrt|pi)\b)[A-Za-z]{2,}")
@@ -298,7 +313,7 @@ def _dollar_formulas(text: str) -> Iterator[_Formula]:
         if kind[0] == "\\" or len(kind) > 2:
             continue
         if kind[0] == "\n":
-            opener, broken = ("", False) if opener == "$" else (opener, True)
+            opener, broken = ("", False) if opener == "$" else (opener, broken or kind != "\n")
         elif opener == "$":
             if _is_formula(text, start, position):
                 yield _Formula(start - 1, position + 1, text[start:position])
@@ -341,7 +356,8 @@ def _bracket_formulas(text: str) -> Iterator[_Formula]:
         if token[1]:
             opener, start = token[1], token.end()
         elif token[2] and opener + token[2] in ("()", "[]"):
-            if text[start : token.start()].strip():
+            content = text[start : token.start()]
+            if content.strip() and not (opener == "(" and "\n" in content):
                 yield _Formula(start - 2, token.end(), text[start : token.start()])
             opener = ""
 
@@ -641,6 +657,7 @@ def _only_line(text: str, last_number: bool) -> str | None:
     if (
         not line
         or "\n" in line
+        or "boxed" in line
         or len(line) > _MAX_FORMULA_CHARS
         or len(line.split()) > MAX_LINE_WORDS + line.count("+")
     ):

@@ -100,6 +100,7 @@ EQUAL = {
         x=1, y=2 | y=2, x=1
         p=5,q=2;p=7,q=2 | (5,2),(7,2)
         (p,q,r)=(3,2,7) | (3,2,7)
+        1 | \lim_{x \to 0} \frac{\sin x}{x} = 1
         \frac{6^6 - 5^6}{6^5} \approx 3.99 | \dfrac{31031}{7776}
         f(x)=1 | f(x) = 1 \text{ for all } x \in \mathbb{Q}_{>0}
     """,

@@ -144,11 +144,11 @@ def value_of(node: Node, rules: Rules) -> Node:
     if operators[0] == "~":
         first: Node = operands[0]
         return first
-    if "in" in operators or symbols(operands[0]):
-        return node
     last = next((k for k, operator in enumerate(operators) if operator == "~"), len(operators))
     if left_to_do(operands[0]) and not left_to_do(operands[last]):
         return Node(*operands[last])
+    if "in" in operators or symbols(operands[0]):
+        return node
     if all(quietly(rules, rules.values.equal, operands[0], operand) for operand in operands[1 : last + 1]):
         return Node(*operands[last])
     return node

@@ -10,11 +10,14 @@ from rlsd_verifiers.maths.labels import Rules
 from rlsd_verifiers.maths.parser import parse
 from rlsd_verifiers.maths.rational import ExactValues, UndecidedError
 from rlsd_verifiers.maths.tokens import InvisibleError, TooComplexError, UnreadableError, tokenize
-from rlsd_verifiers.maths.tree import Node
+from rlsd_verifiers.maths.tree import Node, number
 from rlsd_verifiers.maths.words import same_words
 from rlsd_verifiers.notation import parse_number
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
+
+SHORTEST_SOLUTION = 200
+"""Characters from which a reference is searched for a marked answer, as a worked solution."""
 
 _BETWEEN_BOXES = re.compile(r"(?<=\})[^\w\\{}]{0,12}(?=\\+boxed)")
 
@@ -48,7 +51,10 @@ def reference_text(answer: str) -> str:
     if "\\boxed" in answer or "\\fbox" in answer:
         found = extract(answer, last_number=False)
         return found.text if found else answer.rpartition("boxed{")[2]
-    return answer.rpartition("####")[2] if "####" in answer else answer
+    if "####" in answer:
+        return answer.rpartition("####")[2]
+    stated = extract(answer, last_number=False) if len(answer) > SHORTEST_SOLUTION else None
+    return stated.text if stated else answer
 
 
 def found_answer(submission: Submission, policy: Policy) -> Extraction | None:
@@ -85,10 +91,22 @@ def compare(found: Extraction, reference: str, rules: Rules) -> Verdict | None:
     except UndecidedError:
         return None
     except TooComplexError as error:
+        if _is_too_complex(wanted.node, rules):
+            return Verdict(Outcome.BAD_REFERENCE, 0.0, found.text, f"the reference is {error}")
         return _unreadable(found, str(error))
     if not equal and rules.values.doubts and not rules.values.decisive:
         return None
     return verdict(equal, found, reference, "equals" if equal else "does not equal")
+
+
+def _is_too_complex(node: Node, rules: Rules) -> bool:
+    try:
+        same(node, number(0), rules)
+    except TooComplexError:
+        return True
+    except UndecidedError:
+        pass
+    return False
 
 
 def _compare_words(found: Extraction, reference: str, wanted: Reading, given: Reading) -> Verdict | None:
