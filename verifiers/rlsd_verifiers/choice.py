@@ -115,7 +115,8 @@ def _reference(submission: Submission) -> tuple[frozenset[str], Choices]:
 
 
 _LIGHT = re.compile(
-    r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|it|sf)|[mh]box|boxed|left|right|q?quad|[,;:! ()\[\]])|[{}$*_`\"\u201c\u201d]"
+    r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|it|sf)|[mh]box|boxed|left|right|q?quad|[,;:! ()\[\]])"
+    r"|[{}$*_`\"\u201c\u201d]"
 )
 _LABELLED = re.compile(
     r"\(?(?P<letter>[A-J])(?:[).:]\s*+|\s++(?=[A-Z0-9$\\]))(?P<text>[^\s,;&/][^\n]*+)(?:\n.*+)?", re.DOTALL
@@ -194,7 +195,8 @@ _TOKEN = re.compile(
     rf"""(?P<negation>\b\w{{0,12}}n['\u2019]t\b|\b(?:not|cannot|non|pas|no|nor|neither|never|none|except|nicht|instead\sof|rather\sthan
           |excludes?|excluded|eliminat\w{{0,4}}|rul\w{{1,3}}\sout)\b|n['\u2019]t\b|\u4e0d\u662f|\u4e0d\u9009|\u6392\u9664|\u800c\u975e)
     | (?P<stop>\b(?:because|since|due\sto)\b|\u56e0\u4e3a)
-    | (?P<turn>[.;!?\u3002\uff1b]|\b(?:but|so|therefore|thus|hence|however|then)\b|\u56e0\u6b64|\u6240\u4ee5|\u800c\u662f)
+    | (?P<turn>[.;!?\u3002\uff1b]|\b(?:but|so|therefore|thus|hence|however|then)\b|\u56e0\u6b64|\u6240\u4ee5
+        |\u800c\u662f)
     | (?P<comma>[,\uff0c\u3001])
     | (?P<joiner>\b(?:and|or)\b)
     | (?P<letter>{_LETTER})

@@ -15,7 +15,8 @@ _DASHES = dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-")
 _KEPT_AS_THEY_ARE = ("<super>", "<sub>", "<fraction>")
 
 _DIGIT_GROUP = re.compile(
-    r"(?<=[0-9])(?:\\[,;: ]|[ ]?\{,[ ]?\}[ ]?|\{\u2009\}|\{\\[,;: ]\}|,\\![ ]?|\\!,|[\u2009\u202f])(?=[0-9]{3}(?![0-9]))"
+    r"(?<=[0-9])(?:\\[,;: ]|[ ]?\{,[ ]?\}[ ]?|\{\u2009\}|\{\\[,;: ]\}|,\\![ ]?|\\!,"
+    r"|[\u2009\u202f])(?=[0-9]{3}(?![0-9]))"
 )
 _TEXT = re.compile(
     r"\\(?:text(?:bf|rm|it|sf|tt|normal|up)?|math(?:rm|bf|it|sf|tt|normal)|mbox|hbox|operatorname|boldsymbol|bm)"
@@ -113,8 +114,8 @@ def parse_number(text: str, *, allow_unit: bool = False, decimal_comma: bool = F
     A percent sign is dropped: `50%` is 50 and is not 0.5. Refused are more than `MAX_NUMBER_CHARS` characters and
     exponents beyond `MAX_EXPONENT`.
 
-    With `decimal_comma`, a comma that cannot separate thousands is a decimal comma: `3,14` and `0,125`, but not `1,234`;
-    and `1.234,56` is read.
+    With `decimal_comma`, a comma that cannot separate thousands is a decimal comma: `3,14` and `0,125`, but not
+    `1,234`; and `1.234,56` is read.
 
     With `allow_unit`, words after the number are ignored (`5 km/h`, `72 clips in May`) unless they change its value
     (`5 million`, `5 and a half`, `3x`) or hold another number (`40, 41`, `5 feet 3 inches`). Units are not compared.
@@ -128,7 +129,7 @@ def parse_number(text: str, *, allow_unit: bool = False, decimal_comma: bool = F
 
 
 def split_number(text: str, *, decimal_comma: bool = False) -> tuple[Fraction, str] | None:
-    """The number that `text` begins with, and what follows it with its typography folded; `parse_number` has the rules."""
+    """The number that `text` begins with, by the rules of `parse_number`, and what follows it, its typography folded."""
     if len(text) > MAX_NUMBER_CHARS:
         return None
     text = plain(text).translate(_CURRENCY).strip(" \t\r\n*`'\"").rstrip(".,;: \t")

@@ -289,8 +289,8 @@ _MAX_STARTS = 16
 def split_unit(text: str, *, bare_letters: bool = True) -> tuple[str, str | None]:
     r"""A quantity as its number and its unit, both as written: `5 km/h` is `5` and `km/h`.
 
-    The unit is the longest end of the text that `find_unit` reads; None if there is none, and then the whole text is the
-    number. Without `bare_letters` a single letter is a unit only where it is marked as text: in `5m` the m may be a
+    The unit is the longest end of the text that `find_unit` reads; None if there is none, and then the whole text is
+    the number. Without `bare_letters` a single letter is a unit only where it is marked as text: in `5m` the m may be a
     variable, in `5\text{ m}` it is a metre.
     """
     text = text.strip().removesuffix(".")
