@@ -129,7 +129,7 @@ def parse_number(text: str, *, allow_unit: bool = False, decimal_comma: bool = F
 
 
 def split_number(text: str, *, decimal_comma: bool = False) -> tuple[Fraction, str] | None:
-    """The number that `text` begins with, by the rules of `parse_number`, and what follows it, its typography folded."""
+    """The number that `text` begins with, by the rules of `parse_number`, and what follows it in plain typography."""
     if len(text) > MAX_NUMBER_CHARS:
         return None
     text = plain(text).translate(_CURRENCY).strip(" \t\r\n*`'\"").rstrip(".,;: \t")

@@ -276,28 +276,3 @@ def _single(name: str) -> tuple[Dimension, Fraction] | None:
         single = name[:-1]
         known = single if single in UNITS else _BY_LOWER_CASE.get(single.lower())
     return None if known is None else UNITS[known]
-
-
-_UNIT_START = re.compile(
-    r"(?:(?<=[0-9)\]}$.!%\u00bc-\u00be\u03c0\u2150-\u215e])|(?<=\\pi))"
-    r"(?:\s|~|\\[,;:! ]|\\q?quad(?![A-Za-z]))*+"
-    r"(?=[^\W\d_]|\u00b0|\^\s*+\{?\s*+\\circ|[\u20ac\u00a3]|\\(?:text|math(?:rm|bf|it|sf|normal)|[mh]box|degree|mu|Omega|ohm|micro|operatorname))"
-)
-_MAX_STARTS = 16
-
-
-def split_unit(text: str, *, bare_letters: bool = True) -> tuple[str, str | None]:
-    r"""A quantity as its number and its unit, both as written: `5 km/h` is `5` and `km/h`.
-
-    The unit is the longest end of the text that `find_unit` reads; None if there is none, and then the whole text is
-    the number. Without `bare_letters` a single letter is a unit only where it is marked as text: in `5m` the m may be a
-    variable, in `5\text{ m}` it is a metre.
-    """
-    text = text.strip().removesuffix(".")
-    for num_tried, start in enumerate(_UNIT_START.finditer(text, max(0, len(text) - MAX_UNIT_CHARS))):
-        if num_tried == _MAX_STARTS:
-            break
-        unit = text[start.end() :].rstrip(" $")
-        if (bare_letters or len(unit) > 1 or not unit.isalpha()) and find_unit(unit):
-            return text[: start.start()], unit
-    return text, None

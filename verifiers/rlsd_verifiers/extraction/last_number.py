@@ -34,9 +34,9 @@ def find_last_number(text: str) -> str | None:
     r"""The last number of the text, with its sign, decimals, exponent, fraction, and percent sign or unit.
 
     Well-formed thousands belong together (`1,234,567`, `1 234`), and a comma that cannot separate thousands is a
-    decimal comma (`12,34`), except in brackets; of any other run of commas the last piece is taken. A minus directly after a
-    number or bracket is a subtraction (`10-3` gives `3`). Indices and powers (`x_3`, `2^10`) are not numbers of their
-    own, nor are digits in a word (`H2O`); of `2\pi`, `\sqrt{3}` and `x/2` all is taken.
+    decimal comma (`12,34`), except in brackets; of any other run of commas the last piece is taken. A minus directly
+    after a number or bracket is a subtraction (`10-3` gives `3`). Indices and powers (`x_3`, `2^10`) are not numbers of
+    their own, nor are digits in a word (`H2O`); of `2\pi`, `\sqrt{3}` and `x/2` all is taken.
     """
     if not _DIGIT_OR_FRACTION.search(text):
         return None
