@@ -67,9 +67,8 @@ class Graded(NamedTuple):
     verdicts: list[Verdict]
     killed: int
 
-    def counts(self, side: str, half: str) -> Counts:
-        kept = [place for place, row in enumerate(self.rows) if half in ("all", row.half)]
-        return count([self.rows[i] for i in kept], [self.accepted[side][i] for i in kept])
+    def counts(self, side: str) -> Counts:
+        return count(self.rows, self.accepted[side])
 
 
 def grade(rows: list[Row], pool: Pool, peer: Peer, verifier: str = "auto") -> Graded:
@@ -96,16 +95,13 @@ def accuracy(data: Path, limit: int | None) -> dict[str, Any]:
         graded = {name: grade(read(data, name, limit), pool, peer) for name in MATHS}
         graded[CHOICE] = grade(read(data, CHOICE, limit), pool, peer, "choice")
     result: dict[str, Any] = {"files": {}, "totals": {}}
-    for half, title in {"all": "all rows", "A": "half A", "B": "half B"}.items():
-        print(f"\naccuracy, precision and recall with 95 % intervals: {title}")
-        print("file\tside\tTP\tFN\tFP\tTN\taccuracy\tprecision\trecall")
-        for name, found in graded.items():
-            for side in found.accepted:
-                if sum(counts := found.counts(side, half)):
-                    result["files"].setdefault(name, {}).setdefault(half, {})[side] = record(counts)
-                    if half != "A":
-                        print(f"{name}\t{side}\t{line(counts)}")
-        result["totals"][half] = totals(graded, half)
+    print("\naccuracy, precision and recall with 95 % intervals")
+    print("file\tside\tTP\tFN\tFP\tTN\taccuracy\tprecision\trecall")
+    for name, found in graded.items():
+        result["files"][name] = {side: record(found.counts(side)) for side in found.accepted}
+        for side in found.accepted:
+            print(f"{name}\t{side}\t{line(found.counts(side))}")
+    result["totals"] = totals(graded)
     for name, found in graded.items():
         odd = Counter(str(v.outcome) for v in found.verdicts if v.correct is None or v.outcome is Outcome.TIMEOUT)
         result["files"][name] |= {"no_verdict_or_timeout": dict(odd), "math_verify_killed": found.killed}
@@ -124,14 +120,14 @@ def line(counts: Counts) -> str:
     return "\t".join([*map(str, counts), *cells])
 
 
-def totals(graded: dict[str, Graded], half: str) -> dict[str, Any]:
+def totals(graded: dict[str, Graded]) -> dict[str, Any]:
     """Over the files of mathematics, at the defaults and with the rows' own options; our errors for each of theirs."""
     result: dict[str, Any] = {}
     for options in ("", OWN_OPTIONS):
         both = {}
         for side in (OURS, PEER):
             sides = {name: own if (own := side + options) in graded[name].accepted else side for name in MATHS}
-            cells = zip(*(graded[name].counts(own, half) for name, own in sides.items()), strict=True)
+            cells = zip(*(graded[name].counts(own) for name, own in sides.items()), strict=True)
             counts = Counts(*map(sum, cells))
             both[side] = counts
             print(f"total\t{side}{options}\t{line(counts)}")

@@ -1,4 +1,4 @@
-"""The labelled rows of the verifier benchmark: read, wrapped, split and named. Nothing of a row goes into a result."""
+"""The labelled rows of the verifier benchmark: read, wrapped and named. Nothing of a row goes into a result."""
 
 import hashlib
 import json
@@ -40,12 +40,6 @@ class Row(NamedTuple):
     bare: bool
     options: dict[str, Any]
     category: str = ""
-
-    @property
-    def half(self) -> str:
-        """A or B, by a hash that stays the same when files change around the row."""
-        text = json.dumps([self.file, self.gold, self.response])
-        return "AB"[hashlib.sha256(text.encode()).digest()[0] % 2]
 
     @property
     def submission(self) -> Submission:

@@ -157,7 +157,7 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(call: Call, tmp_path: Pa
 def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp_path: Path) -> None:
     rows = [{"question": f"question {n}", "answer": "not a number"} for n in range(400)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    arguments = ["eval", "quickstart", "model=quickstrat", "--data", "p.jsonl"]
+    arguments = ["eval", "quickstart", "model=quickstrat", "verifier=numeric", "--data", "p.jsonl"]
     assert "warning: 400 problems, of which 400 cannot be graded" in call(*arguments).err
     assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
