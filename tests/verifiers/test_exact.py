@@ -1,6 +1,8 @@
 import pytest
 
 from rlsd_verifiers import Outcome, Submission, verify
+from rlsd_verifiers.exact import grade_exact, grade_exact_quickly
+from rlsd_verifiers.policy import Policy
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,32 @@ def test_exact(response: str, answer: str | None, outcome: str) -> None:
     verdict = verify(Submission(response, answer), "exact")
     assert verdict.outcome is Outcome(outcome), verdict.reason
     assert verdict.score == float(outcome == "correct")
+
+
+@pytest.mark.parametrize(
+    ("response", "pattern", "outcome"),
+    [
+        (r"\boxed{colour}", "/colou?r/", "correct"),
+        (r"\boxed{Color}", "/colou?r/", "wrong"),
+        (r"\boxed{Color}", "/colou?r/i", "correct"),
+        (r"\boxed{two colours}", "/colou?r/", "wrong"),
+        (r"\boxed{a\nb}", "/a.b/", "wrong"),
+        ("no mark\nat all", "/.*/", "no_answer"),
+        ("x", "/(/", "bad_reference"),
+        ("x", "/a{2}{3}/", "bad_reference"),
+        ("//", "//", "correct"),
+        ("a/b", "a/b", "correct"),
+    ],
+)
+def test_a_reference_between_slashes_is_a_pattern_for_the_whole_answer(
+    response: str, pattern: str, outcome: str
+) -> None:
+    verdict = grade_exact(Submission(response, pattern), Policy())
+    assert verdict.outcome is Outcome(outcome), verdict.reason
+
+
+def test_a_pattern_accepts_itself_and_is_never_matched_in_the_caller() -> None:
+    itself = Submission(r"\boxed{/(a|aa)+b/}", "/(a|aa)+b/")
+    assert grade_exact(itself, Policy()).correct
+    assert grade_exact_quickly(itself, Policy()) is None
+    assert grade_exact_quickly(Submission("a", "a"), Policy()) == grade_exact(Submission("a", "a"), Policy())

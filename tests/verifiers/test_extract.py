@@ -79,6 +79,21 @@ def test_rules(response: str, text: str, rule: str) -> None:
         ("4 = x_{3}", "4"),
         ("4 is 2^2", "4"),
         ("4 for H2O", "4"),
+        ("1,000.99m\u00b2", "1,000.99"),
+        ("\u56e0\u6b643\u9875", "3"),
+        ("1 000 in all", "1 000"),
+        (r"12,\!000,\!023", "12,000,023"),
+        ("1000,99", "1000,99"),
+        ("28 percent", "28%"),
+        ("it lasts 3 hours", "3 hours"),
+        ("at 12:00", "12:00"),
+        (r"2\pi", r"2\pi"),
+        (r"so \sqrt{4}", r"\sqrt{4}"),
+        ("it is x/2", "x/2"),
+        (r"0.\overline{3}", r"0.\overline{3}"),
+        ("(12,34)", "(12,34)"),
+        ("it is (1,234)", "1,234"),
+        ("(x, 3)", "3"),
         ("\N{ARABIC-INDIC DIGIT FOUR}\N{ARABIC-INDIC DIGIT TWO}", "42"),
     ],
 )
@@ -90,12 +105,58 @@ def test_last_number(response: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("response", "text", "rule"),
     [
+        (r"\boxed{10} or \boxed{42}", "10, 42", "boxes"),
+        (r"\boxed{1} papers and \boxed{2} bins", "1, 2", "boxes"),
+        (r"$\boxed{(3, 3)} \text{ for part (a) and } \boxed{(1, 1)}$", "(3, 3), (1, 1)", "boxes"),
+        (r"\($y_1 = \boxed{x} \) and \( y_2 = \boxed{y} \)", "x, y", "boxes"),
+        (r"\boxed{1} and and or thus but \boxed{2}", "2", "boxed"),
+        (r"\boxed{2}. wait, actually \boxed{3}", "3", "boxed"),
+        (r"\boxed{3}, not \boxed{4}", "3", "boxed"),
+        (r"\boxed{42}, \boxed{42}", "42", "boxed"),
+        (r"\boxed{41} and so \boxed{}", "41", "boxed"),
+        (r"within \boxed{}. The result is 42.", "42", "answer is"),
+        (r"in \boxed{answer}. The answer is 42.", "42", "answer is"),
+        (r"\boxed 5", "5", "boxed"),
+        (r"so \boxed5.", "5", "boxed"),
+        (r"$\boxed{28}$ pct", r"28\%", "boxed"),
+        (r"\boxed{\text{The answer is } 42}", "42", "boxed"),
+        (r"\\boxed{\\left\\{ 3, \\frac{1}{2} \\right\\}}", r"\\left\\{ 3, \\frac{1}{2} \\right\\}", "boxed"),
+        ("She makes 9*2=18\nA: 18", "18", "answer line"),
+        ("The answer to the question is 5.", "5", "answer is"),
+        ("The answer is 2.5, not 6.", "2.5", "answer is"),
+        ("The answer is not 5.", "not 5", "answer is"),
+        ("### Final Answer\n\n42\n", "42", "answer is"),
+        ("Final Answer: The largest $n$ is 34.", "34", "answer is"),
+        ("Final Answer: Jane started growing it 3 hours ago. I hope it is correct.", "3 hours", "answer is"),
+        ("The final answer is $(7.5,6)$. I hope it is correct.", "$(7.5,6)$", "answer is"),
+        ("R\u00e9ponse: Janeth aura encore 220 $ \u00e0 payer d'ici 12 mois.", "220", "answer is"),
+        ("\u7b54\u6848\u662f42\u3002", "42", "answer is"),
+        ("1. **\u7ed3\u8bba**\uff1a\u517199\u9897", "99", "last number"),
+        ("\u56e0\u6b64\u5171\u6709**858\u9897**\u7cd6\u679c\u3002", "858", "bold"),
+        ("increasing on (0, 1)", "(0, 1)", "last number"),
+    ],
+)
+def test_where_the_answer_is_said_in_words(response: str, text: str, rule: str) -> None:
+    assert extract(response) == Extraction(text, rule)
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "rule"),
+    [
         (r"we find $x \ge 5$ here", r"x \ge 5", "last formula"),
         (r"so \(\frac{1}{2}\) it is", r"\frac{1}{2}", "last formula"),
         ("$$\n9\n$$", "9", "last formula"),
         ("$1$ and $2$", "1, 2", "last formula"),
         ("so $x+y = 1000$ gives 1", "1", "last number"),
         ("it cost $5 and $6", "6", "last number"),
+        ("He has $10,200 + $255 = $10,455.", "10,455", "last number"),
+        ("how many $? just about 1$", "1", "last number"),
+        ("there are 12 values of $n$", "12", "last number"),
+        (r"$28$ percent", r"28\%", "last formula"),
+        (r"Answer $ \frac{1}{2} \$ = \frac{10}{9} $", r"\frac{1}{2} \$ = \frac{10}{9}", "last formula"),
+        ("$42$ $", "42", "last formula"),
+        ("[45 degrees]", "45 degrees", "only line"),
+        ("Soucis : 2,74 $ a..", "2,74", "last number"),
         (r"\frac{10}{9}", r"\frac{10}{9}", "only line"),
         ("(1, 2)", "(1, 2)", "only line"),
         ("Answer $ \n 9 \n $", "9", "last number"),
@@ -105,9 +166,23 @@ def test_formulas_are_read_on_request(response: str, text: str, rule: str) -> No
     assert extract(response, formulas=True) == Extraction(text, rule)
 
 
-@pytest.mark.parametrize("response", ["I could not solve it. By the way the year is 42", r"Simplify $\frac{2}{4}$."])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "I could not solve it. By the way the year is 42", r"Simplify $\frac{2}{4}$.", "I don't know.",
+        "I am unable to determine it, maybe 42", r"\boxed{}", r"\boxed{answer}", r"not \boxed{4}",
+    ],
+)  # fmt: skip
 def test_a_text_that_gives_up_or_restates_has_no_answer(response: str) -> None:
     assert extract(response, formulas=True) is None
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\x00", "\u2060", "\u00ad", "\ufeff"])
+@pytest.mark.parametrize("spelling", [r"\boxed{{{}}}", "The answer is {}.", "so {}", "#### {}", "<answer>{}</answer>"])
+def test_a_hidden_character_in_a_number_makes_it_another_answer(hidden: str, spelling: str) -> None:
+    verdict = verify(Submission(spelling.format(f"4{hidden}2"), "42"), "numeric")
+    assert verdict.correct is False
+    assert verify(Submission(spelling.format("\u202e24\u202c"), "42"), "numeric").correct is False
 
 
 def test_only_what_is_said_after_thinking_counts() -> None:

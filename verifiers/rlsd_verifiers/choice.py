@@ -116,7 +116,7 @@ def _reference(submission: Submission) -> tuple[frozenset[str], Choices]:
 
 _LIGHT = re.compile(
     r"\\(?:text(?:bf|rm|it|sf)?|math(?:rm|bf|it|sf)|[mh]box|boxed|left|right|q?quad|[,;:! ()\[\]])"
-    r"|[{}$*_`\"\u201c\u201d]"
+    r"|[{}$_`\"\u201c\u201d]|\*\*"
 )
 _LABELLED = re.compile(
     r"\(?(?P<letter>[A-J])(?:[).:]\s*+|\s++(?=[A-Z0-9$\\]))(?P<text>[^\s,;&/][^\n]*+)(?:\n.*+)?", re.DOTALL
@@ -133,13 +133,12 @@ _LEADING_LIST = re.compile(
     rf"(?:{_SEPARATOR}{_ITEM}(?=\s*(?:[.,;:\])]|\Z|and\b|or\b))){{0,25}}"
     r"(?=[.)\]:,;]|\Z|\s+[A-Za-z(0-9$\\]|\s*[^\x00-\x7f])"
 )
-_DIGIT_NEXT = re.compile(r"\s*+[0-9]")
 _LOWER = re.compile(r"\(?([a-z])[).]?")
 _CAPITAL = re.compile(_LETTER)
 
 
 def _lightened(text: str) -> str:
-    return " ".join(_LIGHT.sub(" ", fold_typography(text)).split())
+    return " ".join(_LIGHT.sub(" ", fold_typography(text)).split()).strip("* ")
 
 
 def _whole_letters(text: str, choices: Choices) -> frozenset[str]:
@@ -174,8 +173,7 @@ def _marked_letters(text: str, choices: Choices) -> frozenset[str]:
     if letters := _whole_letters(text, choices):
         return letters
     clean = _lightened(text)
-    leading = _LEADING_LIST.match(clean)
-    if leading and not _DIGIT_NEXT.match(clean, leading.end()):
+    if leading := _LEADING_LIST.match(clean):
         return frozenset(_CAPITAL.findall(leading[0])) & set(choices.labels)
     return _scanned_letters(clean, choices) if _SPEAKS_OF_CHOICES.search(clean) else frozenset()
 

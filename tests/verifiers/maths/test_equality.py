@@ -83,6 +83,7 @@ EQUAL = {
         \ln 2 | \log 2
         f(2x) | f(x+x)
         x_i^2 | x^2_i
+        \frac{1}{dt} | \frac{1}{td}
     """,
     "labels": r"""
         x=3 | 3
@@ -231,6 +232,8 @@ DIFFERENT = {
         1331, 1728 | 1728
         1,2,3 | 1,2
         42 | 41, 42, 43
+        42 | 42 \text{ if } x > 0, 43 \text{ otherwise}
+        42 | 42 \text{ when } x > 0
         1,234 | \{1,234\}
         1,2,\ldots,n | 1,3,5,\ldots,2n-1
     """,

@@ -22,6 +22,8 @@ from rlsd_verifiers.verdict import Outcome, Submission
         ("It was passed in 1933.", "The Agricultural Adjustment Act of 1933", "wrong"),
         (r"\boxed{9^{9^{9^9}}}", "42", "unparseable"),
         ("\\boxed{4\u200b2}", "42", "unparseable"),
+        (r"\boxed{42 \text{ is not it}}", "42", "unparseable"),
+        (r"\boxed{42 \text{ (or 43)}}", "42", "unparseable"),
         ("no idea", "42", "no_answer"),
         (r"\boxed{42}", "", "bad_reference"),
         (r"\boxed{42}", "9^{9^{9^9}}", "bad_reference"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlsd_verifiers.extraction.signs import PERCENT, is_joiner, percent_after
+from rlsd_verifiers.extraction.signs import DIGIT, PERCENT, is_joiner, percent_after
 from rlsd_verifiers.units import find_unit
 
 
@@ -92,7 +92,7 @@ def _bracket_formulas(text: str) -> Iterator[_Formula]:
             opener = ""
 
 
-_UNIT_AFTER = re.compile(r"[ ]([A-Za-z]{2,12}+)(?=[\s.,;:!?)*]|\Z)")
+_UNIT_AFTER = re.compile(r"[ ]{1,3}([A-Za-z]{2,12}+)(?=[\s.,;:!?)*]|\Z)")
 NO_UNITS_IN_PROSE = frozenset({"in", "at", "as", "a", "min", "second", "turn", "turns", "foot", "bit", "bits", "stone"})
 _POINTER = re.compile(r"\b(?:for|of|in|on|to|where|with|by|from|at|let|than|if|when|that|and)\s{1,3}\Z", re.IGNORECASE)
 _NAME = re.compile(r"\s*+\\?[A-Za-z]++(?:_\w|\([A-Za-z]\))?\s*+")
@@ -101,12 +101,12 @@ _NAME = re.compile(r"\s*+\\?[A-Za-z]++(?:_\w|\([A-Za-z]\))?\s*+")
 def last_formula(text: str, formulas: list[_Formula]) -> tuple[str, int] | None:
     """The last formula, or the list it ends, with a percent sign or unit after it; and where that ends.
 
-    A mere name after a word such as "of" is passed over, as in "the value of $x$", unless there is nothing else.
+    A mere name after a word such as "of" is passed over, as in "12 values of $x$", unless there is nothing else.
     """
     named = 0
     while named < len(formulas) and _is_mere_name(text, formulas[-1 - named]):
         named += 1
-    kept = formulas[: len(formulas) - named] or formulas
+    kept = formulas[: len(formulas) - named] or (formulas if not DIGIT.search(text) else [])
     if not kept:
         return None
     members = [kept[-1]]

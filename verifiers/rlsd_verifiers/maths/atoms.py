@@ -224,7 +224,7 @@ class Atoms(Cursor, ABC):
             self.place -= 1
             self.tokens[self.place] = Token("letter", word[-1])
             return self.function(word[:-1])
-        if not self.word_is_maths(word):
+        if not self.word_is_maths(word) and not (len(word) <= 3 and find_unit(word)):
             raise UnreadableError(f"`{word}` is a word")
         self.tokens[self.place - 1 : self.place] = [Token("letter", letter) for letter in word]
         return self.letter(word[0])
@@ -293,7 +293,8 @@ class Atoms(Cursor, ABC):
         if not items:
             raise UnreadableError("empty brackets")
         if len(items) == 1:
-            return Node(*items[0])
+            only: Node = items[0]
+            return only
         if opening + closing == "()":
             return Node("tuple", items)
         if opening + closing == "[]":

@@ -145,12 +145,13 @@ def value_of(node: Node, rules: Rules) -> Node:
         first: Node = operands[0]
         return first
     last = next((k for k, operator in enumerate(operators) if operator == "~"), len(operators))
-    if left_to_do(operands[0]) and not left_to_do(operands[last]):
-        return Node(*operands[last])
+    value = operands[last]
+    if left_to_do(operands[0]) and not left_to_do(value):
+        return value
     if "in" in operators or symbols(operands[0]):
         return node
     if all(quietly(rules, rules.values.equal, operands[0], operand) for operand in operands[1 : last + 1]):
-        return Node(*operands[last])
+        return value
     return node
 
 

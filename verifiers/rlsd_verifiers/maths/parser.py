@@ -17,6 +17,7 @@ from rlsd_verifiers.maths.atoms import Atoms, as_number, product_of
 from rlsd_verifiers.maths.tokens import END, UnreadableError, tokenize
 from rlsd_verifiers.maths.tree import Node, number, symbol
 from rlsd_verifiers.maths.vocabulary import (
+    ALTERNATIVES,
     DEGREE_WORDS,
     JOINERS,
     JOINING_WORDS,
@@ -104,8 +105,8 @@ class _Parser(Atoms):
         """Drop a closing remark in words: `for all x`, `where k is an integer`, with what follows it."""
         token = self.token
         if self.bracketed == 0 and token.kind in ("text", "word"):
-            rest = " ".join(t.text for t in self.tokens[self.place : self.place + 3])
-            if QUALIFIER.match(rest):
+            rest = " ".join(t.text for t in self.tokens[self.place :])
+            if QUALIFIER.match(rest) and not ALTERNATIVES & set(rest.casefold().split()):
                 self.place = len(self.tokens) - 1
 
     def relation(self) -> Node:

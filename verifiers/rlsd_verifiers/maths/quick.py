@@ -11,7 +11,7 @@ from rlsd_verifiers.maths.parser import parse
 from rlsd_verifiers.maths.rational import ExactValues, UndecidedError
 from rlsd_verifiers.maths.tokens import InvisibleError, TooComplexError, UnreadableError, tokenize
 from rlsd_verifiers.maths.tree import Node, number
-from rlsd_verifiers.maths.words import same_words
+from rlsd_verifiers.maths.words import holds_words, same_words
 from rlsd_verifiers.notation import parse_number
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
@@ -113,6 +113,8 @@ def _compare_words(found: Extraction, reference: str, wanted: Reading, given: Re
     if (tokens := _spelling(reference)) and tokens == _spelling(found.text):
         return verdict(True, found, reference, "is")
     equal = same_words(reference, found.text)
+    if equal is None and holds_words(found.text):
+        return _unreadable(found, given.fault or "words where none are asked for")
     if equal is None:
         return None
     if equal or wanted.node is None:

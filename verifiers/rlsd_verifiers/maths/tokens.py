@@ -113,7 +113,7 @@ _SPACING = frozenset(
     "\\normalsize \\mathstrut \\hfill \\mathop \\mathopen \\mathclose \\mathbin \\mathrel \\mathrm "
     "\\mathit \\mathsf \\text \\textbf \\operatorname \\$".split()
 ) | {"\\ ", "\\\n"}
-_GLUED = re.compile(r"(\\(?:qquad|quad|lvert|rvert|vert|lgroup|rgroup|lbrace|rbrace))[A-Za-z]")
+_GLUED = re.compile(r"(\\(?:qquad|quad|lvert|rvert|vert|lgroup|rgroup|lbrace|rbrace|lbrack|rbrack))[A-Za-z]")
 _SYNONYMS = {
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
     "\\leq": "\\le", "\\leqslant": "\\le", "\\geq": "\\ge", "\\geqslant": "\\ge", "\\lt": "<", "\\gt": ">",

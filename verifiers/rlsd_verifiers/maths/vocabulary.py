@@ -62,10 +62,10 @@ FUNCTION_LETTERS = frozenset("fghFGH")
 OPENING = {"(": ")", "[": "]", "\\{": "\\}", "\\langle": "\\rangle", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 QUALIFIER = re.compile(
-    r"\s*(?:for (?:all|any|every|each|some)|where|with|such that|is |are |when|if|in terms|as |since|because|which"
-    r"|that )",
+    r"\s*(?:for (?:all|any|every|each|some)|where|with|such that|is |are |in terms|as |since|because|which|that )",
     re.IGNORECASE,
 )
+ALTERNATIVES = frozenset({"or", "otherwise", "else", "not", "if", "when"})
 
 COLLECTIONS = frozenset({"list", "or", "braces", "set", "tuple", "square", "matrix"})
 ORDERED = frozenset({"tuple", "square", "matrix"})

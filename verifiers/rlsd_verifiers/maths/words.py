@@ -26,6 +26,17 @@ def same_words(reference: str, answer: str) -> bool | None:
     return False if any(prose) else None
 
 
+_ENVIRONMENT = re.compile(
+    r"\\(?:begin|end)\s*+\{[a-z*]{1,20}\}(?:\{[clr|]{1,20}\})?|\\operatorname\*?\s*+\{[A-Za-z]{1,20}\}"
+)
+_COMMAND = re.compile(r"\\(?!text|mbox|mathrm|mathbf)[A-Za-z]++")
+
+
+def holds_words(text: str) -> bool:
+    """Whether there are words in a text, and not only names of environments, operators and commands."""
+    return _LETTERS.search(_COMMAND.sub(" ", _ENVIRONMENT.sub(" ", text))) is not None
+
+
 def _members(text: str) -> list[str]:
     parts = (_normal(part) for part in _JOINERS.split(text.casefold()))
     return [part for part in parts if part]
