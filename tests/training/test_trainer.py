@@ -161,6 +161,8 @@ def test_no_teacher_pass_where_lambda_or_the_advantage_is_zero(
 
     monkeypatch.setattr(trainer_module, "score_tokens", counting)
     samples = rollouts_of(trainer)
+    for sample in samples[: trainer.config.group_size]:
+        sample.advantage = 0.0
     trainer.rescore(samples, 0.0)
     assert scored == []
     trainer.rescore(samples, 0.5)

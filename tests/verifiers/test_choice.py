@@ -35,6 +35,7 @@ LABELLED = Path(__file__).parents[2].parent / "shared" / "verifier_data" / "mcq_
         ("The answer is not C but D.", "D", "correct"),
         ("It can't be A, B or C, so D", "D", "correct"),
         ("A is wrong, B is correct", "B", "correct"),
+        ("Answer: A is wrong, so B", "B", "correct"),
         ("I think it's A or B", "A", "wrong"),
         ("None of A, B, C", "A", "no_answer"),
         ("The answer is A difficult one", "A", "no_answer"),

@@ -121,6 +121,7 @@ def test_last_number(response: str, text: str) -> None:
         (r"$\boxed{28}$ pct", r"28\%", "boxed"),
         (r"\boxed{\text{The answer is } 42}", "42", "boxed"),
         (r"\\boxed{\\left\\{ 3, \\frac{1}{2} \\right\\}}", r"\\left\\{ 3, \\frac{1}{2} \\right\\}", "boxed"),
+        (r"\\boxed{\\left\\{ 3 \\right.}", r"\\left\\{ 3 \\right.", "boxed"),
         ("She makes 9*2=18\nA: 18", "18", "answer line"),
         ("The answer to the question is 5.", "5", "answer is"),
         ("The answer is 2.5, not 6.", "2.5", "answer is"),
@@ -180,8 +181,8 @@ def test_a_text_that_gives_up_or_restates_has_no_answer(response: str) -> None:
 @pytest.mark.parametrize("hidden", ["\u200b", "\x00", "\u2060", "\u00ad", "\ufeff"])
 @pytest.mark.parametrize("spelling", [r"\boxed{{{}}}", "The answer is {}.", "so {}", "#### {}", "<answer>{}</answer>"])
 def test_a_hidden_character_in_a_number_makes_it_another_answer(hidden: str, spelling: str) -> None:
-    verdict = verify(Submission(spelling.format(f"4{hidden}2"), "42"), "numeric")
-    assert verdict.correct is False
+    for answer in ("42", "2", "4"):
+        assert verify(Submission(spelling.format(f"4{hidden}2"), answer), "numeric").correct is False
     assert verify(Submission(spelling.format("\u202e24\u202c"), "42"), "numeric").correct is False
 
 
