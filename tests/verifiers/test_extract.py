@@ -161,6 +161,9 @@ def test_where_the_answer_is_said_in_words(response: str, text: str, rule: str) 
         (r"\frac{10}{9}", r"\frac{10}{9}", "only line"),
         ("(1, 2)", "(1, 2)", "only line"),
         ("Answer $ \n 9 \n $", "9", "last number"),
+        ("Answer \\( \n 9 \n \\)", "9", "last number"),
+        ("\\boxed{x+1", "1", "last number"),
+        ("\\fbox{18", "18", "last number"),
     ],
 )
 def test_formulas_are_read_on_request(response: str, text: str, rule: str) -> None:

@@ -176,6 +176,7 @@ def _unmarked(text: str, *, last_number: bool, formulas: bool) -> Extraction | N
 
 
 MAX_LINE_WORDS = 6
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\b")
 _PROSE_WORD = re.compile(
     r"(?<![^\s(*\"'])(?!(?:and|or|cm|mm|km|kg|mod|sin|cos|tan|log|ln|max|min|sqrt|pi|percent|pct)\b)[^\W\d_]{2,}(?=[\s.,;:!?)*\"']|\Z)"
 )
@@ -189,7 +190,7 @@ def _only_line(text: str, last_number: bool) -> str | None:
     if (
         not line
         or "\n" in line
-        or "boxed" in line
+        or _OPEN_BOX.search(line)
         or len(line) > MAX_FORMULA_CHARS
         or len(line.split()) > MAX_LINE_WORDS + line.count("+")
     ):
