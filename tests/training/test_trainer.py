@@ -357,7 +357,7 @@ def test_distillation_brings_the_student_closer_to_its_teacher(
     trainer = make_trainer({"method": "opsd", "teacher.weights": "frozen", "optim.lr": 1e-4} | settings)
     samples = rollouts_of(trainer)
     trainer.rescore(samples, 0.0)
-    losses = [trainer.update(samples, 0.0, step).loss for step in range(1, 4)]
+    losses = [trainer.update(samples, 0.0, step).loss for step in range(1, 6)]
     assert losses[-1] < losses[0]
 
 
