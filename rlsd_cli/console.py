@@ -1,29 +1,37 @@
 """The only place that prints. Data goes to stdout, talk to stderr; nothing needs colour to be understood."""
 
+import contextlib
 import json
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rlsd_cli.errors import RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
 
 quiet = False
 
 
 def data(text: str) -> None:
     """A line of data, on stdout. A reader that has seen enough ends the process, as SIGPIPE would."""
+    if sys.stdout is None:
+        raise RlsdError("stdout is closed", exit_code=EXIT_MACHINE)
+    encoding = sys.stdout.encoding or "ascii"
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(141) from None
+        raise RlsdError(f"cannot write to stdout: {error.strerror}", exit_code=EXIT_MACHINE) from error
 
 
 def data_json(value: Any) -> None:
@@ -37,8 +45,11 @@ def talk(text: str) -> None:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Talk that `--quiet` does not silence. What others wrote may be in it: no terminal takes it for a command."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(printable(text, keep="\n\t") + "\n")
+            sys.stderr.flush()
 
 
 def warning(text: str) -> None:
@@ -65,6 +76,13 @@ def _traceback() -> None:
         say(traceback.format_exc())
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Text on one line that any terminal can take: what cannot be printed, and is not in `keep`, as an escape."""
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 @cache
 def stdout() -> "Console":
     from rich.console import Console
@@ -86,7 +104,7 @@ def _plain() -> dict[str, Any]:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on a terminal, tab-separated lines elsewhere; never cut."""
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         for row in [header, *rows]:
             data("\t".join(str(cell) for cell in row))
         return
@@ -98,29 +116,50 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     stdout().print(grid)
 
 
-class Progress:
-    """How a training run goes, as `RLSD_PROGRESS=auto|bar|lines|none` says.
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody looks at it; a stream that was closed before the start is None."""
+    return stream is not None and stream.isatty()
 
-    `auto` is a bar on a terminal and lines elsewhere, or under NO_COLOR: a bar cannot do without escape codes.
+
+def progress_style(elsewhere: str = "lines") -> str:
+    """`bar`, `lines` or `none`, as `RLSD_PROGRESS=auto|bar|lines|none` says.
+
+    `auto` is a bar on a terminal, lines there under NO_COLOR, for a bar cannot do without escape codes, and `elsewhere`
+    where stderr is no terminal.
     """
+    chosen = os.environ.get("RLSD_PROGRESS", "auto")
+    if chosen not in ("auto", "bar", "lines", "none"):
+        raise RlsdError(f"RLSD_PROGRESS={chosen}: expected auto, bar, lines or none")
+    if quiet:
+        return "none"
+    if chosen != "auto":
+        return chosen
+    if not is_terminal(sys.stderr):
+        return elsewhere
+    return "lines" if "NO_COLOR" in os.environ else "bar"
+
+
+def bar(*columns: "ProgressColumn") -> "Bar":
+    """A bar on stderr that goes away when it stops. By itself rich would send stdout there as well."""
+    from rich.progress import Progress as Bar
+
+    return Bar(*columns, console=stderr(), transient=True, redirect_stdout=False)
+
+
+class Progress:
+    """How a training run goes, in the style that `progress_style` chooses."""
 
     def __init__(self, steps: int, log: Any) -> None:
-        chosen = os.environ.get("RLSD_PROGRESS", "auto")
-        if chosen not in ("auto", "bar", "lines", "none"):
-            raise RlsdError(f"RLSD_PROGRESS={chosen}: expected auto, bar, lines or none")
-        self.style = "none" if quiet else chosen
-        if self.style == "auto":
-            self.style = "bar" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else "lines"
+        self.style = progress_style()
         self.every = max(1, steps // 20)
         self.log = log
         self.said: set[str] = set()
         self.bar: Any = None
         if self.style == "bar":
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
 
             columns = (BarColumn(24), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(compact=True))
-            self.bar = Bar(*columns, TextColumn("{task.description}"), console=stderr(), transient=True)
+            self.bar = bar(*columns, TextColumn("{task.description}"))
             self.task = self.bar.add_task("", total=steps)
             self.bar.start()
 

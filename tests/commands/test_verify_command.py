@@ -15,7 +15,7 @@ import pytest
 
 from rlsd_cli import console
 from rlsd_cli.app import main
-from rlsd_cli.training.interrupts import Interrupted
+from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_verifiers import Job, Submission
 from rlsd_verifiers.job import Row, begin
 
@@ -283,12 +283,12 @@ def test_a_signal_leaves_whole_rows_and_the_same_command_ends_in_the_same_bytes(
 def test_what_is_finished_when_a_signal_comes_is_written_too(
     verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(_: object) -> None:
+    def late(_: Interrupts) -> None:
         time.sleep(1)  # the workers go on meanwhile
         raise Interrupted(signal.SIGTERM)
 
     slow_rows(tmp_path, 4)
-    monkeypatch.setattr("rlsd_cli.commands.verify._Work.breathe", late)
+    monkeypatch.setattr(Interrupts, "release", late)
     done = verify("a.jsonl", "--verifier", "slow_verifier:grade", "--timeout", "10", "--workers", "1")
     assert done.code == 143
     assert len(done.rows) == 5
@@ -373,7 +373,7 @@ PAIR = ["--answer", "7", "--response", "7"]
         (["a.jsonl", *PAIR], "error: both a FILE and a pair"),
         (["--answer", "7"], "hint: add `--response TEXT`"),
         (["--response", "7"], "hint: add `--answer GOLD`"),
-        (["a.jsonl", "--explain"], "hint: `rlsd verify --answer GOLD --response TEXT`"),
+        (["a.jsonl", "--explain"], "hint: `rlsd verify --answer GOLD --response TEXT --explain`"),
         ([*PAIR, "--out", "v.jsonl"], "`--out` and `--again` need a FILE"),
         (["a.jsonl", "--again"], "`--again` starts the file of `--out` over, and there is none"),
         (["missing.jsonl"], "cannot read missing.jsonl: No such file or directory"),
@@ -382,6 +382,7 @@ PAIR = ["--answer", "7", "--response", "7"]
         (["a.jsonl", "--out", "no/such/v.jsonl"], "cannot write no/such/v.jsonl: No such file"),
         (["a.jsonl", "--out", "./a.jsonl"], "error: `--out a.jsonl` is a.jsonl itself"),
         (["missing.jsonl", "--verifier", "numerik"], "hint: did you mean `numeric`?"),
+        (["missing.jsonl", "--verifier", "code"], "error: responses that are code cannot be verified yet\n\nhint: "),
         (["missing.jsonl", "verifier=numerik"], "hint: did you mean `numeric`?"),
         (["missing.jsonl", "--verifier", "no_such_module:grade"], "no module named `no_such_module`"),
         (["missing.jsonl", "--verifier", "json:loadz"], "did you mean `load`"),
@@ -429,10 +430,13 @@ def test_a_pair_is_one_line_and_its_explanation_the_lines_below_it(verify: Verif
     assert titles == ["verifier", "reference", "extracted", "compared", "policy", "limits"]
     assert explanation[0].split()[1:4] == ["math", "chosen", "by"]
     assert explanation[1].endswith(r"\frac{1}{2}   read as divide(1, 2)")
-    assert explanation[2].endswith("0.5   read as 1/2   by the rule `boxed`")
+    assert explanation[2].endswith("0.5   read as 1/2")
     assert "last_number=True" in explanation[4]
     numeric = verify("--answer", "1/2", "--response", "0.5", "--verifier", "numeric", "--explain").out
     assert "numeric   asked for" in numeric
+    nothing = verify("--answer", "Paris", "--response", "", "--explain").out
+    assert "reference  Paris   not read: `Paris` is a word" in nothing
+    assert "extracted  nothing\n" in nothing
 
 
 def test_a_pair_as_json_is_its_row_and_the_explanation_is_talk(verify: Verify) -> None:
@@ -513,49 +517,85 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path, environment: di
         assert process.stderr.read() == b""
 
 
-@pytest.fixture
-def on_a_terminal(tmp_path: Path, environment: dict[str, str]) -> Callable[..., str]:
-    """What the command writes when stdout and stderr are a pseudo-terminal."""
+def on_a_terminal(command: list[str], stdout: int | None = None, **settings: Any) -> str:
+    """What a command writes to the pseudo-terminal that its stderr is, and its stdout unless told otherwise."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=theirs if stdout is None else stdout, stderr=theirs, **settings):
+        os.close(theirs)
+        written = bytearray()
+        try:
+            while block := os.read(ours, 1 << 16):
+                written += block
+        except OSError:  # Linux says EIO when the last writer has gone
+            pass
+    os.close(ours)
+    return written.decode()
+
+
+def test_a_terminal_shows_how_far_it_is_and_a_file_or_no_color_does_not(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     slow_rows(tmp_path, 30)
-
-    def run(*arguments: str, **variables: str) -> str:
-        ours, theirs = pty.openpty()
-        command = [*COMMAND, "a.jsonl", "--verifier", "slow_verifier:grade", "--workers", "1", *arguments]
-        with subprocess.Popen(command, cwd=tmp_path, env=environment | variables, stdout=theirs, stderr=theirs):
-            os.close(theirs)
-            written = bytearray()
-            try:
-                while block := os.read(ours, 1 << 16):
-                    written += block
-            except OSError:  # Linux says EIO when the last writer has gone
-                pass
-        os.close(ours)
-        return written.decode()
-
-    return run
-
-
-def test_a_terminal_shows_how_far_it_is_and_a_file_or_no_color_does_not(on_a_terminal: Callable[..., str]) -> None:
-    shown = on_a_terminal("--out", "v.jsonl")
+    command = [*COMMAND, "a.jsonl", "--verifier", "slow_verifier:grade", "--workers", "1"]
+    shown = on_a_terminal([*command, "--out", "v.jsonl"], cwd=tmp_path, env=environment)
     assert "rows/s" in shown
     assert " correct  " in shown
     assert "\x1b[?25l" in shown
     assert "warning: a.jsonl:21: not JSON" in shown
     assert "Traceback" not in shown
-    plain = on_a_terminal("--out", "w.jsonl", NO_COLOR="1")
+    plain = on_a_terminal([*command, "--out", "w.jsonl"], cwd=tmp_path, env=environment | {"NO_COLOR": "1"})
     assert "\x1b" not in plain
     assert "w.jsonl" not in plain
-    rows = on_a_terminal()
+    rows = on_a_terminal(command, cwd=tmp_path, env=environment)
     assert "\x1b[?25l" not in rows
     assert rows.count('{"id": ') == 31
 
 
+def test_rows_go_where_stdout_goes_while_a_terminal_shows_how_far_it_is(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    slow_rows(tmp_path, 30)
+    command = [*COMMAND, "a.jsonl", "--verifier", "slow_verifier:grade", "--workers", "1"]
+    with (tmp_path / "v.jsonl").open("w") as file:
+        shown = on_a_terminal(command, file.fileno(), cwd=tmp_path, env=environment)
+    assert "\x1b[?25l" in shown
+    assert '"id"' not in shown
+    assert len(rows_in((tmp_path / "v.jsonl").read_text())) == 31
+
+
+def test_what_a_row_holds_cannot_command_the_terminal(verify: Verify, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", RIGHT | {"verifier": "\x1b[2J\udfff"}, WRONG | {"id": "\x1b]0;x", "correct": True})
+    done = verify("a.jsonl")
+    assert done.code == 1
+    assert "no verifier named `\\x1b[2J\\udfff`" in done.err
+    assert "\\x1b]0;x" in done.err
+    assert "\x1b" not in done.out + done.err
+
+
+def test_a_stream_that_is_closed_is_no_fault_of_ours(tmp_path: Path, environment: dict[str, str]) -> None:
+    write(tmp_path / "a.jsonl", RIGHT, b"bad")
+    settings: dict[str, Any] = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    for redirection, code, words in (
+        (">&-", 3, "error: stdout is closed\n"),
+        ("<&-", 1, "warning: a.jsonl:2: not JSON"),
+        ("2>&-", 1, ""),
+    ):
+        done = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} a.jsonl {redirection}"], **settings)
+        assert done.returncode == code, redirection
+        assert done.stderr.startswith(words)
+        assert done.stdout.count("\n") == (0 if redirection == ">&-" else 2)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_said_and_not_a_fault_of_ours(rlsd: Any, tmp_path: Path) -> None:
+def test_a_full_disk_is_said_and_not_a_fault_of_ours(rlsd: Any, tmp_path: Path, environment: dict[str, str]) -> None:
     write(tmp_path / "a.jsonl", RIGHT)
     done = rlsd("verify", "a.jsonl", "--out", "/dev/full")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("error: cannot write /dev/full: No space left on device\n\nhint: the same command")
+    with Path("/dev/full").open("w") as full:
+        command = [*COMMAND, "a.jsonl"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (3, "error: cannot write to stdout: No space left on device\n")
 
 
 def test_verdicts_can_be_thrown_away_for_the_summary(rlsd: Any, tmp_path: Path) -> None:
