@@ -34,7 +34,7 @@ def evaluate(
             help="Without one: the newest finished run, or quickstart.",
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Problems: a JSONL file or a task; all of a file are used.")] = None,
+    data: Annotated[str | None, typer.Option(help="Problems: a file, a benchmark (all are used) or a task.")] = None,
     samples: Annotated[int | None, typer.Option(help="Responses per problem; above 1 they are sampled.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -47,8 +47,10 @@ def evaluate(
     if len(targets) > 1:
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
     if data is not None:
+        from rlsd_cli.data.tasks import TASKS
+
         overrides["eval_data"] = data
-        if Path(data).is_file():
+        if data not in TASKS:
             overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples

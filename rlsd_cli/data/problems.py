@@ -1,14 +1,18 @@
 """The problem record, and JSONL files of them.
 
 A problem file has one JSON object a line with `question` and `answer`, and where they exist `id`, `solution`,
-`verifier`, `tests`, `entry_point`, `choices`. Anything else is ignored.
+`verifier`, `tests`, `entry_point`, `choices`; `tests` may stand in for `answer`. Anything else is ignored. Rows as
+HumanEval and MBPP have them are read too, and files compressed as `.jsonl.gz`.
 """
 
+import gzip
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlsd_cli.data.layouts import in_own_fields
 from rlsd_cli.errors import RlsdError
 
 TEXT_FIELDS = ("question", "answer", "solution", "verifier", "entry_point")
@@ -48,15 +52,9 @@ def read_problems(path: Path) -> list[Problem]:
     Raises:
         RlsdError: naming file, line and field of every row that cannot be read (the first five are listed).
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise RlsdError(f"{path} is not UTF-8 text: {error}") from error
-    except OSError as error:
-        raise RlsdError(f"cannot read {path}: {error.strerror}") from error
     problems: list[Problem] = []
     faults: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
             try:
                 problems.append(_parse_row(json.loads(line)))
@@ -66,15 +64,30 @@ def read_problems(path: Path) -> list[Problem]:
                 faults.append(f"{path}:{number}: {error}")
     if faults:
         more = [f"... and {len(faults) - 5} more"] if len(faults) > 5 else []
-        raise RlsdError("\n".join([*faults[:5], *more]), hint="each line is an object with `question` and `answer`")
+        hint = "each line is an object with `question` and `answer` or `tests`"
+        raise RlsdError("\n".join([*faults[:5], *more]), hint=hint)
     if not problems:
         raise RlsdError(f"{path} holds no problems")
     return problems
 
 
-def _parse_row(row: object) -> Problem:
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, found {type(row).__name__}")
+def _read_text(path: Path) -> str:
+    packed = path.suffix == ".gz"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise RlsdError(f"{path} is not UTF-8 text: {error}") from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RlsdError(f"{path} is no gzip file, or a damaged one: {error}", hint="make or fetch it again") from error
+    except OSError as error:
+        raise RlsdError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parse_row(given: object) -> Problem:
+    if not isinstance(given, dict):
+        raise ValueError(f"expected an object, found {type(given).__name__}")
+    row = in_own_fields(given)
     for name in TEXT_FIELDS:
         value = row.get(name)
         required = name == "question" or (name == "answer" and row.get("tests") is None)

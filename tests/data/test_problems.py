@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -100,6 +101,31 @@ def test_files_without_problems_are_errors(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(b"\xff\xfe")
     assert "is not UTF-8 text" in fault_of(tmp_path / "p.jsonl")
     assert fault_of(tmp_path / "missing.jsonl").startswith(f"cannot read {tmp_path / 'missing.jsonl'}")
+
+
+def test_a_compressed_file_reads_like_the_file_itself(tmp_path: Path) -> None:
+    rows = [{"question": f"{n} \u00e9", "answer": str(n)} for n in range(3)]
+    plain = write(tmp_path / "p.jsonl", *map(json.dumps, rows))
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_problems(packed) == read_problems(plain)
+    packed.write_bytes(gzip.compress(b"[]\n"))
+    assert fault_of(packed) == f"{packed}:1: expected an object, found list"
+
+
+def test_a_damaged_compressed_file_is_an_error(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f'{{"question": "{n}", "answer": "a"}}\n' for n in range(200)).encode())
+    path = tmp_path / "p.jsonl.gz"
+    corrupt = whole[:10] + bytes([whole[10] | 6]) + whole[11:]  # a deflate block of the reserved type
+    wrong_sum = whole[:-8] + bytes(8)
+    for damaged in (whole[:-20], whole[:5], corrupt, wrong_sum, b"not gzip at all"):
+        path.write_bytes(damaged)
+        assert fault_of(path).startswith(f"{path} is no gzip file, or a damaged one: ")
+    path.write_bytes(gzip.compress(b"\xff\xfe"))
+    assert "is not UTF-8 text" in fault_of(path)
+    path.write_bytes(b"")
+    assert fault_of(path) == f"{path} holds no problems"
+    assert fault_of(tmp_path / "none.jsonl.gz").startswith(f"cannot read {tmp_path / 'none.jsonl.gz'}")
 
 
 def test_the_held_out_share_is_the_share_asked_for() -> None:

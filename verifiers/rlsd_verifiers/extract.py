@@ -49,11 +49,11 @@ _THINK_TAG = re.compile(r"<(/?)(?:think|thought|thinking)\s*+>", re.IGNORECASE)
 _FENCE = "```"
 
 
-def visible_text(response: str) -> str | None:
-    """The part of a response that may hold its answer, or None if it ends while still thinking.
+def spoken_text(response: str) -> str | None:
+    """The text after the last closing think tag and before the first end-of-turn token.
 
-    That is the text after the last closing think tag and before the first end-of-turn token, without fenced code. A
-    response whose opening tag stood in the prompt and that never closes it cannot be told from one that does not think.
+    None if it ends while still thinking. A response whose opening tag stood in the prompt and that never closes it cannot
+    be told from one that does not think.
     """
     end = _END_OF_TURN.search(response) if "<" in response else None
     text = response[: end.start()] if end else response
@@ -61,7 +61,13 @@ def visible_text(response: str) -> str | None:
     closing = max((tag.end() for tag in tags if tag[1]), default=0)
     if any(tag.start() >= closing for tag in tags if not tag[1]):
         return None
-    return "\n".join(text[closing:].split(_FENCE)[::2])
+    return text[closing:]
+
+
+def visible_text(response: str) -> str | None:
+    """The part of a response that may hold its answer, `spoken_text` without fenced code; None if there is none."""
+    text = spoken_text(response)
+    return None if text is None else "\n".join(text.split(_FENCE)[::2])
 
 
 def extract(response: str, *, last_number: bool = True, formulas: bool = False) -> Extraction | None:

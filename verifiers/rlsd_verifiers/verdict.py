@@ -43,7 +43,8 @@ class Verdict(NamedTuple):
     """What a verifier found.
 
     `score` lies in 0..1 and is meaningful only where `is_verdict` holds; `extracted` is the answer that was read from
-    the response; `reason` is a sentence fragment for people; `seconds` is the wall time of the whole grading.
+    the response; `reason` is a sentence fragment for people; `seconds` is the wall time of the whole grading. Of code,
+    `sandbox` names the walls it ran behind, and `weak` says that it could have forged its verdict.
     """
 
     outcome: Outcome
@@ -51,6 +52,8 @@ class Verdict(NamedTuple):
     extracted: str | None
     reason: str
     seconds: float = 0.0
+    sandbox: str | None = None
+    weak: bool = False
 
     @property
     def is_verdict(self) -> bool:

@@ -1,0 +1,202 @@
+"""The process that puts up a jail, and clears away behind it.
+
+It goes into the namespaces one process at a time: the launcher stays outside and writes the user map, its child leaves
+the old namespaces, and that one's child is the first process of the new ones, the zygote. When the zygote ends, for
+whatever reason, everything inside is gone, and the launcher removes the control group.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from rlsd_sandbox import cgroup, jail, kernel, seccomp, zygote
+from rlsd_sandbox.settings import WARM, Level, Settings
+
+_CGROUP_SPARE_MB, _CGROUP_SPARE_PROCESSES = 48, 4
+"""What the zygote and its parent take of a group's limits."""
+
+_NAMESPACES = (
+    kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET
+    | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
+)  # fmt: skip
+
+START = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from rlsd_sandbox.launch import {main}; {main}(int(sys.argv[2]), sys.argv[3])"
+)
+"""Run as `python -s -S -P -c`, with the folder of this package, the control socket, and the rest as JSON."""
+
+
+def main(control: int, given: str) -> None:
+    """Put up a jail of one level, say over the control socket what it is made of, and serve there until it closes."""
+    settings, level, modules = _read(given)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _lift_limits()
+    with socket.socket(fileno=control) as connection:
+        try:
+            status = _launch(connection, settings, level, modules)
+        except BaseException as error:
+            _say(connection, {"error": f"{type(error).__name__}: {error}"})
+            status = 1
+    os._exit(status)
+
+
+def inside(control: int, given: str) -> None:
+    """The zygote where another program has put up the namespaces."""
+    settings, level, modules = _read(given)
+    with socket.socket(fileno=control) as connection:
+        _warm(settings, [])
+        _serve(connection, settings, level, modules)
+
+
+def _read(given: str) -> tuple[Settings, Level, list[str]]:
+    settings, level, modules = json.loads(given)
+    return Settings(*settings), Level(level), modules
+
+
+def _say(connection: socket.socket, words: dict[str, object]) -> None:
+    with contextlib.suppress(OSError):
+        connection.send(json.dumps(words).encode())
+
+
+def _lift_limits() -> None:
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE):
+        hard = resource.getrlimit(limit)[1]
+        resource.setrlimit(limit, (hard, hard))
+
+
+def _launch(connection: socket.socket, settings: Settings, level: Level, modules: list[str]) -> int:
+    _warm(settings, modules)
+    memory, processes = settings.memory_mb + _CGROUP_SPARE_MB, settings.processes + _CGROUP_SPARE_PROCESSES
+    group = cgroup.create(memory, processes) if sys.platform == "linux" else None
+    try:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if not pid:
+            ours.close()
+            _enter(theirs, connection, settings, level, modules)
+        theirs.close()
+        if group:
+            group.join(pid)
+        _say(connection, {"group": [group.version, str(group.memory)] if group else None})
+        if level is Level.NAMESPACES:
+            if ours.recv(1) != b"u":
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            _map_users(pid)
+        ours.send(b"g")
+        connection.close()
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF
+    finally:
+        if group:
+            group.remove()
+
+
+def _warm(settings: Settings, folders: list[str]) -> None:
+    sys.path += folders
+    for name in (*WARM, *settings.imports):
+        importlib.import_module(name)
+
+
+def _map_users(pid: int) -> None:
+    """Who the users inside are outside. Root is told apart from the program's user; anyone else has only himself."""
+    user, group = os.geteuid(), os.getegid()
+    process = Path(f"/proc/{pid}")
+    if user == 0:
+        lines = f"0 0 1\n{zygote.NOBODY} {zygote.NOBODY} 1\n"
+        (process / "uid_map").write_text(lines)
+        (process / "gid_map").write_text(lines)
+    else:
+        (process / "setgroups").write_text("deny")
+        (process / "uid_map").write_text(f"{zygote.NOBODY} {user} 1\n")
+        (process / "gid_map").write_text(f"{zygote.NOBODY} {group} 1\n")
+
+
+def _enter(
+    parent: socket.socket, connection: socket.socket, settings: Settings, level: Level, modules: list[str]
+) -> NoReturn:
+    """Leave the namespaces of the launcher, and be or start the zygote."""
+    try:
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if level is Level.NAMESPACES:
+            kernel.unshare(_NAMESPACES)
+            parent.send(b"u")
+        if parent.recv(1) != b"g":
+            os._exit(1)
+        if level is Level.BUBBLEWRAP:
+            _be_bubblewrap(connection, settings, modules)
+        if level is Level.NAMESPACES:
+            if os.geteuid() == 0:
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+            pid = os.fork()
+            if pid:
+                connection.close()
+                os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.sethostname("sandbox")
+            jail.build(jail.readable(modules))
+        _serve(connection, settings, level, modules)
+    except BaseException as error:
+        _say(connection, {"error": f"{type(error).__name__}: {error}"})
+    os._exit(1)
+
+
+def _serve(connection: socket.socket, settings: Settings, level: Level, modules: list[str]) -> None:
+    """Put up the walls that a program has from its zygote, say which, and be the zygote.
+
+    Level `none` has those that can be had; any other has a filter of system calls, and `landlock` has Landlock.
+    """
+    walls = _walls(settings, level, modules)
+    zygote.limit(walls)
+    names = [level] if walls.own_processes else []
+    names += [f"landlock v{walls.landlock}"] if walls.landlock else []
+    _say(connection, {"ready": True, "layers": [*names, *(["seccomp"] if walls.seccomp else []), "rlimits"]})
+    gc.freeze()
+    zygote.serve(connection, walls)
+    os._exit(0)
+
+
+def _walls(settings: Settings, level: Level, modules: list[str]) -> zygote.Jail:
+    version = kernel.landlock_version()
+    if level is Level.LANDLOCK and not version:
+        raise OSError("the kernel has no Landlock")
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    try:
+        seccomp.forbid_in_zygote()
+    except (OSError, KeyError) as error:
+        if level is not Level.NONE:
+            raise OSError(f"no filter of system calls can be set: {error}") from error
+        return zygote.Jail(settings, level, [], 0, seccomp=False)
+    whole = level in (Level.NAMESPACES, Level.BUBBLEWRAP)
+    readable = ["/"] if whole else [*jail.readable(modules), "/proc/self"]
+    return zygote.Jail(settings, level, readable, version, seccomp=True)
+
+
+def _be_bubblewrap(connection: socket.socket, settings: Settings, modules: list[str]) -> None:
+    program = shutil.which("bwrap")
+    if not program:
+        raise OSError("bubblewrap (`bwrap`) is not installed")
+    package = str(Path(__file__).resolve().parent)
+    arguments = [program, "--unshare-all", "--unshare-user", "--uid", str(zygote.NOBODY), "--gid", str(zygote.NOBODY)]
+    arguments += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", jail.SCRATCH]
+    for path in jail.readable([*modules, package]):
+        if os.path.islink(path):
+            arguments += ["--symlink", os.readlink(path), path]
+        else:
+            arguments += ["--ro-bind", path, path]
+    given = json.dumps([settings, Level.BUBBLEWRAP, modules])
+    start = [str(Path(package).parent), str(connection.fileno()), given]
+    python = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-c", START.format(main="inside"), *start]
+    connection.set_inheritable(True)
+    os.execv(program, [*arguments, "--remount-ro", "/", "--chdir", jail.SCRATCH, "--", *python])

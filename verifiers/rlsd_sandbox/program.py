@@ -1,0 +1,252 @@
+"""What runs inside a jail, in a process of its own: a program, or functions that are called from outside.
+
+Nothing here is trusted once the program has started. All it can do is to say values; what they are worth is decided
+outside, by whoever knows what was expected.
+"""
+
+import atexit
+import builtins
+import json
+import os
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from rlsd_sandbox import kernel
+from rlsd_sandbox.values import NotPlainError, decode, encode
+
+PROGRAM, CHANNEL = 3, 4
+"""Descriptors: of the program, and of the conversation, where there is one."""
+
+MAX_MESSAGE_CHARS = 200
+_BUILTINS = dict(builtins.__dict__)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def run(mode: str) -> None:
+    """Be the program on descriptor `PROGRAM`. Does not return.
+
+    `script`: a Python program from its first line to its end. `binary`: an executable. `functions`: a Python module
+    whose functions are called. `tests`: Python tests that call functions which are elsewhere.
+    """
+    if mode == "binary":
+        kernel.execute(PROGRAM, ["program"], {**os.environ, "PATH": PATH})
+    source = _read_program()
+    if mode == "script":
+        _finish(_run_script(source))
+    try:
+        _serve(source) if mode == "functions" else _run_tests(source)
+    finally:
+        os._exit(0)
+
+
+def _read_program() -> str:
+    source = os.read(PROGRAM, os.fstat(PROGRAM).st_size)
+    os.close(PROGRAM)
+    return source.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
+
+
+# -- a script ----------------------------------------------------------------------------------------------------------
+
+
+def _run_script(source: str) -> int:
+    """The exit status that an interpreter would end with."""
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    try:
+        exec(compile(source, "<program>", "exec"), main.__dict__)
+    except SystemExit as leave:
+        if leave.code is None or isinstance(leave.code, int):
+            return (leave.code or 0) & 0xFF
+        print(leave.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _finish(status: int) -> None:
+    """End as an interpreter does, without taking it to pieces."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        status = status or 120
+    try:
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+class _Channel:
+    """Lines of JSON over a descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._received = b""
+
+    def read(
+        self, *, read: Callable[[int, int], bytes] = os.read, loads: Callable[[bytes], Any] = json.loads
+    ) -> dict[str, Any]:
+        while b"\n" not in self._received:
+            block = read(self._descriptor, 2**18)
+            if not block:
+                os._exit(0)
+            self._received += block
+        line, _, self._received = self._received.partition(b"\n")
+        return loads(line)  # type: ignore[no-any-return]
+
+    def write(
+        self,
+        message: dict[str, Any],
+        *,
+        write: Callable[[int, Any], int] = os.write,
+        to_json: Callable[[Any], str] = json.JSONEncoder().encode,
+    ) -> None:
+        rest = memoryview(to_json(message).encode() + b"\n")
+        while rest:
+            rest = rest[write(self._descriptor, rest) :]
+
+
+def _serve(source: str) -> None:
+    """Load the module, then answer each call with what it returned or raised, under the number of the call."""
+    channel = _Channel(CHANNEL)
+    module = types.ModuleType("solution")
+    sys.modules["solution"] = module
+    identifier = channel.read()["id"]
+    try:
+        exec(compile(source, "<solution>", "exec"), module.__dict__)
+    except BaseException as error:
+        channel.write({"id": identifier, "raised": _describe(error)})
+        return
+    channel.write({"id": identifier, "loaded": True})
+    while True:
+        request = channel.read()
+        if "tests" in request:
+            _test_inside(request["tests"], request["classes"], module, channel)
+        else:
+            channel.write({"id": request["id"], **_call(request, module)})
+
+
+def _call(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]:
+    function = _find(module, request["call"])
+    if function is None:
+        return {"missing": request["call"]}
+    arguments, keywords = decode(request["args"]), decode(request["kwargs"])
+    try:
+        result = function(*arguments, **keywords)
+    except BaseException as error:
+        return {"raised": _describe(error)}
+    try:
+        reply = {"value": encode(result)}
+        return reply | {"args": encode(arguments)} if request.get("back") else reply
+    except NotPlainError as error:
+        return {"unplain": str(error)}
+
+
+def _find(module: types.ModuleType, name: str) -> Any:
+    """A function of the module, or a method of its class `Solution`, as is the custom of some problem sets."""
+    if name in module.__dict__:
+        return module.__dict__[name]
+    owner = module.__dict__.get("Solution")
+    if isinstance(owner, type) and hasattr(owner, name):
+        return getattr(owner(), name)
+    return None
+
+
+def _describe(error: BaseException) -> list[Any]:
+    """Type, message, and the line of the tests, where one of them raised it."""
+    try:
+        message = str(error)[:MAX_MESSAGE_CHARS]
+    except BaseException:
+        message = ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<tests>"]
+    return [type(error).__name__, message, lines[-1] if lines else None]
+
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+
+def _test_inside(tests: str, classes: list[str], module: types.ModuleType, channel: _Channel) -> None:
+    """Run tests beside what they test. What they find is weak: the module could have changed anything around them.
+
+    The number that the answer goes under is read when the last test has passed, not before.
+    """
+    named = {module.__dict__.get(name) for name in classes}
+
+    def checked(function: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = function(*arguments, **keywords)
+            if type(result) not in named:
+                encode(result)
+            return result
+
+        return call
+
+    found = {
+        name: checked(value) if isinstance(value, types.FunctionType) else value
+        for name, value in module.__dict__.items()
+        if not name.startswith("__")
+    }
+    try:
+        exec(compile(tests, "<tests>", "exec"), {**found, "__name__": "tests", "__builtins__": _BUILTINS})
+    except BaseException as error:
+        channel.write({"id": channel.read()["id"], "failed": _describe(error)})
+    else:
+        channel.write({"id": channel.read()["id"], "passed": True})
+
+
+def _run_tests(program: str) -> None:
+    """Run tests whose functions are elsewhere, so that nothing which they test can reach them."""
+    given = json.loads(program)
+    channel = _Channel(CHANNEL)
+    identifier = channel.read()["id"]
+    stubs = {name: _stub(name, channel, identifier) for name in given["names"]}
+    try:
+        exec(compile(given["tests"], "<tests>", "exec"), {"__name__": "tests", **stubs})
+    except BaseException as error:
+        channel.write({"id": identifier, "failed": _describe(error)})
+    else:
+        channel.write({"id": identifier, "passed": True})
+
+
+def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
+    """A function that is called elsewhere: with copies, so what it did to its arguments is done to them here."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        try:
+            request = {"call": name, "args": encode(list(arguments)), "kwargs": encode(keywords)}
+        except NotPlainError as error:
+            channel.write({"id": identifier, "unsplittable": str(error)})
+            os._exit(0)
+        channel.write(request)
+        reply = channel.read()
+        if "raised" in reply:
+            kind, message, _ = reply["raised"]
+            known = getattr(builtins, kind, None)
+            is_known = isinstance(known, type) and issubclass(known, BaseException)
+            raise (known if is_known else RuntimeError)(message)
+        if "value" not in reply:
+            raise AssertionError(reply.get("unplain") or f"no function `{name}`")
+        for before, after in zip(arguments, decode(reply["args"]), strict=True):
+            _become(before, after)
+        return decode(reply["value"])
+
+    call.__name__ = name
+    return call
+
+
+def _become(before: Any, after: Any) -> None:
+    if isinstance(before, list):
+        before[:] = after
+    elif isinstance(before, dict | set):
+        before.clear()
+        before.update(after)

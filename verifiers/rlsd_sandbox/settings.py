@@ -1,0 +1,41 @@
+"""What a jail may use, and how strong it must be."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Level(StrEnum):
+    """How a jail is cut off from the machine, strongest first."""
+
+    NAMESPACES = "namespaces"
+    BUBBLEWRAP = "bubblewrap"
+    LANDLOCK = "landlock"
+    NONE = "none"
+
+
+AUTO = "auto"
+
+WARM = (
+    "array bisect cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools json math "
+    "operator random re statistics string sys time typing"
+).split()
+"""Modules that are loaded before a program starts, so that importing them costs it nothing."""
+
+
+class Settings(NamedTuple):
+    """The limits hold for one run of a program with all that it starts.
+
+    `level`: `auto` takes the strongest there is. `allow_unsafe`: go on where there is none.
+    `timeout_seconds`: wall time. `memory_mb`: beyond what a warm interpreter takes; scratch files count. `processes`:
+    threads count. `output_mb`: standard output and error. `scratch_mb`: files, all below the working directory.
+    `imports`: modules from outside the standard library that programs may use; loaded before they start.
+    """
+
+    level: str = AUTO
+    allow_unsafe: bool = False
+    timeout_seconds: float = 10.0
+    memory_mb: int = 1024
+    processes: int = 64
+    output_mb: int = 8
+    scratch_mb: int = 64
+    imports: tuple[str, ...] = ()

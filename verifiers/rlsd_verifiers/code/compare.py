@@ -1,0 +1,89 @@
+"""Whether a value or an output is the one that was expected. The one place where that is decided, outside any jail."""
+
+import math
+import re
+from typing import Any
+
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-6, 1e-9
+"""Of floats that are expected; nothing else is compared by tolerance."""
+
+
+def same(expected: Any, found: Any, *, from_json: bool) -> bool:
+    """Whether two values of builtin types are the same.
+
+    A truth value is not a number, NaN is nothing, and only where a float is expected may a number be near it. What JSON
+    cannot say does not count if `from_json`: a tuple answers a list, and keys may be numbers where they are text. There an
+    integer must be an integer; in Python's own words, `2.0 == 2`.
+    """
+    if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
+        return type(expected) is type(found) and bool(expected == found)
+    if isinstance(expected, float):
+        return type(found) in (int, float) and _near(expected, found)
+    if isinstance(expected, complex):
+        return isinstance(found, complex) and _near(expected.real, found.real) and _near(expected.imag, found.imag)
+    if isinstance(expected, int):
+        return type(found) is int and expected == found or (not from_json and type(found) is float and expected == found)
+    if isinstance(expected, list | tuple):
+        is_sequence = type(found) is type(expected) or (from_json and isinstance(found, list | tuple))
+        return is_sequence and len(expected) == len(found) and all(
+            same(a, b, from_json=from_json) for a, b in zip(expected, found, strict=True)
+        )  # fmt: skip
+    if isinstance(expected, dict):
+        return isinstance(found, dict) and _same_items(expected, found, from_json=from_json)
+    if isinstance(expected, set | frozenset):
+        return isinstance(found, set | frozenset) and bool(expected == found)
+    return type(expected) is type(found) and bool(expected == found)
+
+
+def _near(expected: float, found: float) -> bool:
+    try:
+        return math.isclose(expected, found, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    except OverflowError:
+        return False
+
+
+def _same_items(expected: dict[Any, Any], found: dict[Any, Any], *, from_json: bool) -> bool:
+    if from_json:
+        found = {_as_key(key): value for key, value in found.items()}
+    return expected.keys() == found.keys() and all(
+        same(value, found[key], from_json=from_json) for key, value in expected.items()
+    )
+
+
+def _as_key(key: Any) -> Any:
+    """A key as JSON writes it."""
+    if isinstance(key, bool) or key is None:
+        return {True: "true", False: "false", None: "null"}[key]
+    return str(key) if isinstance(key, int | float) else key
+
+
+_DECIMAL = re.compile(rb"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+def same_output(expected: bytes, found: bytes) -> bool:
+    """Whether two outputs have the same words on the same lines.
+
+    Blanks between and around words and empty lines at the end do not count. A decimal number may be near the expected
+    one; everything else, whole numbers included, is the same byte for byte.
+    """
+    lines = _lines(expected), _lines(found)
+    return len(lines[0]) == len(lines[1]) and all(map(_same_line, *lines))
+
+
+def _lines(output: bytes) -> list[list[bytes]]:
+    lines = [line.split() for line in output.split(b"\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _same_line(expected: list[bytes], found: list[bytes]) -> bool:
+    return expected == found or (len(expected) == len(found) and all(map(_same_word, expected, found)))
+
+
+def _same_word(expected: bytes, found: bytes) -> bool:
+    if expected == found:
+        return True
+    is_decimal = _DECIMAL.fullmatch(expected) and _NUMBER.fullmatch(found)
+    return bool(is_decimal) and math.isclose(float(expected), float(found), rel_tol=1e-6, abs_tol=1e-6)

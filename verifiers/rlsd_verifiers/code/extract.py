@@ -1,0 +1,67 @@
+"""The program in a response."""
+
+import ast
+import re
+from typing import NamedTuple
+
+from rlsd_verifiers.code.languages import LANGUAGES, PYTHON, Language
+from rlsd_verifiers.extract import spoken_text
+
+_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
+_INCLUDE = re.compile(r"^\s*#\s*include\s*[<\"]", re.MULTILINE)
+
+
+class Code(NamedTuple):
+    """A program, and the language it is in."""
+
+    text: str
+    language: Language
+
+
+def extract_code(response: str) -> Code | None:
+    """The last fenced block, also one that is never closed; a response without one is code as a whole.
+
+    None where that is blank, or the response ends while still thinking. The word behind the fence names the language;
+    without a word that is known it is C++ if it includes something, else Python.
+    """
+    text = spoken_text(response)
+    if text is None:
+        return None
+    tag = ""
+    for opening, word, body in _blocks(text):
+        del opening
+        tag, text = word, body
+    if not text.strip():
+        return None
+    known = next((language for language in LANGUAGES.values() if tag.lower() in language.tags), None)
+    return Code(text, known or (LANGUAGES["cpp"] if _INCLUDE.search(text) else PYTHON))
+
+
+def _blocks(text: str) -> list[tuple[str, str, str]]:
+    """The fenced blocks: fence, word behind it, content. A fence is closed by one as long that no word follows."""
+    blocks = []
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opening is None:
+            opening = fence
+        elif fence[1].startswith(opening[1]) and not fence[2]:
+            blocks.append((opening[1], opening[2], text[opening.end() + 1 : fence.start()]))
+            opening = None
+    if opening is not None:
+        blocks.append((opening[1], opening[2], text[opening.end() + 1 :]))
+    return blocks
+
+
+def complete(code: str, question: str, entry_point: str | None) -> str:
+    """The program with the question before it, where the question is the beginning of the function that is asked for.
+
+    So a response may be what follows the question, or the function once more, and may use what the question defines.
+    """
+    if not entry_point or f"def {entry_point}" not in question:
+        return code
+    try:
+        tree = ast.parse(question)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code
+    defines = any(isinstance(node, ast.FunctionDef) and node.name == entry_point for node in tree.body)
+    return f"{question.rstrip()}\n{code}" if defines else code

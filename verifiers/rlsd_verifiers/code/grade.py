@@ -1,0 +1,363 @@
+"""The `code` verifier: a program is right if it passes its tests.
+
+The program runs in a jail that is never told what is expected. Inputs go in, values come out under a number made up for
+each call, and they are compared here.
+"""
+
+import atexit
+import secrets
+import signal
+import time
+from typing import Any, NamedTuple
+
+from rlsd_sandbox import End, Ended, OverError, RefusedError, Running, Sandbox, SandboxError, Settings
+from rlsd_sandbox.values import NotPlainError, decode, encode
+from rlsd_verifiers.code.compare import same, same_output
+from rlsd_verifiers.code.extract import Code, complete, extract_code
+from rlsd_verifiers.code.languages import PYTHON
+from rlsd_verifiers.code.tests import BadTestsError, Beside, Call, Calls, Remote, Streams, Tests, read_tests
+from rlsd_verifiers.extract import spoken_text
+from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
+
+NUM_ATTEMPTS = 2
+BINARY_MB = 64
+"""Longest output of a compiler."""
+
+_sandboxes: dict[tuple[Settings, str], Sandbox] = {}
+
+
+class Found(NamedTuple):
+    """What became of the tests."""
+
+    outcome: Outcome
+    reason: str
+    weak: bool = False
+
+
+def grade_code_quickly(submission: Submission, policy: Policy) -> Verdict | None:  # noqa: ARG001
+    """What shows without running anything: tests that are none, and a response without a program."""
+    if submission.tests is None:
+        return Verdict(Outcome.INVALID_ROW, 0.0, None, "tests: missing, and `code` needs some")
+    if not isinstance(submission.tests, str | list):
+        return Verdict(Outcome.BAD_REFERENCE, 0.0, None, "tests: neither a list nor text")
+    if extract_code(submission.response) is None:
+        thinking = spoken_text(submission.response) is None
+        return Verdict(Outcome.NO_ANSWER, 0.0, None, "it ends while still thinking" if thinking else "there is no code")
+    return None
+
+
+def grade_code(submission: Submission, policy: Policy, *, sandbox: Settings) -> Verdict:  # noqa: ARG001
+    """Run the program of a response against the tests.
+
+    A jail that fails says nothing about the program: it is put up again and the program tried once more, and then the
+    outcome is `SANDBOX_ERROR`, which is no verdict.
+    """
+    try:
+        tests = read_tests(submission.tests, submission.entry_point)
+    except BadTestsError as error:
+        return Verdict(Outcome.BAD_REFERENCE, 0.0, None, f"tests: {error}")
+    code = extract_code(submission.response)
+    if code is None:
+        return Verdict(Outcome.NO_ANSWER, 0.0, None, "there is no code")
+    name: str | None = None
+    try:
+        for attempt in range(NUM_ATTEMPTS):
+            jail = _sandbox(sandbox, "program")
+            try:
+                found = _test(code, tests, submission, _Jails(jail, sandbox))
+                name = jail.name
+                break
+            except RefusedError:
+                raise
+            except SandboxError:
+                close()
+                if attempt + 1 == NUM_ATTEMPTS:
+                    raise
+    except SandboxError as error:
+        found = Found(Outcome.SANDBOX_ERROR, f"the sandbox failed: {error}")
+    score = float(found.outcome is Outcome.CORRECT)
+    return Verdict(found.outcome, score, code.text, found.reason, sandbox=name, weak=found.weak)
+
+
+def close() -> None:
+    """Take down the jails of this process; they come up again when needed."""
+    while _sandboxes:
+        _sandboxes.popitem()[1].close()
+
+
+atexit.register(close)
+
+
+def _sandbox(settings: Settings, role: str) -> Sandbox:
+    """A jail that lives as long as this process: one for programs, another for tests, which never meet."""
+    if (settings, role) not in _sandboxes:
+        _sandboxes[settings, role] = Sandbox(settings)
+    return _sandboxes[settings, role]
+
+
+class _Jails(NamedTuple):
+    program: Sandbox
+    settings: Settings
+
+    @property
+    def tests(self) -> Sandbox:
+        return _sandbox(self.settings, "tests")
+
+
+def _test(code: Code, tests: Tests, submission: Submission, jails: _Jails) -> Found:
+    try:
+        if isinstance(tests, Streams):
+            return _run_streams(code, tests, jails.program)
+        if code.language is not PYTHON:
+            return Found(Outcome.WRONG, f"functions are called in Python, and this is {code.language.name}")
+        text = _bytes(complete(code.text, submission.question, submission.entry_point))
+        jail = jails.program
+        with jail.program("functions", text, seconds=jail.settings.timeout_seconds) as running:
+            program = _Program(running, jail)
+            program.load()
+            if isinstance(tests, Calls):
+                return _run_calls(tests, program)
+            if isinstance(tests, Remote):
+                return _run_remote(tests, program, jails)
+            return _run_beside(tests, program)
+    except _DecidedError as decided:
+        return decided.found
+
+
+class _DecidedError(Exception):
+    """The program has failed, and there is nothing more to ask."""
+
+    def __init__(self, outcome: Outcome, reason: str) -> None:
+        super().__init__(reason)
+        self.found = Found(outcome, reason)
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+class _Program:
+    """A module in the jail whose functions are called from here."""
+
+    def __init__(self, running: Running, jail: Sandbox) -> None:
+        self.running = running
+        self.jail = jail
+        self._where = "while it was loaded"
+
+    def load(self) -> None:
+        reply = self.ask({})
+        if "raised" in reply:
+            raise _raised(reply["raised"], self._where, loading=True)
+
+    def call(self, function: str, args: Any, kwargs: Any, *, back: bool = False) -> dict[str, Any]:
+        """Its reply to a call with encoded arguments: `value`, `raised`, `missing` or `unplain`."""
+        self._where = f"in `{function}`"
+        request = {"call": function, "args": args, "kwargs": kwargs}
+        return self.ask(request | {"back": True} if back else request)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Its reply under the number of the question; anything else it says is no reply."""
+        number = secrets.token_hex(16)
+        self.running.tell({"id": number} | request)
+        return self.hear(number)
+
+    def hear(self, number: str) -> dict[str, Any]:
+        try:
+            reply = self.running.hear()
+        except OverError as over:
+            raise _over(over.end, self.running, self.jail, self._where) from None
+        if reply.get("id") != number or self.running.has_more:
+            raise _DecidedError(Outcome.WRONG, f"it wrote into the channel of results {self._where}")
+        return reply
+
+
+def _run_calls(tests: Calls, program: _Program) -> Found:
+    for place, call in enumerate(tests.calls, start=1):
+        try:
+            args, kwargs = encode(list(call.args)), encode(call.kwargs)
+        except NotPlainError as error:
+            return Found(Outcome.BAD_REFERENCE, f"tests: {call.words}: {error}")
+        value = _value(program.call(call.function, args, kwargs), call.words)
+        if not _holds(call, value):
+            wanted = {"true": "true", "false": "false", "!=": f"other than {call.expected!r}"}
+            expected = wanted.get(call.operator, repr(call.expected))
+            reason = f"test {place} of {len(tests.calls)}: {call.words} is {_show(value)}, not {shorten(expected)}"
+            return Found(Outcome.WRONG, reason)
+    return _passed(len(tests.calls))
+
+
+def _passed(number: int) -> Found:
+    return Found(Outcome.CORRECT, f"it passes {number} test{'s' if number > 1 else ''}")
+
+
+def _holds(call: Call, value: Any) -> bool:
+    if call.operator in ("true", "false"):
+        return bool(value) is (call.operator == "true")
+    is_same = same(call.expected, value, from_json=call.from_json)
+    return is_same is (call.operator == "==")
+
+
+def _value(reply: dict[str, Any], words: str) -> Any:
+    if "raised" in reply:
+        raise _raised(reply["raised"], f"in {words}")
+    if "missing" in reply:
+        raise _DecidedError(Outcome.WRONG, f"there is no function `{shorten(str(reply['missing']))}`")
+    if "unplain" in reply:
+        raise _DecidedError(Outcome.WRONG, f"{words} is {shorten(str(reply['unplain']))}, which is no plain value")
+    try:
+        return decode(reply.get("value"))
+    except NotPlainError as error:
+        raise _DecidedError(Outcome.WRONG, f"{words} is {error}") from None
+
+
+def _show(value: Any) -> str:
+    try:
+        return shorten(repr(value))
+    except ValueError:
+        return "an integer of thousands of digits"
+
+
+def _raised(description: Any, where: str, *, loading: bool = False) -> _DecidedError:
+    kind, message = (str(part) for part in [*(description if isinstance(description, list) else []), "", ""][:2])
+    if kind == "MemoryError":
+        return _DecidedError(Outcome.MEMORY, f"it ran out of memory {where}")
+    is_unreadable = loading and kind in ("SyntaxError", "IndentationError", "TabError", "UnicodeEncodeError")
+    outcome = Outcome.UNPARSEABLE if is_unreadable else Outcome.WRONG
+    return _DecidedError(outcome, f"{shorten(f'{kind}: {message}'.removesuffix(': '), 120)} {where}")
+
+
+def _over(end: End, running: Running, jail: Sandbox, where: str) -> _DecidedError:
+    """The program was over before it had answered."""
+    settings = jail.settings
+    ended = running.end()
+    end = ended.end if ended.end is not End.EXITED else end
+    if end is End.TIMEOUT:
+        return _DecidedError(Outcome.TIMEOUT, f"it took more than {settings.timeout_seconds:g} s {where}")
+    return _DecidedError(*_limit(end, settings) or (Outcome.WRONG, f"it ended with {_status(ended)} {where}"))
+
+
+def _limit(end: End, settings: Settings) -> tuple[Outcome, str] | None:
+    limits = {
+        End.TIMEOUT: (Outcome.TIMEOUT, f"it took more than {settings.timeout_seconds:g} s"),
+        End.MEMORY: (Outcome.MEMORY, f"it took more than {settings.memory_mb} MB"),
+        End.OUTPUT: (Outcome.OUTPUT_LIMIT, f"it printed more than {settings.output_mb} MB"),
+        End.SCRATCH: (Outcome.WRONG, f"it wrote files of more than {settings.scratch_mb} MB"),
+    }
+    return limits.get(end)
+
+
+def _status(ended: Ended) -> str:
+    if ended.status >= 0:
+        return f"exit status {ended.status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(-ended.status, f"signal {-ended.status}")
+
+
+# -- tests that are programs themselves --------------------------------------------------------------------------------
+
+
+def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
+    """Run the tests in a jail of their own. Their calls go through here into the program's jail and back."""
+    import json
+
+    given = json.dumps({"tests": tests.source, "names": tests.functions}).encode()
+    number = secrets.token_hex(16)
+    with jails.tests.program("tests", given, seconds=program.running.seconds_left + 0.5) as running:
+        running.tell({"id": number})
+        while True:
+            try:
+                said = running.hear()
+            except OverError as over:
+                if over.end is End.TIMEOUT:
+                    return Found(Outcome.TIMEOUT, f"it took more than {jails.settings.timeout_seconds:g} s")
+                return Found(Outcome.BAD_REFERENCE, f"tests: they ended with {_status(running.end())}")
+            if "call" in said:
+                reply = program.call(said["call"], said["args"], said["kwargs"], back=True)
+                raised = reply.get("raised")
+                if isinstance(raised, list) and raised[:1] == ["MemoryError"]:
+                    raise _raised(raised, f"in `{said['call']}`")
+                running.tell({key: value for key, value in reply.items() if key != "id"})
+            elif "unsplittable" in said:
+                return _run_beside(Beside(tests.source, ()), program)
+            elif said.get("id") == number:
+                return _as_found(said, tests.source)
+
+
+def _run_beside(tests: Beside, program: _Program) -> Found:
+    """Run the tests beside the program, in its jail: what they find is weak."""
+    number = secrets.token_hex(16)
+    program.running.tell({"tests": tests.source, "classes": tests.names}, {"id": number})
+    try:
+        return _as_found(program.hear(number), tests.source)._replace(weak=True)
+    except _DecidedError as decided:
+        return decided.found._replace(weak=True)
+
+
+def _as_found(said: dict[str, Any], source: str) -> Found:
+    if said.get("passed") is True:
+        return Found(Outcome.CORRECT, "it passes the tests")
+    kind, message, line = [*said.get("failed", []), "", "", None][:3]
+    if kind == "MemoryError":
+        return Found(Outcome.MEMORY, "it ran out of memory in the tests")
+    lines = source.splitlines()
+    at = f" at `{shorten(lines[line - 1].strip(), 80)}`" if isinstance(line, int) and 0 < line <= len(lines) else ""
+    words = f"{kind}: {message}".removesuffix(": ") if kind != "AssertionError" else f"a test fails {message}".rstrip()
+    return Found(Outcome.WRONG, shorten(words, 120) + at)
+
+
+# -- programs that read and print --------------------------------------------------------------------------------------
+
+
+def _run_streams(code: Code, tests: Streams, jail: Sandbox) -> Found:
+    settings = jail.settings
+    deadline = time.monotonic() + settings.timeout_seconds
+    program = _compile(code, jail, deadline) if code.language.compiler else _bytes(code.text)
+    for place, (given, expected) in enumerate(tests.streams, start=1):
+        where = f"in test {place} of {len(tests.streams)}"
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            return Found(Outcome.TIMEOUT, f"it took more than {settings.timeout_seconds:g} s {where}")
+        ended = jail.execute(code.language.mode, program, given, seconds=seconds)
+        if limit := _limit(ended.end, settings):
+            return Found(limit[0], f"{limit[1]} {where}")
+        if ended.status:
+            return _failed(ended, where)
+        if not same_output(expected, ended.stdout):
+            printed = shorten(ended.stdout[:200].decode(errors="replace"))
+            wanted = shorten(expected[:200].decode(errors="replace"))
+            return Found(Outcome.WRONG, f"it printed `{printed}`, not `{wanted}`, {where}")
+    return _passed(len(tests.streams))
+
+
+def _failed(ended: Ended, where: str) -> Found:
+    last = _last_line(ended.stderr)
+    if "MemoryError" in last or "std::bad_alloc" in last:
+        return Found(Outcome.MEMORY, f"it ran out of memory {where}")
+    is_unreadable = last.startswith(("SyntaxError", "IndentationError", "TabError"))
+    outcome = Outcome.UNPARSEABLE if is_unreadable else Outcome.WRONG
+    return Found(outcome, f"it ended with {_status(ended)} {where}" + (f": {shorten(last, 120)}" if last else ""))
+
+
+def _last_line(output: bytes) -> str:
+    lines = output[-2000:].decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _compile(code: Code, jail: Sandbox, deadline: float) -> bytes:
+    if not code.language.is_installed:
+        raise SandboxError(f"no compiler for {code.language.name}: `{code.language.compiler[0]}` is not installed")
+    seconds = deadline - time.monotonic()
+    script, text = code.language.compile_script(), _bytes(code.text)
+    ended = jail.execute("script", script, text, seconds=seconds, output_mb=BINARY_MB)
+    if limit := _limit(ended.end, jail.settings):
+        raise _DecidedError(limit[0], f"{limit[1]} to compile")
+    if ended.status:
+        errors = [line for line in ended.stderr.decode(errors="replace").splitlines() if "error" in line]
+        raise _DecidedError(Outcome.UNPARSEABLE, f"it does not compile: {shorten((errors or [''])[0], 120)}")
+    return ended.stdout
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+

@@ -1,0 +1,258 @@
+"""Tests as data: what to call a program with and what must come of it.
+
+Tests are given as calls, as inputs and outputs, or as Python source. Source is taken apart: an assertion about what one
+call returns becomes that call and a comparison made outside the jail. Source that does more than that runs in a jail of
+its own and calls the program's functions in theirs. Only source that needs more of the program than functions of plain
+values, its classes say, has to run beside it, and is weak.
+"""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+MAX_TESTS = 10_000
+
+
+class BadTestsError(ValueError):
+    """Tests that cannot be read; the message says where."""
+
+
+class Call(NamedTuple):
+    """A call of a function of the program, and what must hold of its result: `operator` and `expected`.
+
+    `operator` is `==`, `!=`, `true` or `false`; the last two take any value that counts as such.
+    """
+
+    function: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    operator: str
+    expected: Any
+    from_json: bool
+    words: str
+
+
+class Calls(NamedTuple):
+    calls: tuple[Call, ...]
+
+
+class Streams(NamedTuple):
+    """What a whole program reads, and what it must print."""
+
+    streams: tuple[tuple[bytes, bytes], ...]
+
+
+class Remote(NamedTuple):
+    """Source that calls functions of the program by these names, and needs nothing else of it."""
+
+    source: str
+    functions: tuple[str, ...]
+
+
+class Beside(NamedTuple):
+    """Source that must run beside the program: it needs these names of it, which it does not just call."""
+
+    source: str
+    names: tuple[str, ...]
+
+
+Tests = Calls | Streams | Remote | Beside
+
+
+def read_tests(tests: object, entry_point: str | None) -> Tests:
+    """The tests of a problem.
+
+    Raises:
+        BadTestsError: they cannot be read, or do not say what to call.
+    """
+    if isinstance(tests, str):
+        return _from_source(tests, entry_point)
+    if not isinstance(tests, list):
+        raise BadTestsError("neither a list nor text")
+    if not tests:
+        raise BadTestsError("there are none")
+    if len(tests) > MAX_TESTS:
+        raise BadTestsError(f"more than {MAX_TESTS}")
+    if all(isinstance(test, str) for test in tests):
+        return _from_source("\n".join(tests), entry_point)
+    cases = [_case(test, place, entry_point) for place, test in enumerate(tests)]
+    calls = tuple(case for case in cases if isinstance(case, Call))
+    if not calls:
+        return Streams(tuple(case for case in cases if not isinstance(case, Call)))
+    if len(calls) < len(cases):
+        raise BadTestsError("some are calls and some are inputs and outputs")
+    return Calls(calls)
+
+
+def _case(test: object, place: int, entry_point: str | None) -> Call | tuple[bytes, bytes]:
+    if not isinstance(test, dict):
+        raise BadTestsError(f"[{place}] is not an object")
+    if "output" in test:
+        given, output = test.get("input", ""), test["output"]
+        if not isinstance(given, str) or not isinstance(output, str):
+            raise BadTestsError(f"[{place}]: `input` and `output` must be text")
+        return given.encode("utf-8", "surrogatepass"), output.encode("utf-8", "surrogatepass")
+    if "expected" not in test:
+        raise BadTestsError(f"[{place}] has neither `expected` nor `output`")
+    args, kwargs = test.get("args", []), test.get("kwargs") or {}
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise BadTestsError(f"[{place}]: `args` must be a list and `kwargs` an object")
+    if not entry_point:
+        raise BadTestsError(f"[{place}] is a call, and no `entry_point` says of what")
+    named = [*map(_words, args), *(f"{name}={_words(value)}" for name, value in kwargs.items())]
+    return Call(entry_point, tuple(args), kwargs, "==", test["expected"], True, f"{entry_point}({', '.join(named)})")
+
+
+def _words(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:30]}...{text[-7:]}"
+
+
+# -- source ------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _from_source(source: str, entry_point: str | None) -> Tests:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadTestsError(f"not Python: {error}") from None
+    if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for node in ast.walk(tree)):
+        raise BadTestsError("nothing is asserted")
+    if _defines_check(tree) and not _calls_check(tree):
+        if not entry_point:
+            raise BadTestsError("`check` is defined and not called, and no `entry_point` says with what")
+        source += f"\n\ncheck({entry_point})\n"
+        tree = ast.parse(source)
+    try:
+        names = _Names(tree, entry_point)
+        try:
+            calls = tuple(_taken_apart(tree, names))
+        except _MoreThanCallsError:
+            needed = tuple(sorted(names.needed))
+            return Beside(source, needed) if needed else Remote(source, tuple(sorted(names.called)))
+    except RecursionError:
+        raise BadTestsError("nested too deeply") from None
+    if not calls:
+        raise BadTestsError("nothing is asserted of the program")
+    return Calls(calls)
+
+
+def _defines_check(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
+
+
+def _calls_check(tree: ast.Module) -> bool:
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(isinstance(call.func, ast.Name) and call.func.id == "check" for call in calls)
+
+
+class _Names:
+    """The names that tests take from the program: `called` as functions, and `needed` in any other way."""
+
+    def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
+        bound = {name for node in ast.walk(tree) for name in _bound_by(node)}
+        known = bound | set(dir(builtins)) - {entry_point}
+        handed_over, calls = set(), set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Name):
+                    calls.add(id(node.func))
+                    if node.func.id == "check":
+                        handed_over |= {id(argument) for argument in node.args}
+        loads = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+        free = [node for node in loads if node.id not in known]
+        if not free:
+            asserted = (node.test for node in ast.walk(tree) if isinstance(node, ast.Assert))
+            free = [call.func for test in asserted for call in _sides(test) if isinstance(call.func, ast.Name)]
+        is_call = {id(node): id(node) in calls | handed_over and not node.id[:1].isupper() for node in free}
+        self.called = {node.id for node in free if is_call[id(node)]}
+        self.needed = {node.id for node in free if not is_call[id(node)]}
+
+
+def _bound_by(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        yield node.name
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    elif isinstance(node, ast.ExceptHandler) and node.name:
+        yield node.name
+
+
+def _sides(test: ast.expr) -> Iterator[ast.Call]:
+    parts = [test.left, *test.comparators] if isinstance(test, ast.Compare) else [test]
+    yield from (part for part in parts if isinstance(part, ast.Call))
+
+
+class _MoreThanCallsError(Exception):
+    """The tests do something else than to assert of single calls."""
+
+
+def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
+    body = [statement for statement in tree.body if not _does_nothing(statement)]
+    candidates = {name: name for name in names.called}
+    if body and isinstance(body[0], ast.FunctionDef) and body[0].name == "check" and len(body) == 2:
+        definition, called = body[0], body[1]
+        parameters = [argument.arg for argument in definition.args.args]
+        handed = called.value.args if isinstance(called, ast.Expr) and isinstance(called.value, ast.Call) else []
+        if len(parameters) != 1 or len(handed) != 1 or not isinstance(handed[0], ast.Name) or definition.decorator_list:
+            raise _MoreThanCallsError
+        candidates[parameters[0]] = handed[0].id
+        body = [statement for statement in definition.body if not _does_nothing(statement)]
+    for statement in body:
+        if not isinstance(statement, ast.Assert):
+            raise _MoreThanCallsError
+        yield _call(statement.test, candidates)
+
+
+def _does_nothing(statement: ast.stmt) -> bool:
+    """A constant, `assert True`, or a constant with a name that nothing here reads, as the `METADATA` of HumanEval."""
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant | ast.Name)
+    if isinstance(statement, ast.Assert):
+        return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Assign)
+        and all(isinstance(target, ast.Name) and target.id == "METADATA" for target in statement.targets)
+    )
+
+
+def _call(test: ast.expr, candidates: dict[str, str]) -> Call:
+    operator, expected, call = "true", None, test
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        operator, call = "false", test.operand
+    elif isinstance(test, ast.Compare) and len(test.ops) == 1:
+        call, other = test.left, test.comparators[0]
+        if not isinstance(call, ast.Call):
+            call, other = other, call
+        operator, expected = _operator(test.ops[0], other), _constant(other)
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in candidates):
+        raise _MoreThanCallsError
+    args = tuple(_constant(argument) for argument in call.args)
+    if not all(keyword.arg for keyword in call.keywords):
+        raise _MoreThanCallsError
+    kwargs = {str(keyword.arg): _constant(keyword.value) for keyword in call.keywords}
+    words = ast.unparse(call)
+    words = words if len(words) <= 80 else f"{words[:60]}...{words[-15:]}"
+    return Call(candidates[call.func.id], args, kwargs, operator, expected, False, words)
+
+
+def _operator(operator: ast.cmpop, other: ast.expr) -> str:
+    if isinstance(operator, ast.Is) and isinstance(other, ast.Constant) and other.value in (None, True, False):
+        return "=="
+    if isinstance(operator, ast.Eq | ast.NotEq):
+        return "==" if isinstance(operator, ast.Eq) else "!="
+    raise _MoreThanCallsError
+
+
+def _constant(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise _MoreThanCallsError from None
