@@ -87,7 +87,8 @@ def suite_of(config: "Config") -> str:
     """A folder name that differs for evaluations that differ: by data, prompt, verifier or sampling."""
     source = config.eval_data or config.data
     where = str(Path(source).resolve()) if Path(source).is_file() else source
-    verifying = [config.verifier, config.verification.model_dump(exclude={"workers"})]
+    sandbox = config.sandbox.model_dump(mode="json")
+    verifying = [config.verifier, config.verification.model_dump(exclude={"workers"}), sandbox]
     what = [where, *verifying, config.prompt.model_dump(), config.evaluation.model_dump()]
     digest = hashlib.sha256(json.dumps([*what, config.rollout.max_new_tokens]).encode()).hexdigest()
     return f"{Path(source).stem}-k{config.evaluation.samples}-{digest[:4]}"

@@ -34,7 +34,7 @@ def verify(
     verifier: Annotated[
         str | None,
         typer.Option(
-            help="auto, math, numeric, choice, exact or module:function; wins over the rows' own.", metavar="NAME"
+            help="auto, math, numeric, choice, exact, code or module:function; wins over the rows' own.", metavar="NAME"
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Verifier processes.")] = None,
@@ -56,7 +56,7 @@ def verify(
     if workers is not None:
         overrides["verification.workers"] = workers
     if timeout is not None:
-        overrides["verification.timeout_seconds"] = timeout
+        overrides["verification.timeout_seconds"] = overrides["sandbox.timeout_seconds"] = timeout
     config = _config(overrides)
     _check_usage(files, answer, response, explain=explain, out=out is not None, again=again)
     if answer is not None and response is not None:
@@ -93,10 +93,10 @@ def _config(overrides: dict[str, Any]) -> "Config":
 
     config = merge([], Layer(COMMAND_LINE, overrides)).config
     for key in overrides:
-        if key != "verifier" and not key.startswith("verification."):
+        if key != "verifier" and not key.startswith(("verification.", "sandbox.")):
             raise RlsdError(
                 f"`{key}` ({COMMAND_LINE}) changes nothing here",
-                hint="keys: `verifier` and those of `rlsd config keys verification`",
+                hint="keys: `verifier` and those of `rlsd config keys verification` and `rlsd config keys sandbox`",
             )
     name = config.verifier
     if ":" in name and (here := str(Path.cwd())) not in sys.path:
@@ -158,7 +158,8 @@ def _verify_file(
 
     name = "stdin" if source == "-" else source
     descriptor = _open(source, out)
-    rows = read_rows(Lines(descriptor, name), Reading(name, config.verifier if explicit else None, config.verifier))
+    reading = Reading(name, config.verifier if explicit else None, config.verifier)
+    rows = _with_sandbox(read_rows(Lines(descriptor, name), reading), config)
     policy, interrupts = policy_of(config), Interrupts()
     with ExitStack() as stack:
         work = stack.enter_context(_Work(descriptor, to_file=out is not None))
@@ -206,6 +207,21 @@ def _verify_file(
     _show({"file": name, **summary}, out, as_json=as_json)
     if summary["verdicts"] < summary["rows"]:
         raise typer.Exit(EXIT_NO)
+
+
+def _with_sandbox(rows: "Iterable[Row | None]", config: "Config") -> "Iterator[Row | None]":
+    """The rows; before the first that holds a program, it is made sure that programs can be run."""
+    from rlsd_cli.evaluation.grade import require_sandbox
+
+    name = None
+    for row in rows:
+        if row and row.verifier == "code" and name is None:
+            name = require_sandbox(config)
+            if name.startswith("UNSAFE"):
+                console.warning(f"programs run without a jail (`sandbox.allow_unsafe`): {name}")
+            else:
+                console.talk(f"programs run behind {name}")
+        yield row
 
 
 def _open(source: str, out: Path | None) -> int:

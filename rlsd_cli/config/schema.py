@@ -172,6 +172,21 @@ class VerificationConfig(Section):
     )
 
 
+class SandboxConfig(Section):
+    level: Literal["auto", "namespaces", "bubblewrap", "landlock", "none"] = Field(
+        "auto", description="verifier `code`: how programs are cut off; `auto`: the strongest this machine has"
+    )
+    allow_unsafe: bool = Field(False, description="run programs where no level can be had; every result says so")
+    timeout_seconds: Positive = Field(10.0, description="wall time for one response with all its tests")
+    memory_mb: Count = Field(1024, description="memory of a program and all it starts, MB; its files count")
+    processes: Count = Field(64, description="processes and threads of a program")
+    output_mb: Count = Field(8, description="what a program may print in one run, MB")
+    scratch_mb: Count = Field(64, description="what a program may write to files in one run, MB")
+    imports: tuple[str, ...] = Field(
+        (), description="installed modules that programs may import, besides the standard library; loaded beforehand"
+    )
+
+
 class EvaluationConfig(Section):
     every: CountOrZero = Field(20, description="steps between evaluations; 0: only at the start and the end")
     problems: Count = Field(200, description="held-out problems evaluated, at most")
@@ -198,7 +213,7 @@ class Config(Section):
     verifier: str = Field(
         "auto",
         description="verifier for problems that name none; `auto`: chosen by the reference; or math, numeric, choice, "
-        "exact, or `module:function`",
+        "exact, code, or `module:function`",
     )
     verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
     seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
@@ -218,6 +233,7 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     optim: OptimConfig = OptimConfig()
     verification: VerificationConfig = VerificationConfig()
+    sandbox: SandboxConfig = SandboxConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
 

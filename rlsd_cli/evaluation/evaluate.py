@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.evaluation.answers import how_it_ran
+from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.evaluation.respond import Response, respond
 from rlsd_cli.evaluation.statistics import clustered, mean_pass_at_k
 from rlsd_cli.policy.model import Policy
@@ -32,6 +34,9 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
 
     A problem whose reference could not be graded has no score: it is counted under its outcome and leaves the mean.
     Intervals are 95 %, with problems as the sampling unit.
+
+    Raises:
+        RlsdError: the sandbox failed.
     """
     started = time.perf_counter()
     settings = config.evaluation
@@ -43,6 +48,7 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
     )
     seed = f"{config.seed}/evaluation"
     responses = respond(policy, sampler, problems, config, pool, samples=settings.samples, sampling=sampling, seed=seed)
+    stop_on_sandbox_error(response.verdict.result() for response in responses)
     rows = [_row(response, index % settings.samples, config) for index, response in enumerate(responses)]
     summary = {"model": config.model, "data": config.eval_data or config.data, **summarise(rows, settings.samples)}
     return Evaluation(rows, summary | {"seconds": time.perf_counter() - started})
@@ -62,7 +68,7 @@ def _row(response: Response, sample: int, config: Config) -> dict[str, Any]:
         "tokens": len(response.rollout.token_ids),
         "truncated": response.rollout.truncated,
         "leaks": leaks(response.text, config.eval_data or config.data),
-    }
+    } | how_it_ran(verdict)
 
 
 def summarise(rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:

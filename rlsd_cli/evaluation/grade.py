@@ -1,13 +1,26 @@
 """Responses to verdicts, each by its problem's verifier."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.errors import EXIT_NO, RlsdError, did_you_mean
-from rlsd_verifiers import AUTO, VERIFIERS, Job, Policy, Pool, Submission, UnknownVerifierError, Verdict, find_verifier
+from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, did_you_mean
+from rlsd_sandbox.settings import Settings
+from rlsd_verifiers import (
+    AUTO,
+    VERIFIERS,
+    Job,
+    Outcome,
+    Policy,
+    Pool,
+    Submission,
+    UnknownVerifierError,
+    Verdict,
+    find_verifier,
+)
+from rlsd_verifiers.registry import resolve
 
 NUM_TRIED = 8
 """References that a verifier of the user's is tried on before a run."""
@@ -22,7 +35,49 @@ def policy_of(config: Config) -> Policy:
 def open_pool(config: Config) -> Pool:
     """Worker processes with the config's limits; the caller closes them."""
     settings = config.verification
-    return Pool(settings.workers, timeout_seconds=settings.timeout_seconds, memory_mb=settings.memory_mb)
+    return Pool(
+        settings.workers,
+        timeout_seconds=settings.timeout_seconds,
+        memory_mb=settings.memory_mb,
+        sandbox=sandbox_of(config),
+    )
+
+
+def sandbox_of(config: Config) -> Settings:
+    """What programs may use, and how strong their jail must be."""
+    return Settings(**config.sandbox.model_dump())
+
+
+def require_sandbox(config: Config) -> str:
+    """Put up the jail that programs will run in, once, and say what it is made of.
+
+    Raises:
+        RlsdError: it cannot be had (exit code 3).
+    """
+    from rlsd_sandbox import Sandbox, SandboxError
+
+    try:
+        with Sandbox(sandbox_of(config)) as sandbox:
+            sandbox.start()
+            return sandbox.name
+    except SandboxError as error:
+        raise RlsdError(
+            f"programs cannot be run safely here: {error}",
+            hint="`rlsd doctor` shows what is missing; `sandbox.allow_unsafe=true` runs them all the same",
+            exit_code=EXIT_MACHINE,
+        ) from error
+
+
+def stop_on_sandbox_error(verdicts: Iterable[Verdict]) -> None:
+    """A jail that fails even when it is put up again is no reason for a score.
+
+    Raises:
+        RlsdError: there was one (exit code 3).
+    """
+    for verdict in verdicts:
+        if verdict.outcome is Outcome.SANDBOX_ERROR:
+            hint = "nothing was scored 0 for it; `rlsd doctor` tests the sandbox, and the same command continues"
+            raise RlsdError(verdict.reason, hint=hint, exit_code=EXIT_MACHINE)
 
 
 def submission(problem: Problem, response: str) -> Submission:
@@ -50,23 +105,42 @@ def grade(problems: Sequence[Problem], responses: Sequence[str], config: Config,
 def check_problems(problems: Sequence[Problem], config: Config, pool: Pool) -> dict[str, str]:
     """Why references cannot be graded, by problem id; empty when all can.
 
-    Each reference is submitted as its own answer, boxed. A verifier of the user's may expect another form: it only has
-    to load, and to reach a verdict on one of the first few.
+    Each reference is submitted as its own answer, boxed; to tests the solution is, if there is one. A verifier of the
+    user's may expect another form: it only has to load, and to reach a verdict on one of the first few.
 
     Raises:
-        RlsdError: a problem or the config names a verifier that does not exist or does not load.
+        RlsdError: a problem or the config names a verifier that does not exist or does not load, or programs are to be
+            run and cannot be run safely.
     """
     first_of_each = {problem.verifier: problem for problem in reversed(problems)}
     for problem in first_of_each.values():
         _check_name(problem, config)
+    if any(_is_code(problem, config) for problem in problems):
+        require_sandbox(config)
     own = [problem for problem in problems if problem.verifier or ":" not in config.verifier]
     verdicts = grade(own, [_as_answer(problem) for problem in own], config, pool)
     _try_out([problem for problem in problems if not problem.verifier], config, pool)
-    return {problem.id: verdict.reason for problem, verdict in zip(own, verdicts, strict=True) if not verdict.correct}
+    stop_on_sandbox_error(verdicts)
+    return {
+        problem.id: verdict.reason
+        for problem, verdict in zip(own, verdicts, strict=True)
+        if not (verdict.correct or _is_unsolved(problem, verdict))
+    }
+
+
+def _is_code(problem: Problem, config: Config) -> bool:
+    return resolve(problem.verifier or config.verifier, submission(problem, "")) == "code"
 
 
 def _as_answer(problem: Problem) -> str:
+    if problem.tests is not None:
+        return problem.solution or "pass"
     return rf"\boxed{{{problem.answer}}}"
+
+
+def _is_unsolved(problem: Problem, verdict: Verdict) -> bool:
+    """Whether tests could be read, and there was nothing to pass them."""
+    return problem.tests is not None and not problem.solution and verdict.is_verdict
 
 
 def _check_name(problem: Problem, config: Config) -> None:

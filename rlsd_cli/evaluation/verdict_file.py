@@ -10,6 +10,7 @@ from typing import Any, Self
 from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
 from rlsd_cli.evaluation.answers import Row
 from rlsd_verifiers import Job, Outcome, Policy, Verdict
+from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.job import begin
 from rlsd_verifiers.verdict import shorten
 
@@ -109,4 +110,7 @@ def _difference(values: Mapping[str, Any], row: Row, policy: Policy) -> str | No
         found = begin(Job(row.submission, row.verifier, policy))
         known = (found.outcome, found.extracted) if isinstance(found, Verdict) else None
         same = known in (None, (values["outcome"], values["extracted"]))
+        if row.verifier == "code" and known is None and values["extracted"] is not None:
+            code = extract_code(row.submission.response)
+            same = code is not None and code.text == values["extracted"]
     return None if same else "the response, a setting or the verifier is another"

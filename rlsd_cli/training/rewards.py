@@ -9,6 +9,7 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.advantages import group_advantages
 from rlsd_cli.errors import EXIT_NO, RlsdError
+from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.training.samples import Sample
 
 LONGEST_SHOWN = 200
@@ -21,12 +22,13 @@ def assign_scores(samples: Sequence[Sample], config: Config) -> None:
     Where the method needs rewards, a response without a verdict leaves baseline and loss.
 
     Raises:
-        RlsdError: more than `verifier_error_limit` of them reached no verdict.
+        RlsdError: the sandbox failed, or more than `verifier_error_limit` of them reached no verdict.
     """
     for sample in samples:
         if sample.pending is None:
             continue
         verdict = sample.verdict = sample.pending.result()
+        stop_on_sandbox_error([verdict])
         sample.score = verdict.score if verdict.is_verdict else None
         if sample.truncated and config.rollout.truncated == "mask":
             sample.counted = False

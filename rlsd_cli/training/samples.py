@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.evaluation.answers import how_it_ran
 from rlsd_verifiers import Verdict
 
 
@@ -59,7 +60,7 @@ class Sample:
             "student_logp": self.student_logp if self.student_logp is not None else self.sampled_logp,
             "teacher_logp": self.teacher_logp,
             "credit": self.credit,
-        }
+        } | (how_it_ran(self.verdict) if self.verdict else {})
 
 
 def padded(rows: Sequence[Sequence[float] | None], like: Tensor) -> Tensor:

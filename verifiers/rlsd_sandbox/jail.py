@@ -1,4 +1,4 @@
-"""The file system of a jail: the system's programs and libraries, the interpreter, a few devices; all of it read-only."""
+"""The file system of a jail: the system's programs and libraries, the interpreter, a few devices; all read-only."""
 
 import os
 import sys

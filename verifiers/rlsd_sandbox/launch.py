@@ -60,7 +60,7 @@ def inside(control: int, given: str) -> None:
 
 def _read(given: str) -> tuple[Settings, Level, list[str]]:
     settings, level, modules = json.loads(given)
-    return Settings(*settings), Level(level), modules
+    return Settings.of(settings), Level(level), modules
 
 
 def _say(connection: socket.socket, words: dict[str, object]) -> None:
@@ -157,7 +157,7 @@ def _serve(connection: socket.socket, settings: Settings, level: Level, modules:
     """
     walls = _walls(settings, level, modules)
     zygote.limit(walls)
-    names = [level] if walls.own_processes else []
+    names = [str(level)] if walls.own_processes else []
     names += [f"landlock v{walls.landlock}"] if walls.landlock else []
     _say(connection, {"ready": True, "layers": [*names, *(["seccomp"] if walls.seccomp else []), "rlimits"]})
     gc.freeze()

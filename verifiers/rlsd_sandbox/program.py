@@ -6,6 +6,7 @@ outside, by whoever knows what was expected.
 
 import atexit
 import builtins
+import importlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ PROGRAM, CHANNEL = 3, 4
 
 MAX_MESSAGE_CHARS = 200
 _BUILTINS = dict(builtins.__dict__)
+_to_json = json.JSONEncoder().encode
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -109,7 +111,7 @@ class _Channel:
         message: dict[str, Any],
         *,
         write: Callable[[int, Any], int] = os.write,
-        to_json: Callable[[Any], str] = json.JSONEncoder().encode,
+        to_json: Callable[[Any], str] = _to_json,
     ) -> None:
         rest = memoryview(to_json(message).encode() + b"\n")
         while rest:
@@ -149,7 +151,14 @@ def _call(request: dict[str, Any], module: types.ModuleType) -> dict[str, Any]:
         reply = {"value": encode(result)}
         return reply | {"args": encode(arguments)} if request.get("back") else reply
     except NotPlainError as error:
-        return {"unplain": str(error)}
+        return {"unplain": str(error), "truth": _truth(result)}
+
+
+def _truth(value: Any) -> bool:
+    try:
+        return bool(value)
+    except BaseException:
+        return False
 
 
 def _find(module: types.ModuleType, name: str) -> Any:
@@ -211,11 +220,22 @@ def _run_tests(program: str) -> None:
     identifier = channel.read()["id"]
     stubs = {name: _stub(name, channel, identifier) for name in given["names"]}
     try:
-        exec(compile(given["tests"], "<tests>", "exec"), {"__name__": "tests", **stubs})
+        modules = {name: importlib.import_module(name) for name in given["modules"]}
+        exec(compile(given["tests"], "<tests>", "exec"), {"__name__": "tests", **modules, **stubs})
     except BaseException as error:
         channel.write({"id": identifier, "failed": _describe(error)})
     else:
         channel.write({"id": identifier, "passed": True})
+
+
+class _Opaque:
+    """A value that cannot leave its jail: it counts as true or as false there, and equals nothing here."""
+
+    def __init__(self, truth: bool) -> None:
+        self._truth = truth
+
+    def __bool__(self) -> bool:
+        return self._truth
 
 
 def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
@@ -233,9 +253,12 @@ def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
             kind, message, _ = reply["raised"]
             known = getattr(builtins, kind, None)
             is_known = isinstance(known, type) and issubclass(known, BaseException)
-            raise (known if is_known else RuntimeError)(message)
+            exception: Any = known if is_known else RuntimeError
+            raise exception(message)
+        if "unplain" in reply:
+            return _Opaque(bool(reply.get("truth")))
         if "value" not in reply:
-            raise AssertionError(reply.get("unplain") or f"no function `{name}`")
+            raise AssertionError(f"no function `{name}`")
         for before, after in zip(arguments, decode(reply["args"]), strict=True):
             _become(before, after)
         return decode(reply["value"])

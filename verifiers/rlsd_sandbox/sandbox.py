@@ -214,7 +214,9 @@ class Sandbox:
 
     # -- programs ------------------------------------------------------------------------------------------------------
 
-    def execute(self, mode: str, code: bytes, stdin: bytes = b"", *, seconds: float, output_mb: int | None = None) -> Ended:
+    def execute(
+        self, mode: str, code: bytes, stdin: bytes = b"", *, seconds: float, output_mb: int | None = None
+    ) -> Ended:
         """Run a `script` or a `binary` from its beginning to its end.
 
         Raises:
@@ -444,7 +446,7 @@ class Running:
             if events & select.POLLOUT and self._to_send:
                 self._to_send = self._to_send[self._channel.send(self._to_send) :]
         try:
-            while not events & ~select.POLLOUT == 0:
+            while events & ~select.POLLOUT:
                 block = self._channel.recv(2**18)
                 if not block:
                     self._hang_up()

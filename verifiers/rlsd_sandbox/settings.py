@@ -1,7 +1,8 @@
 """What a jail may use, and how strong it must be."""
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class Level(StrEnum):
@@ -16,8 +17,8 @@ class Level(StrEnum):
 AUTO = "auto"
 
 WARM = (
-    "array bisect cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools json math "
-    "operator random re statistics string sys time typing"
+    "array bisect cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools json "
+    "math operator random re statistics string sys time typing"
 ).split()
 """Modules that are loaded before a program starts, so that importing them costs it nothing."""
 
@@ -39,3 +40,8 @@ class Settings(NamedTuple):
     output_mb: int = 8
     scratch_mb: int = 64
     imports: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """The settings that were written as JSON."""
+        return cls._make([*values[:-1], tuple(values[-1])])

@@ -36,7 +36,8 @@ def _encode(
     depth: int,
     left: list[int],
     # bound here, so that nothing which replaces a builtin later is called
-    type: Any = type, dict_items: Any = dict.items, names: Any = _NAMES, dicts: Any = _DICTS, isfinite: Any = math.isfinite,
+    type: Any = type, dict_items: Any = dict.items, names: Any = _NAMES, dicts: Any = _DICTS,
+    isfinite: Any = math.isfinite,
 ) -> Any:  # fmt: skip
     kind = type(value)
     if value is None or kind is bool or kind is str:

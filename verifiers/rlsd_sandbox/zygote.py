@@ -60,7 +60,8 @@ def serve(control: socket.socket, walls: Jail) -> None:
         message, descriptors, _, _ = socket.recv_fds(control, 2**12, program.CHANNEL + 1)
         if not message:
             return
-        order = _Order(*json.loads(message), descriptors)
+        mode, seconds = json.loads(message)
+        order = _Order(mode, seconds, descriptors)
         try:
             found = _run(order, control, walls)
         except OSError as error:
@@ -137,7 +138,7 @@ def _end(pid: int, walls: Jail) -> tuple[int, float]:
 
 
 def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
-    """Put up the walls, then be the program. What goes wrong before that is said on `fault`: it is not the program's."""
+    """Put up the walls, then be the program. What goes wrong before that is said on `fault`: no program's doing."""
     try:
         fault = _arrange(order.descriptors, fault)
         os.setsid()

@@ -52,8 +52,8 @@ _FENCE = "```"
 def spoken_text(response: str) -> str | None:
     """The text after the last closing think tag and before the first end-of-turn token.
 
-    None if it ends while still thinking. A response whose opening tag stood in the prompt and that never closes it cannot
-    be told from one that does not think.
+    None if it ends while still thinking. A response whose opening tag stood in the prompt and that never closes it
+    cannot be told from one that does not think.
     """
     end = _END_OF_TURN.search(response) if "<" in response else None
     text = response[: end.start()] if end else response

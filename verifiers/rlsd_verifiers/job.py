@@ -21,8 +21,9 @@ class Job(NamedTuple):
 class Row:
     """A job that needs a worker: the import path of its verifier, the line to send, and the future of its verdict."""
 
-    def __init__(self, path: str, encoded: bytes, seconds: float) -> None:
+    def __init__(self, path: str, encoded: bytes, seconds: float, *, jailed: bool = False) -> None:
         self.path = path
+        self.jailed = jailed
         self.encoded = encoded
         self.future: Future[Verdict] = Future()
         self._seconds = seconds
@@ -71,7 +72,7 @@ def _begin(job: Job, started: float) -> Verdict | Row:
         encoded = encode([verifier.thorough, submission, policy])
     except (TypeError, ValueError, RecursionError) as error:
         return invalid(f"the row is not JSON: {describe(error)}")
-    return Row(verifier.thorough, encoded, time.perf_counter() - started)
+    return Row(verifier.thorough, encoded, time.perf_counter() - started, jailed=verifier.jailed)
 
 
 def crash(reason: str) -> Verdict:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from typing import Self
 
+from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.job import Job, Row, begin, crash
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.process import Limits, Worker
@@ -30,8 +31,9 @@ AHEAD_ROWS, AHEAD_CHARS = 512, 2**26
 class Pool:
     """Grades jobs, those that need it in one of at most `workers` processes, each started when first needed.
 
-    There a row may take `timeout_seconds` of wall clock, and `memory_mb` beyond what loading its verifier took. A
-    process is replaced after `recycle_after` rows. Any thread may call any method; a forked process may call none.
+    There a row may take `timeout_seconds` of wall clock, and `memory_mb` beyond what loading its verifier took; a
+    program runs in a `sandbox`, whose limits hold instead. A process is replaced after `recycle_after` rows. Any thread
+    may call any method; a forked process may call none.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class Pool:
         timeout_seconds: float = 1.0,
         memory_mb: int = 512,
         recycle_after: int = 5000,
+        sandbox: Settings = Settings(),  # noqa: B008
     ) -> None:
         self.workers = workers or min(8, os.cpu_count() or 1)
-        self._limits = Limits(timeout_seconds, memory_mb, recycle_after)
+        self._limits = Limits(timeout_seconds, memory_mb, recycle_after, sandbox)
         self._changed = threading.Condition()
         self._queue: deque[Row] = deque()
         self._threads: list[threading.Thread] = []

@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
+from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.verdict import Outcome, Verdict
 
 START_SECONDS = 60.0
 """How long a worker may take to start and load a verifier, before its first row."""
 
+END_SECONDS = 3.0
+"""How long a worker may take to take its jails down."""
+
 PREFETCH_BYTES = 2**14
 """A longer line is sent when the worker waits for it: to a busy one, sending it might block."""
 
 _START = (
-    "import sys, site; sys.path += sys.argv[4:]; site.main(); "
-    "from rlsd_verifiers.worker import main; main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))"
+    "import sys, site; sys.path += sys.argv[3:]; site.main(); "
+    "from rlsd_verifiers.worker import main; main(int(sys.argv[1]), sys.argv[2])"
 )
 """Run without `site`, so that the standard library comes first, then the parent's path in the parent's order."""
 
@@ -37,18 +41,26 @@ def decode(line: bytes) -> Any:
 
 
 class Line(Protocol):
-    """A row as it is sent: the import path of its verifier, and `encode([path, submission, policy])`."""
+    """A row as it is sent: the import path of its verifier, whether that is jailed, and
+    `encode([path, submission, policy])`."""
 
     path: str
     encoded: bytes
+    jailed: bool
 
 
 class Limits(NamedTuple):
-    """What a row may take, and how many rows a process grades."""
+    """What a row may take, and how many rows a process grades. `sandbox`: what a program may take in its jail."""
 
     timeout_seconds: float
     memory_mb: int
     recycle_after: int
+    sandbox: Settings
+
+    @property
+    def jailed_seconds(self) -> float:
+        """How long a verifier with a sandbox may take at worst: two attempts, each with two jails to put up."""
+        return 2 * (self.sandbox.timeout_seconds + 60)
 
 
 class Worker:
@@ -59,6 +71,7 @@ class Worker:
         self._unloadable = unloadable
         self._limits = limits
         self._loaded: set[str] = set()
+        self._jailed = False
         self._sent = 0
         self._graded = 0
         self._received = bytearray()
@@ -66,7 +79,7 @@ class Worker:
         with theirs:
             for end, option in ((self._socket, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
                 end.setsockopt(socket.SOL_SOCKET, option, 16 * PREFETCH_BYTES)
-            arguments = [str(theirs.fileno()), str(limits.timeout_seconds), str(limits.memory_mb)]
+            arguments = [str(theirs.fileno()), json.dumps(limits)]
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-s", "-S", "-P", "-c", _START, *arguments, *map(os.path.abspath, sys.path)],
@@ -98,13 +111,16 @@ class Worker:
                 break
             self._send(line.encoded)
             self._sent += 1
-        limit = self._limits.timeout_seconds
+        jailed = lines[0].jailed
+        limit = self._limits.jailed_seconds if jailed else self._limits.timeout_seconds
         try:
             outcome, *found = decode(self._receive(limit))
         except TimeoutError:
             self.fit = False
-            return Verdict(Outcome.TIMEOUT, 0.0, None, f"grading took more than {limit:g} s", limit)
+            outcome = Outcome.SANDBOX_ERROR if jailed else Outcome.TIMEOUT
+            return Verdict(outcome, 0.0, None, f"grading took more than {limit:g} s", limit)
         verdict = Verdict(Outcome(outcome), *found)
+        self._jailed |= jailed
         self._sent -= 1
         self._graded += 1
         self.fit = verdict.outcome is not Outcome.MEMORY and self._graded < self._limits.recycle_after
@@ -116,7 +132,14 @@ class Worker:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> str:
-        """End the process and all that it started. Says how it ended: `SIGKILL`, `exit status 3`."""
+        """End the process and all that it started. Says how it ended: `SIGKILL`, `exit status 3`.
+
+        One that waits for rows and has a jail is left a moment to take it down.
+        """
+        if self._jailed and self._sent == 0:
+            self.hang_up()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rlsd_verifiers.auto import choose
 from rlsd_verifiers.choice import grade_choice
+from rlsd_verifiers.code.quick import grade_code_quickly
 from rlsd_verifiers.exact import grade_exact_quickly
 from rlsd_verifiers.maths.quick import grade_math_quickly
 from rlsd_verifiers.numeric import grade_numeric
@@ -20,10 +21,14 @@ from rlsd_verifiers.verdict import Submission, Verdict, shorten
 
 
 class Verifier(NamedTuple):
-    """How a name grades: `quick` in the caller, where None means undecided; then `thorough`, as `module:function`."""
+    """How a name grades: `quick` in the caller, where None means undecided; then `thorough`, as `module:function`.
+
+    One that is `jailed` keeps the limits of the sandbox by itself, and takes its settings as the keyword `sandbox`.
+    """
 
     quick: Callable[[Submission, Policy], Verdict | None] | None = None
     thorough: str | None = None
+    jailed: bool = False
 
 
 VERIFIERS: dict[str, Verifier] = {
@@ -31,6 +36,7 @@ VERIFIERS: dict[str, Verifier] = {
     "numeric": Verifier(grade_numeric),
     "choice": Verifier(grade_choice),
     "math": Verifier(grade_math_quickly, "rlsd_verifiers.maths.grade:grade_math"),
+    "code": Verifier(grade_code_quickly, "rlsd_verifiers.code.grade:grade_code", jailed=True),
 }
 
 AUTO = "auto"
@@ -55,6 +61,11 @@ def look_up(name: str) -> Verifier:
         return Verifier(thorough=name)
     hint = _close_to(name, (*VERIFIERS, AUTO)) or f"known are {', '.join(f'`{known}`' for known in (*VERIFIERS, AUTO))}"
     raise UnknownVerifierError(f"no verifier named `{shorten(name)}`; {hint}, or an import path `module:function`")
+
+
+def is_jailed(path: str) -> bool:
+    """Whether the verifier at an import path is one of ours that has a sandbox."""
+    return any(verifier.jailed and verifier.thorough == path for verifier in VERIFIERS.values())
 
 
 def find_verifier(name: str) -> Verifier:

@@ -6,8 +6,10 @@ verdict. The parent measures the time and kills: nothing in here can be relied o
 
 import ctypes
 import faulthandler
+import functools
 import gc
 import inspect
+import json
 import os
 import signal
 import socket
@@ -18,9 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.process import decode, encode
-from rlsd_verifiers.registry import UnknownVerifierError, describe, load
+from rlsd_verifiers.registry import UnknownVerifierError, describe, is_jailed, load
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 try:
@@ -36,8 +39,10 @@ _PR_SET_PDEATHSIG = 1
 Grade = Callable[[Submission, Policy], object]
 
 
-def main(descriptor: int, timeout_seconds: float, memory_mb: int) -> None:
-    """Serve the parent at the other end of a socket."""
+def main(descriptor: int, limits: str) -> None:
+    """Serve the parent at the other end of a socket, within `Limits` as JSON."""
+    timeout_seconds, memory_mb, _, sandbox = json.loads(limits)
+    settings = Settings.of(sandbox)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_no_core_file()
     ends_with_the_parent = _end_with_the_parent()
@@ -51,12 +56,12 @@ def main(descriptor: int, timeout_seconds: float, memory_mb: int) -> None:
                 path, *item = decode(line)
                 if not item:
                     _limit_memory(None)
-                    verifiers[path] = _prepare(path)
+                    verifiers[path] = _prepare(path, settings)
                     gc.freeze()
                     _limit_memory(memory_mb)
                     connection.sendall(encode([]))
                     continue
-                if not ends_with_the_parent:
+                if not (ends_with_the_parent or is_jailed(path)):
                     faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True, file=2)
                 verdict = _grade(verifiers[path], *item)
                 faulthandler.cancel_dump_traceback_later()
@@ -98,7 +103,7 @@ def _limit_memory(megabytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _prepare(path: str) -> Grade:
+def _prepare(path: str, settings: Settings) -> Grade:
     """The verifier at an import path; if it does not load, one that says so of every row."""
     try:
         function = load(path)
@@ -107,7 +112,7 @@ def _prepare(path: str) -> Grade:
     except BaseException as error:
         verdict = Verdict(Outcome.CRASH, 0.0, None, f"the verifier `{path}` does not load: {describe(error)}")
     else:
-        return _with_policy(function)
+        return _with_policy(functools.partial(function, sandbox=settings) if is_jailed(path) else function)
     return lambda _, __: verdict
 
 

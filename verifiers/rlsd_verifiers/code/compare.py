@@ -12,8 +12,8 @@ def same(expected: Any, found: Any, *, from_json: bool) -> bool:
     """Whether two values of builtin types are the same.
 
     A truth value is not a number, NaN is nothing, and only where a float is expected may a number be near it. What JSON
-    cannot say does not count if `from_json`: a tuple answers a list, and keys may be numbers where they are text. There an
-    integer must be an integer; in Python's own words, `2.0 == 2`.
+    cannot say does not count if `from_json`: a tuple answers a list, and keys may be numbers where they are text. An
+    integer must be an integer there; in Python's own words, `2.0 == 2`.
     """
     if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
         return type(expected) is type(found) and bool(expected == found)
@@ -22,7 +22,7 @@ def same(expected: Any, found: Any, *, from_json: bool) -> bool:
     if isinstance(expected, complex):
         return isinstance(found, complex) and _near(expected.real, found.real) and _near(expected.imag, found.imag)
     if isinstance(expected, int):
-        return type(found) is int and expected == found or (not from_json and type(found) is float and expected == found)
+        return type(found) in ((int,) if from_json else (int, float)) and bool(expected == found)
     if isinstance(expected, list | tuple):
         is_sequence = type(found) is type(expected) or (from_json and isinstance(found, list | tuple))
         return is_sequence and len(expected) == len(found) and all(

@@ -5,6 +5,7 @@ each call, and they are compared here.
 """
 
 import atexit
+import json
 import secrets
 import signal
 import time
@@ -16,7 +17,6 @@ from rlsd_verifiers.code.compare import same, same_output
 from rlsd_verifiers.code.extract import Code, complete, extract_code
 from rlsd_verifiers.code.languages import PYTHON
 from rlsd_verifiers.code.tests import BadTestsError, Beside, Call, Calls, Remote, Streams, Tests, read_tests
-from rlsd_verifiers.extract import spoken_text
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
@@ -33,18 +33,6 @@ class Found(NamedTuple):
     outcome: Outcome
     reason: str
     weak: bool = False
-
-
-def grade_code_quickly(submission: Submission, policy: Policy) -> Verdict | None:  # noqa: ARG001
-    """What shows without running anything: tests that are none, and a response without a program."""
-    if submission.tests is None:
-        return Verdict(Outcome.INVALID_ROW, 0.0, None, "tests: missing, and `code` needs some")
-    if not isinstance(submission.tests, str | list):
-        return Verdict(Outcome.BAD_REFERENCE, 0.0, None, "tests: neither a list nor text")
-    if extract_code(submission.response) is None:
-        thinking = spoken_text(submission.response) is None
-        return Verdict(Outcome.NO_ANSWER, 0.0, None, "it ends while still thinking" if thinking else "there is no code")
-    return None
 
 
 def grade_code(submission: Submission, policy: Policy, *, sandbox: Settings) -> Verdict:  # noqa: ARG001
@@ -177,7 +165,11 @@ def _run_calls(tests: Calls, program: _Program) -> Found:
             args, kwargs = encode(list(call.args)), encode(call.kwargs)
         except NotPlainError as error:
             return Found(Outcome.BAD_REFERENCE, f"tests: {call.words}: {error}")
-        value = _value(program.call(call.function, args, kwargs), call.words)
+        reply = program.call(call.function, args, kwargs)
+        if call.operator in ("true", "false") and "unplain" in reply:
+            value = reply.get("truth") is True
+        else:
+            value = _value(reply, call.words)
         if not _holds(call, value):
             wanted = {"true": "true", "false": "false", "!=": f"other than {call.expected!r}"}
             expected = wanted.get(call.operator, repr(call.expected))
@@ -258,9 +250,7 @@ def _status(ended: Ended) -> str:
 
 def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
     """Run the tests in a jail of their own. Their calls go through here into the program's jail and back."""
-    import json
-
-    given = json.dumps({"tests": tests.source, "names": tests.functions}).encode()
+    given = json.dumps({"tests": tests.source, "names": tests.functions, "modules": tests.modules}).encode()
     number = secrets.token_hex(16)
     with jails.tests.program("tests", given, seconds=program.running.seconds_left + 0.5) as running:
         running.tell({"id": number})
@@ -359,5 +349,3 @@ def _compile(code: Code, jail: Sandbox, deadline: float) -> bytes:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
-
-

@@ -8,6 +8,7 @@ values, its classes say, has to run beside it, and is weak.
 
 import ast
 import builtins
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -45,10 +46,14 @@ class Streams(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """Source that calls functions of the program by these names, and needs nothing else of it."""
+    """Source that calls functions of the program by these names, and needs nothing else of it.
+
+    `modules` of the standard library are used in it without being imported.
+    """
 
     source: str
     functions: tuple[str, ...]
+    modules: tuple[str, ...] = ()
 
 
 class Beside(NamedTuple):
@@ -131,8 +136,10 @@ def _from_source(source: str, entry_point: str | None) -> Tests:
         try:
             calls = tuple(_taken_apart(tree, names))
         except _MoreThanCallsError:
-            needed = tuple(sorted(names.needed))
-            return Beside(source, needed) if needed else Remote(source, tuple(sorted(names.called)))
+            modules = names.needed & sys.stdlib_module_names
+            if needed := (names.needed - modules) | {name for name in names.called if name[0].isupper()}:
+                return Beside(source, tuple(sorted(needed)))
+            return Remote(source, tuple(sorted(names.called)), tuple(sorted(modules)))
     except RecursionError:
         raise BadTestsError("nested too deeply") from None
     if not calls:
@@ -157,19 +164,17 @@ class _Names:
         known = bound | set(dir(builtins)) - {entry_point}
         handed_over, calls = set(), set()
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                if isinstance(node.func, ast.Name):
-                    calls.add(id(node.func))
-                    if node.func.id == "check":
-                        handed_over |= {id(argument) for argument in node.args}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                calls.add(id(node.func))
+                if node.func.id == "check":
+                    handed_over |= {id(argument) for argument in node.args}
         loads = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
         free = [node for node in loads if node.id not in known]
         if not free:
             asserted = (node.test for node in ast.walk(tree) if isinstance(node, ast.Assert))
             free = [call.func for test in asserted for call in _sides(test) if isinstance(call.func, ast.Name)]
-        is_call = {id(node): id(node) in calls | handed_over and not node.id[:1].isupper() for node in free}
-        self.called = {node.id for node in free if is_call[id(node)]}
-        self.needed = {node.id for node in free if not is_call[id(node)]}
+        self.called = {node.id for node in free if id(node) in calls | handed_over}
+        self.needed = {node.id for node in free if id(node) not in calls | handed_over}
 
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
@@ -238,9 +243,10 @@ def _call(test: ast.expr, candidates: dict[str, str]) -> Call:
     if not all(keyword.arg for keyword in call.keywords):
         raise _MoreThanCallsError
     kwargs = {str(keyword.arg): _constant(keyword.value) for keyword in call.keywords}
-    words = ast.unparse(call)
+    function = candidates[call.func.id]
+    words = function + ast.unparse(call).removeprefix(call.func.id)
     words = words if len(words) <= 80 else f"{words[:60]}...{words[-15:]}"
-    return Call(candidates[call.func.id], args, kwargs, operator, expected, False, words)
+    return Call(function, args, kwargs, operator, expected, False, words)
 
 
 def _operator(operator: ast.cmpop, other: ast.expr) -> str:

@@ -1,0 +1,18 @@
+"""The quick part of the `code` verifier: it runs nothing."""
+
+from rlsd_verifiers.code.extract import extract_code
+from rlsd_verifiers.extract import spoken_text
+from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.verdict import Outcome, Submission, Verdict
+
+
+def grade_code_quickly(submission: Submission, policy: Policy) -> Verdict | None:  # noqa: ARG001
+    """What shows without running anything: tests that are none, and a response without a program."""
+    if submission.tests is None:
+        return Verdict(Outcome.INVALID_ROW, 0.0, None, "tests: missing, and `code` needs some")
+    if not isinstance(submission.tests, str | list):
+        return Verdict(Outcome.BAD_REFERENCE, 0.0, None, "tests: neither a list nor text")
+    if extract_code(submission.response) is None:
+        thinking = spoken_text(submission.response) is None
+        return Verdict(Outcome.NO_ANSWER, 0.0, None, "it ends while still thinking" if thinking else "there is no code")
+    return None
