@@ -73,6 +73,8 @@ def _kind(key: str, schema: Mapping[str, Any]) -> str:
 def _kind_of(option: Mapping[str, Any]) -> str:
     if "enum" in option:
         return "|".join(map(str, option["enum"]))
+    if option.get("type") == "array":
+        return f"list of {_kind_of(option['items'])}s"
     words = {"number": "float", "integer": "int", "string": "text", "boolean": "true|false", "null": "none"}
     signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
     bounds = [f"{sign} {option[name]:g}" for name, sign in signs.items() if name in option]

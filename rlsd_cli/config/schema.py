@@ -182,8 +182,8 @@ class SandboxConfig(Section):
     processes: Count = Field(64, description="processes and threads of a program")
     output_mb: Count = Field(8, description="what a program may print in one run, MB")
     scratch_mb: Count = Field(64, description="what a program may write to files in one run, MB")
-    imports: tuple[str, ...] = Field(
-        (), description="installed modules that programs may import, besides the standard library; loaded beforehand"
+    imports: list[str] = Field(
+        [], description="installed modules that programs may import, besides the standard library; loaded beforehand"
     )
 
 

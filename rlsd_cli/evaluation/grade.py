@@ -45,7 +45,7 @@ def open_pool(config: Config) -> Pool:
 
 def sandbox_of(config: Config) -> Settings:
     """What programs may use, and how strong their jail must be."""
-    return Settings(**config.sandbox.model_dump())
+    return Settings.of([*config.sandbox.model_dump().values()])
 
 
 def require_sandbox(config: Config) -> str:

@@ -13,6 +13,7 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation import grade as grade_module
 from rlsd_cli.evaluation.evaluate import select, summarise
 from rlsd_cli.evaluation.grade import check_problems, grade, open_pool, policy_of, submission
+from rlsd_sandbox import Settings
 from rlsd_verifiers import Policy, Pool
 
 
@@ -84,7 +85,12 @@ def test_the_configs_limits_are_the_pools() -> None:
             open_pool(config(**values)),
         ):
             workers, timeout_seconds, memory_mb = expected
-            made.assert_called_once_with(workers, timeout_seconds=timeout_seconds, memory_mb=memory_mb)
+            made.assert_called_once_with(
+                workers, timeout_seconds=timeout_seconds, memory_mb=memory_mb, sandbox=Settings()
+            )
+    programs = config(**{"sandbox.memory_mb": 64, "sandbox.imports": ["numpy"]})
+    with patch.object(grade_module, "Pool", autospec=True) as made, open_pool(programs):
+        assert made.call_args.kwargs["sandbox"] == Settings(memory_mb=64, imports=("numpy",))
 
 
 def test_answers_that_cannot_be_graded_are_named_with_the_reason(pool: Pool) -> None:
