@@ -83,6 +83,7 @@ def _run(order: _Order, control: socket.socket, walls: Jail) -> dict[str, Any]:
     try:
         over_scratch = _wait(pid, control, walls, scratch)
         status, cpu_seconds = _end(pid, walls)
+        over_scratch = over_scratch or _is_over(scratch, walls)
         error = os.read(fault, 2**12).decode(errors="replace")
     finally:
         os.close(fault)
@@ -108,7 +109,7 @@ def _wait(pid: int, control: socket.socket, walls: Jail, scratch: str) -> bool:
                 return False
             if ready:
                 return False
-            if _size(scratch) > walls.settings.scratch_mb * 2**20:
+            if _is_over(scratch, walls):
                 return True
     finally:
         os.close(descriptor)
@@ -235,6 +236,11 @@ def _address_space() -> int:
     with suppress(OSError), open("/proc/self/statm", "rb") as report:
         return int(report.read().split()[0]) * resource.getpagesize()
     return 256 * 2**20
+
+
+def _is_over(scratch: str, walls: Jail) -> bool:
+    """Whether a program's files are more than they may be, where no file system of its own bounds them."""
+    return scratch != jail.SCRATCH and _size(scratch) > walls.settings.scratch_mb * 2**20
 
 
 def _size(folder: str) -> int:
