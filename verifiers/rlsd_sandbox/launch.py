@@ -5,6 +5,8 @@ the old namespaces, and that one's child is the first process of the new ones, t
 whatever reason, everything inside is gone, and the launcher removes the control group.
 """
 
+import _sitebuiltins
+import builtins
 import contextlib
 import gc
 import importlib
@@ -15,6 +17,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -98,10 +101,23 @@ def _launch(connection: socket.socket, settings: Settings, level: Level, modules
     finally:
         if group:
             group.remove()
+        _sweep()
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of zygotes that were killed before they could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{zygote.SCRATCH_PREFIX}*"):
+        owner = folder.name.removeprefix(zygote.SCRATCH_PREFIX).partition("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            zygote.remove(str(folder))
 
 
 def _warm(settings: Settings, folders: list[str]) -> None:
-    sys.path += folders
+    sys.path[:] = [path for path in sys.path if path != sys.argv[1]] + folders
+    sys.argv[:] = ["program"]
+    sys.executable = os.path.realpath(sys.executable)
+    for name in ("exit", "quit"):
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
     for name in (*WARM, *settings.imports):
         importlib.import_module(name)
 
@@ -189,7 +205,8 @@ def _be_bubblewrap(connection: socket.socket, settings: Settings, modules: list[
     package = str(Path(__file__).resolve().parent)
     arguments = [program, "--unshare-all", "--unshare-user", "--uid", str(zygote.NOBODY), "--gid", str(zygote.NOBODY)]
     arguments += ["--hostname", "sandbox", "--die-with-parent", "--new-session", "--as-pid-1"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", jail.SCRATCH]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--size", str(settings.scratch_mb * 2**20), "--tmpfs", jail.SCRATCH]
     for path in jail.readable([*modules, package]):
         if os.path.islink(path):
             arguments += ["--symlink", os.readlink(path), path]

@@ -57,6 +57,7 @@ def _read_program() -> str:
 def _run_script(source: str) -> int:
     """The exit status that an interpreter would end with."""
     main = types.ModuleType("__main__")
+    main.__file__ = "program.py"
     sys.modules["__main__"] = main
     try:
         exec(compile(source, "<program>", "exec"), main.__dict__)
@@ -122,6 +123,7 @@ def _serve(source: str) -> None:
     """Load the module, then answer each call with what it returned or raised, under the number of the call."""
     channel = _Channel(CHANNEL)
     module = types.ModuleType("solution")
+    module.__file__ = "solution.py"
     sys.modules["solution"] = module
     identifier = channel.read()["id"]
     try:
@@ -172,13 +174,14 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 
 def _describe(error: BaseException) -> list[Any]:
-    """Type, message, and the line of the tests, where one of them raised it."""
+    """Type, message, the line of the tests, where one of them raised it, and the builtin type that it is one of."""
     try:
         message = str(error)[:MAX_MESSAGE_CHARS]
     except BaseException:
         message = ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<tests>"]
-    return [type(error).__name__, message, lines[-1] if lines else None]
+    kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return [type(error).__name__, message, lines[-1] if lines else None, kind]
 
 
 # -- tests -------------------------------------------------------------------------------------------------------------
@@ -246,13 +249,15 @@ def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
             request = {"call": name, "args": encode(list(arguments)), "kwargs": encode(keywords)}
         except NotPlainError as error:
             channel.write({"id": identifier, "unsplittable": str(error)})
-            os._exit(0)
+            channel.read()
+            raise AssertionError(f"`{name}` is called with {error}") from None
         channel.write(request)
         reply = channel.read()
         if "raised" in reply:
-            kind, message, _ = reply["raised"]
+            _, message, _, kind = reply["raised"]
             known = getattr(builtins, kind, None)
-            is_known = isinstance(known, type) and issubclass(known, BaseException)
+            ends_loops = known in (StopIteration, StopAsyncIteration)
+            is_known = isinstance(known, type) and issubclass(known, BaseException) and not ends_loops
             exception: Any = known if is_known else RuntimeError
             raise exception(message)
         if "unplain" in reply:
@@ -268,7 +273,13 @@ def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
 
 
 def _become(before: Any, after: Any) -> None:
-    if isinstance(before, list):
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for place, item in enumerate(after):
+            if isinstance(item, list | dict | set) and type(before[place]) is type(item):
+                _become(before[place], item)
+            else:
+                before[place] = item
+    elif isinstance(before, list):
         before[:] = after
     elif isinstance(before, dict | set):
         before.clear()

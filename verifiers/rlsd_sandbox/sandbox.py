@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from rlsd_sandbox.launch import START
 from rlsd_sandbox.settings import AUTO, Level, Settings
+from rlsd_sandbox.zygote import KILL
 
 START_SECONDS = 30.0
 END_SECONDS = 10.0
@@ -25,7 +26,7 @@ END_SECONDS = 10.0
 REST_CHARS = 2000
 """Characters of the end of what a program printed that are kept where nobody asked for the whole."""
 
-MAX_REPLY_BYTES = 2**24
+MAX_REPLY_BYTES = 2**22
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -89,6 +90,7 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._group: tuple[int, Path] | None = None
         self._num_killed = 0
+        self._number = 0
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     @property
@@ -192,6 +194,12 @@ class Sandbox:
                 self._process.stderr.close()
             self._process = None
 
+    def forget(self) -> None:
+        """Let go of the jail without taking it down: it belongs to the process that this one was forked from."""
+        if self._control:
+            self._control.close()
+        self._control = self._process = None
+
     def __enter__(self) -> Self:
         return self
 
@@ -238,6 +246,8 @@ class Sandbox:
         self.start()
         with ExitStack() as opened:
             running = Running(self, opened, seconds, (output_mb or self.settings.output_mb) * 2**20)
+            opened.callback(running.started)
+            self._number += 1
             descriptors = [
                 self._null if stdin is None else _file(opened, stdin),
                 *running.open_outputs(separate=stdin is not None),
@@ -245,15 +255,13 @@ class Sandbox:
                 *([running.open_channel()] if mode in ("functions", "tests") else []),
             ]
             try:
-                socket.send_fds(self.control, [json.dumps([mode, seconds]).encode()], descriptors)
+                socket.send_fds(self.control, [json.dumps([self._number, mode, seconds]).encode()], descriptors)
             except OSError as error:
                 self.close()
                 raise SandboxError(f"the jail came down: {error}") from error
             running.started()
             try:
                 yield running
-            except SandboxError:
-                raise
             except BaseException:
                 with suppress(SandboxError):
                     running.end()
@@ -264,7 +272,7 @@ class Sandbox:
         """Have the program killed if it is not over, and say how it ended; `memory` if the kernel killed for that."""
         try:
             if kill:
-                self.control.send(b"k")
+                self.control.send(json.dumps([self._number, KILL, 0]).encode())
             report = self._receive()
         except (OSError, SandboxError) as error:
             killed = self._killed_since()
@@ -274,7 +282,8 @@ class Sandbox:
             raise error if isinstance(error, SandboxError) else SandboxError(str(error)) from error
         if "error" in report:
             raise SandboxError(report["error"])
-        return report | {"memory": report["status"] == -9 and self._killed_since()}
+        killed = self._killed_since()
+        return report | {"memory": killed and report["status"] == -9}
 
     def _killed_since(self) -> bool:
         before, self._num_killed = self._num_killed, self._count_killed()

@@ -30,7 +30,9 @@ def _numbers(table: str) -> dict[str, int]:
 _SINCE_5 = _numbers(
     """pidfd_send_signal 424 io_uring_setup 425 io_uring_enter 426 io_uring_register 427 open_tree 428 move_mount 429
     fsopen 430 fsconfig 431 fsmount 432 fspick 433 pidfd_open 434 clone3 435 pidfd_getfd 438 process_madvise 440
-    mount_setattr 442 quotactl_fd 443 memfd_secret 447 process_mrelease 448 open_tree_attr 467"""
+    mount_setattr 442 quotactl_fd 443 memfd_secret 447 process_mrelease 448
+    fchmodat2 452 setxattrat 463 removexattrat 466 open_tree_attr 467
+    file_setattr 469"""
 )
 """These have one number on every machine."""
 
@@ -47,7 +49,9 @@ _MACHINES = {
             quotactl 179 name_to_handle_at 303 open_by_handle_at 304 lookup_dcookie 212 fanotify_init 300
             move_pages 279 migrate_pages 256 mbind 237 set_mempolicy 238 vmsplice 278 setpriority 141
             sched_setscheduler 144 sched_setparam 142 sched_setattr 314 sched_setaffinity 203 iopl 172 ioperm 173
-            modify_ldt 154 uselib 134 ustat 136 sysfs 139 vhangup 153"""
+            modify_ldt 154 uselib 134 ustat 136 sysfs 139 vhangup 153 ioprio_set 251 chmod 90 fchmod 91 fchmodat 268
+            chown 92 fchown 93 lchown 94 fchownat 260 utime 132 utimes 235 utimensat 280 futimesat 261 setxattr 188
+            lsetxattr 189 fsetxattr 190 removexattr 197 lremovexattr 198 fremovexattr 199"""
         )
         | _SINCE_5,
     ),
@@ -62,13 +66,15 @@ _MACHINES = {
             kexec_file_load 294 acct 89 settimeofday 170 clock_settime 112 clock_adjtime 266 adjtimex 171 syslog 116
             quotactl 60 name_to_handle_at 264 open_by_handle_at 265 lookup_dcookie 18 fanotify_init 262
             move_pages 239 migrate_pages 238 mbind 235 set_mempolicy 237 vmsplice 75 setpriority 140
-            sched_setscheduler 119 sched_setparam 118 sched_setattr 274 sched_setaffinity 122 vhangup 58"""
+            sched_setscheduler 119 sched_setparam 118 sched_setattr 274 sched_setaffinity 122 vhangup 58
+            ioprio_set 30 fchmod 52 fchmodat 53 fchown 55 fchownat 54 utimensat 88 setxattr 5 lsetxattr 6 fsetxattr 7
+            removexattr 14 lremovexattr 15 fremovexattr 16"""
         )
         | _SINCE_5,
     ),
 }
 
-_BY_ARGUMENT = frozenset("clone clone3 fork vfork socket ioctl prlimit64 kill tgkill".split())
+_BY_ARGUMENT = frozenset("clone clone3 fork vfork socket ioctl kill tgkill prlimit64 sched_setaffinity".split())
 """Calls that are refused or not by what they are called with."""
 
 _OF_THE_ZYGOTE = frozenset("unshare mount pidfd_open".split())
@@ -80,6 +86,15 @@ _NEW_NAMESPACE = (
 )  # fmt: skip
 _SOCKETS = (1, 2, 10)
 """AF_UNIX, AF_INET, AF_INET6: those of an own network, in which nothing answers."""
+
+_FIRST_RARE_PROTOCOL = 256
+"""From here on protocols are none of the internet's, such as multipath TCP."""
+
+_METADATA = (
+    "chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes utimensat futimesat setxattr lsetxattr "
+    "fsetxattr removexattr lremovexattr fremovexattr setxattrat removexattrat file_setattr"
+).split()
+"""Calls that change what is said of a file: Landlock does not know them, so they are refused where it stands alone."""
 
 _TERMINAL_INPUT = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX, which type into a terminal."""
@@ -128,17 +143,17 @@ def _of_another_machine() -> Iterator[Instruction]:
 
 def _common(calls: dict[str, int]) -> Iterator[Instruction]:
     yield from _if(calls, ["clone3"], [(_RETURN, 0, 0, _ENOSYS)])
-    yield from _if(calls, sorted(set(calls) - _BY_ARGUMENT - _OF_THE_ZYGOTE), [(_RETURN, 0, 0, _EPERM)])
+    yield from _if(calls, sorted(set(calls) - _BY_ARGUMENT - _OF_THE_ZYGOTE - {*_METADATA}), [(_RETURN, 0, 0, _EPERM)])
     yield from _if(calls, ["ioctl"], _refuse_values(1, _TERMINAL_INPUT))
     yield from _if(calls, ["clone"], _refuse_bits(0, _NEW_NAMESPACE))
-    yield from _if(calls, ["socket"], _refuse_all_but(0, _SOCKETS))
+    yield from _if(calls, ["socket"], [*_refuse_from(2, _FIRST_RARE_PROTOCOL), *_refuse_all_but(0, _SOCKETS)])
+    yield from _if(calls, ["prlimit64", "sched_setaffinity"], _refuse_all_but(0, [0]))
 
 
 def _alone(calls: dict[str, int]) -> Iterator[Instruction]:
-    yield from _if(calls, ["fork", "vfork", "socket"], [(_RETURN, 0, 0, _EPERM)])
+    yield from _if(calls, ["fork", "vfork", "socket", *_METADATA], [(_RETURN, 0, 0, _EPERM)])
     yield from _if(calls, ["clone"], _refuse_unless_bits(0, kernel.CLONE_THREAD))
     yield from _if(calls, ["kill", "tgkill"], _refuse_all_but(0, [os.getpid()]))
-    yield from _if(calls, ["prlimit64"], _refuse_all_but(0, [0]))
 
 
 def _if(calls: dict[str, int], names: Iterable[str], then: list[Instruction]) -> Iterator[Instruction]:
@@ -160,6 +175,10 @@ def _refuse_bits(index: int, bits: int) -> list[Instruction]:
 
 def _refuse_unless_bits(index: int, bits: int) -> list[Instruction]:
     return [_argument(index), (_ANY_BIT, 1, 0, bits), (_RETURN, 0, 0, _EPERM), (_RETURN, 0, 0, _ALLOW)]
+
+
+def _refuse_from(index: int, value: int) -> list[Instruction]:
+    return [_argument(index), (_AT_LEAST, 0, 1, value), (_RETURN, 0, 0, _EPERM)]
 
 
 def _refuse_values(index: int, values: Iterable[int]) -> list[Instruction]:

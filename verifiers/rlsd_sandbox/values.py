@@ -16,6 +16,7 @@ _NAMES = {kind: name for name, kind in _SEQUENCES.items()}
 _DICTS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 _BYTES = {bytes: "bytes", bytearray: "bytearray"}
 _MAX_PLAIN_BITS = 1000
+_MAX_UNCHECKED = 1000
 
 
 class NotPlainError(ValueError):
@@ -26,7 +27,8 @@ def encode(value: object) -> Any:
     """A value as something that `json.dumps` takes.
 
     Raises:
-        NotPlainError: a part of it is not exactly of a builtin type (dictionaries of `collections` count as such).
+        NotPlainError: a part of it is not exactly of a builtin type. The dictionaries of `collections`, named tuples,
+            and the numbers and arrays of numpy count as the builtin values that they equal.
     """
     return _encode(value, MAX_DEPTH, [MAX_PARTS])
 
@@ -37,7 +39,7 @@ def _encode(
     left: list[int],
     # bound here, so that nothing which replaces a builtin later is called
     type: Any = type, dict_items: Any = dict.items, names: Any = _NAMES, dicts: Any = _DICTS,
-    isfinite: Any = math.isfinite,
+    isfinite: Any = math.isfinite, tuple_iter: Any = tuple.__iter__,
 ) -> Any:  # fmt: skip
     kind = type(value)
     if value is None or kind is bool or kind is str:
@@ -59,6 +61,10 @@ def _encode(
         return ["complex", _encode(value.real, depth, left), _encode(value.imag, depth, left)]
     if kind in _BYTES:
         return [_BYTES[kind], value.decode("latin-1")]
+    if kind.__base__ is tuple and hasattr(kind, "_fields"):
+        return _encode((*tuple_iter(value),), depth, left)
+    if kind.__module__ == "numpy" and hasattr(kind, "tolist"):
+        return _encode(value.tolist(), depth, left)
     raise NotPlainError(f"a value of type {kind.__name__}")
 
 
@@ -70,7 +76,7 @@ def decode(encoded: Any) -> Any:
     """
     try:
         return _decode(encoded, MAX_DEPTH)
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise NotPlainError("not an encoded value") from error
 
 
@@ -83,10 +89,11 @@ def _decode(encoded: Any, depth: int) -> Any:
         raise NotPlainError(f"a value nested over {MAX_DEPTH} deep")
     name, *parts = encoded
     if name in _SEQUENCES:
-        return _SEQUENCES[name](_decode(part, depth - 1) for part in parts)
+        items = [_decode(part, depth - 1) for part in parts]
+        return _SEQUENCES[name](items if name in ("list", "tuple") else _hashed(items))
     if name == "dict":
         items = [_decode(part, depth - 1) for part in parts]
-        return dict(zip(items[::2], items[1::2], strict=True))
+        return dict(zip(_hashed(items[::2]), items[1::2], strict=True))
     if name == "complex":
         return complex(*(_decode(part, depth - 1) for part in parts))
     if name == "bytes":
@@ -98,3 +105,10 @@ def _decode(encoded: Any, depth: int) -> Any:
     if name == "float":
         return float(parts[0])
     raise NotPlainError("not an encoded value")
+
+
+def _hashed(members: list[Any]) -> list[Any]:
+    """Members of a set or keys, unless they were chosen so that a table of them takes quadratic time."""
+    if len(members) > _MAX_UNCHECKED and len({hash(member) for member in members}) < len(members) // 2:
+        raise NotPlainError("a table of members that collide")
+    return members

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,10 @@ from rlsd_sandbox import jail, kernel, landlock, program, seccomp
 from rlsd_sandbox.settings import Level, Settings
 
 NOBODY = 65534
+KILL = "kill"
+SCRATCH_PREFIX = "rlsd-scratch-"
+MAX_DEPTH = 64
+"""Of scratch folders, where they are watched; deeper ones count as too many."""
 WATCH_SECONDS = 0.05
 MAX_DESCRIPTORS = 256
 _CPU_GRACE_SECONDS = 2
@@ -47,8 +52,9 @@ class Jail(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """A program to run: its descriptors in the order of their numbers, 0 to 3 or 4."""
+    """A program to run: its number, and its descriptors in the order of theirs, 0 to 3 or 4."""
 
+    number: int
     mode: str
     seconds: float
     descriptors: list[int]
@@ -60,12 +66,13 @@ def serve(control: socket.socket, walls: Jail) -> None:
         message, descriptors, _, _ = socket.recv_fds(control, 2**12, program.CHANNEL + 1)
         if not message:
             return
-        mode, seconds = json.loads(message)
-        order = _Order(mode, seconds, descriptors)
         try:
-            found = _run(order, control, walls)
-        except OSError as error:
-            found = {"error": str(error)}
+            number, mode, seconds = json.loads(message)
+            if mode == KILL:  # a program that was over before the message came
+                continue
+            found = _run(_Order(number, mode, seconds, descriptors), control, walls)
+        except Exception as error:
+            found = {"error": f"{type(error).__name__}: {error}"}
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -74,27 +81,27 @@ def serve(control: socket.socket, walls: Jail) -> None:
 
 def _run(order: _Order, control: socket.socket, walls: Jail) -> dict[str, Any]:
     """Start a program, and wait until it ends or is to be ended."""
-    scratch = jail.SCRATCH if walls.level is Level.NAMESPACES else tempfile.mkdtemp(prefix="rlsd-scratch-")
+    scratch = jail.SCRATCH if walls.level is Level.NAMESPACES else _make_scratch(walls)
     fault, theirs = os.pipe()
     pid = os.fork()
     if not pid:
         _become(order, walls, scratch, theirs)
     os.close(theirs)
     try:
-        over_scratch = _wait(pid, control, walls, scratch)
+        over_scratch = _wait(pid, order.number, control, walls, scratch)
         status, cpu_seconds = _end(pid, walls)
         over_scratch = over_scratch or _is_over(scratch, walls)
         error = os.read(fault, 2**12).decode(errors="replace")
     finally:
         os.close(fault)
         if scratch != jail.SCRATCH:
-            _remove(scratch)
+            remove(scratch)
     if error:
         return {"error": error}
     return {"status": status, "cpu_seconds": cpu_seconds, "over_scratch": over_scratch}
 
 
-def _wait(pid: int, control: socket.socket, walls: Jail, scratch: str) -> bool:
+def _wait(pid: int, number: int, control: socket.socket, walls: Jail, scratch: str) -> bool:
     """Until the program ends, or the control socket has something to say. Whether it wrote more than it may."""
     descriptor = os.pidfd_open(pid)
     try:
@@ -105,11 +112,12 @@ def _wait(pid: int, control: socket.socket, walls: Jail, scratch: str) -> bool:
         while True:
             ready = poll.poll(watched)
             if control.fileno() in (found for found, _ in ready):
-                control.recv(1)
+                message = control.recv(2**12)
+                if not message or json.loads(message)[:2] == [number, KILL]:
+                    return False
+            elif ready:
                 return False
-            if ready:
-                return False
-            if _is_over(scratch, walls):
+            elif _is_over(scratch, walls, pid):
                 return True
     finally:
         os.close(descriptor)
@@ -158,11 +166,15 @@ def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
             _set_limit(resource.RLIMIT_STACK, _BINARY_STACK)
         _die_first()
         if os.getuid() == 0 and walls.level is Level.NAMESPACES:
+            for descriptor in (1, 2):  # pipes; standard input may be a device of the machine
+                os.fchown(descriptor, NOBODY, NOBODY)
             os.setgroups([])
             os.setresgid(NOBODY, NOBODY, NOBODY)
             os.setresuid(NOBODY, NOBODY, NOBODY)
         kernel.drop_capabilities()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+        if not walls.own_processes:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if walls.landlock:
             landlock.restrict(walls.readable, [scratch], "/dev", walls.landlock)
         if walls.seccomp:
@@ -238,26 +250,50 @@ def _address_space() -> int:
     return 256 * 2**20
 
 
-def _is_over(scratch: str, walls: Jail) -> bool:
-    """Whether a program's files are more than they may be, where no file system of its own bounds them."""
-    return scratch != jail.SCRATCH and _size(scratch) > walls.settings.scratch_mb * 2**20
+def _make_scratch(walls: Jail) -> str:
+    """A new folder for one program, below one that the program before could have locked."""
+    if walls.level is Level.BUBBLEWRAP:
+        os.chmod(jail.SCRATCH, 0o777)
+    return tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-")
 
 
-def _size(folder: str) -> int:
-    """Bytes of the files below a folder, and a block for each of them."""
-    return sum(4096 + found.st_size for found in _walk(folder))
+def _is_over(scratch: str, walls: Jail, pid: int | None = None) -> bool:
+    """Whether a program's files are more than they may be, where no file system of their own bounds them."""
+    if scratch == jail.SCRATCH:
+        return False
+    left = walls.settings.scratch_mb * 2**20
+    for depth, found in [*_walk(scratch), *_nameless(pid)]:
+        left -= 4096 + found.st_size
+        if left < 0 or depth > MAX_DEPTH:
+            return True
+    return False
 
 
-def _walk(folder: str) -> Iterator[os.stat_result]:
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
+def _walk(folder: str) -> Iterator[tuple[int, os.stat_result]]:
+    """What is below a folder, with how deep it is; nothing below what is too deep."""
+    folders = [(0, folder)]
+    while folders:
+        depth, path = folders.pop()
+        with suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    yield depth, entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False) and depth <= MAX_DEPTH:
+                        folders.append((depth + 1, entry.path))
+
+
+def _nameless(pid: int | None) -> Iterator[tuple[int, os.stat_result]]:
+    """The files a process has open that have no name any more."""
+    folder = f"/proc/{pid}/fd"
+    with suppress(OSError):
+        for name in os.listdir(folder) if pid else ():
             with suppress(OSError):
-                yield entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(entry.path)
+                found = os.stat(f"{folder}/{name}")
+                if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                    yield 0, found
 
 
-def _remove(folder: str) -> None:
+def remove(folder: str) -> None:
     """Remove a folder, whatever the permissions in it are and however deep it is."""
     with suppress(OSError, RecursionError):
         shutil.rmtree(folder)

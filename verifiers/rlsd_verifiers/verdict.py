@@ -67,8 +67,9 @@ class Verdict(NamedTuple):
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """`text` on one line, cut in the middle to at most `limit` characters, for use in a reason."""
+    """`text` on one line, cut in the middle to about `limit` characters, with nothing in it that cannot be printed."""
     half = (limit - 3) // 2
     if len(text) > limit:
         text = f"{text[:half]}...{text[-half:]}"
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -54,7 +54,8 @@ def _as_key(key: Any) -> Any:
     """A key as JSON writes it."""
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]
-    return str(key) if isinstance(key, int | float) else key
+    is_writable = isinstance(key, float) or (isinstance(key, int) and key.bit_length() < 1000)
+    return str(key) if is_writable else key
 
 
 _DECIMAL = re.compile(rb"[+-]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rlsd_verifiers.code.languages import LANGUAGES, PYTHON, Language
 from rlsd_verifiers.extract import spoken_text
 
-_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)[ \t]*([^\s`]*)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]{0,3}(```+|~~~+)([^\n]*)$", re.MULTILINE)
 _INCLUDE = re.compile(r"^\s*#\s*include\s*[<\"]", re.MULTILINE)
 
 
@@ -27,28 +27,27 @@ def extract_code(response: str) -> Code | None:
     text = spoken_text(response)
     if text is None:
         return None
-    tag = ""
-    for opening, word, body in _blocks(text):
-        del opening
-        tag, text = word, body
+    tag, text = [("", text), *_blocks(text)][-1]
     if not text.strip():
         return None
     known = next((language for language in LANGUAGES.values() if tag.lower() in language.tags), None)
     return Code(text, known or (LANGUAGES["cpp"] if _INCLUDE.search(text) else PYTHON))
 
 
-def _blocks(text: str) -> list[tuple[str, str, str]]:
-    """The fenced blocks: fence, word behind it, content. A fence is closed by one as long that no word follows."""
+def _blocks(text: str) -> list[tuple[str, str]]:
+    """The fenced blocks: the word behind the fence, and the content. A fence as long, with no word, closes one."""
     blocks = []
     opening: re.Match[str] | None = None
+    word = ""
     for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif fence[1].startswith(opening[1]) and not fence[2]:
-            blocks.append((opening[1], opening[2], text[opening.end() + 1 : fence.start()]))
+        behind = fence[2].split()
+        if opening is None and "`" not in fence[2]:
+            opening, word = fence, behind[0] if behind else ""
+        elif opening is not None and fence[1].startswith(opening[1]) and not behind:
+            blocks.append((word, text[opening.end() + 1 : fence.start()]))
             opening = None
     if opening is not None:
-        blocks.append((opening[1], opening[2], text[opening.end() + 1 :]))
+        blocks.append((word, text[opening.end() + 1 :]))
     return blocks
 
 

@@ -6,6 +6,7 @@ each call, and they are compared here.
 
 import atexit
 import json
+import os
 import secrets
 import signal
 import time
@@ -16,7 +17,7 @@ from rlsd_sandbox.values import NotPlainError, decode, encode
 from rlsd_verifiers.code.compare import same, same_output
 from rlsd_verifiers.code.extract import Code, complete, extract_code
 from rlsd_verifiers.code.languages import PYTHON
-from rlsd_verifiers.code.tests import BadTestsError, Beside, Call, Calls, Remote, Streams, Tests, read_tests
+from rlsd_verifiers.code.tests import BadTestsError, Beside, Call, Calls, Remote, Streams, Tests, read_tests, show
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
@@ -75,6 +76,14 @@ def close() -> None:
 
 
 atexit.register(close)
+
+
+def _forget() -> None:
+    while _sandboxes:
+        _sandboxes.popitem()[1].forget()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _sandbox(settings: Settings, role: str) -> Sandbox:
@@ -154,6 +163,8 @@ class _Program:
             reply = self.running.hear()
         except OverError as over:
             raise _over(over.end, self.running, self.jail, self._where) from None
+        if not self.running.seconds_left:
+            raise _over(End.TIMEOUT, self.running, self.jail, self._where)
         if reply.get("id") != number or self.running.has_more:
             raise _DecidedError(Outcome.WRONG, f"it wrote into the channel of results {self._where}")
         return reply
@@ -171,9 +182,9 @@ def _run_calls(tests: Calls, program: _Program) -> Found:
         else:
             value = _value(reply, call.words)
         if not _holds(call, value):
-            wanted = {"true": "true", "false": "false", "!=": f"other than {call.expected!r}"}
-            expected = wanted.get(call.operator, repr(call.expected))
-            reason = f"test {place} of {len(tests.calls)}: {call.words} is {_show(value)}, not {shorten(expected)}"
+            other = "other than " if call.operator == "!=" else ""
+            expected = call.operator if call.operator in ("true", "false") else other + show(call.expected)
+            reason = f"test {place} of {len(tests.calls)}: {call.words} is {show(value)}, not {expected}"
             return Found(Outcome.WRONG, reason)
     return _passed(len(tests.calls))
 
@@ -200,13 +211,6 @@ def _value(reply: dict[str, Any], words: str) -> Any:
         return decode(reply.get("value"))
     except NotPlainError as error:
         raise _DecidedError(Outcome.WRONG, f"{words} is {error}") from None
-
-
-def _show(value: Any) -> str:
-    try:
-        return shorten(repr(value))
-    except ValueError:
-        return "an integer of thousands of digits"
 
 
 def _raised(description: Any, where: str, *, loading: bool = False) -> _DecidedError:
@@ -254,21 +258,26 @@ def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
     number = secrets.token_hex(16)
     with jails.tests.program("tests", given, seconds=program.running.seconds_left + 0.5) as running:
         running.tell({"id": number})
+        answered = False
         while True:
             try:
                 said = running.hear()
             except OverError as over:
-                if over.end is End.TIMEOUT:
+                words = f"the tests ended with {_status(running.end())}"
+                if over.end is End.TIMEOUT or not running.seconds_left:
                     return Found(Outcome.TIMEOUT, f"it took more than {jails.settings.timeout_seconds:g} s")
-                return Found(Outcome.BAD_REFERENCE, f"tests: they ended with {_status(running.end())}")
+                return Found(Outcome.WRONG, words) if answered else Found(Outcome.BAD_REFERENCE, f"tests: {words}")
             if "call" in said:
+                answered = True
                 reply = program.call(said["call"], said["args"], said["kwargs"], back=True)
                 raised = reply.get("raised")
                 if isinstance(raised, list) and raised[:1] == ["MemoryError"]:
                     raise _raised(raised, f"in `{said['call']}`")
                 running.tell({key: value for key, value in reply.items() if key != "id"})
-            elif "unsplittable" in said:
+            elif "unsplittable" in said and not answered:
                 return _run_beside(Beside(tests.source, ()), program)
+            elif "unsplittable" in said:
+                running.tell({})
             elif said.get("id") == number:
                 return _as_found(said, tests.source)
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from rlsd_verifiers.verdict import shorten
+
 MAX_TESTS = 10_000
 
 
@@ -110,8 +112,16 @@ def _case(test: object, place: int, entry_point: str | None) -> Call | tuple[byt
     return Call(entry_point, tuple(args), kwargs, "==", test["expected"], True, f"{entry_point}({', '.join(named)})")
 
 
+def show(value: object) -> str:
+    """A value in words, on one line."""
+    try:
+        return shorten(repr(value))
+    except ValueError:
+        return "an integer of thousands of digits"
+
+
 def _words(value: object) -> str:
-    text = repr(value)
+    text = show(value)
     return text if len(text) <= 40 else f"{text[:30]}...{text[-7:]}"
 
 
