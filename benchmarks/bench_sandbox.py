@@ -3,9 +3,9 @@
     python benchmarks/bench_sandbox.py DATA [--leg attacks|labelled|speed|endurance]... [--programs N]
 
 DATA is a folder with `hostile_code_submissions.jsonl` and its problem, `code_humaneval.jsonl`, `code_mbpp.jsonl` and
-`code_stdio_tests.jsonl`. Attacks run at every level this machine has, as this user and, for root, as an ordinary user too;
-never outside a jail. Speeds are medians of rounds that take turns, in programs a second, pinned to one core or two, with
-everything that a verdict takes.
+`code_stdio_tests.jsonl`. Attacks run at every level this machine has, as this user and, for root, as an ordinary user
+too; never outside a jail. Speeds are medians of rounds that take turns, in programs a second, pinned to one core or
+two, with everything that a verdict takes.
 """
 
 import argparse
@@ -35,6 +35,9 @@ LEVELS = ("namespaces", "bubblewrap", "landlock")
 ATTACK_SECONDS, GRACE_SECONDS = 6.0, 1.0
 LABELLED = ("code_humaneval", "code_mbpp", "code_stdio_tests")
 ROUNDS, PROGRAMS_A_ROUND = 7, 200
+QUICK_SECONDS = 0.03
+"""Solutions that take longer than this are left out of the speed leg: it is not their own work that is measured."""
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 
@@ -123,7 +126,7 @@ def _judge(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: float) -> 
         "other_outcome": named(
             lambda row, v: not row.must_pass and v.outcome is not Outcome.CORRECT and not row.allows(v.outcome)
         ),
-        "over_time": named(lambda row, v: v.seconds > seconds + GRACE_SECONDS),
+        "over_time": named(lambda _, v: v.seconds > seconds + GRACE_SECONDS),
         "slowest_seconds": max(verdict.seconds for verdict in verdicts),
     }
 
@@ -174,12 +177,12 @@ ADD = Row(
     "add",
     Submission(
         "def add(a, b):\n    return a + b\n",
-        tests=[{"args": [2, 3], "expected": 5}, {"args": [-1, 1], "expected": 0}, {"args": [10**6, 7], "expected": 10**6 + 7}],
+        tests=[{"args": [a, b], "expected": a + b} for a, b in ((2, 3), (-1, 1), (10**6, 7))],
         entry_point="add",
     ),
     "pass",
     "function",
-)  # fmt: skip
+)
 ADD_SCRIPT = (
     ADD.submission.response + "assert add(2, 3) == 5\nassert add(-1, 1) == 0\nassert add(10**6, 7) == 10**6 + 7\n"
 )
@@ -188,9 +191,11 @@ ADD_SCRIPT = (
 def speed(data: Path) -> dict[str, Any]:
     """Programs a second, tests included: plain interpreters and bubblewrap beside the pool, on one core and on two."""
     solutions = [row for name in LABELLED[:2] for row in labelled(data, name) if row.must_pass]
+    verdicts = grade(solutions, Settings())
+    quick = [row for row, verdict in zip(solutions, verdicts, strict=True) if verdict.seconds < QUICK_SECONDS]
     result = {}
     print("\nspeed\nprograms\thow\tper second (range)\tratio to python -I -S")
-    for title, rows in (("add, 3 tests", [ADD]), ("HumanEval and MBPP solutions", solutions)):
+    for title, rows in (("add, 3 tests", [ADD]), (f"{len(quick)} solutions of HumanEval and MBPP", quick)):
         ways: dict[str, Callable[[Path, list[Row]], float]] = {
             "python -I -S, one core": lambda folder, some: _plain([], folder, some),
             "bubblewrap + python -I -S, one core": lambda folder, some: _plain(_bubblewrap(folder), folder, some),
@@ -254,7 +259,7 @@ def _plain(before: list[str], folder: Path, rows: Sequence[Row]) -> float:
 def _pooled(rows: Sequence[Row], cores: int) -> float:
     jobs = [Job(row.submission, "code") for row in rows]
     with _Cores(cores), Pool(cores, sandbox=Settings()) as pool:
-        assert all(verdict.correct for verdict in pool.verify(jobs[: 4 * cores]))
+        assert all(verdict.correct for verdict in pool.verify(jobs[: 20 * cores]))
         started = time.perf_counter()
         assert all(verdict.correct for verdict in pool.verify(jobs))
         return len(rows) / (time.perf_counter() - started)
@@ -302,10 +307,9 @@ def endurance(data: Path, programs: int) -> dict[str, Any]:
         "before": before,
         "after": after,
     }
-    print(
-        f"\nendurance: {programs} programs in {seconds:.0f} s, {result['verdicts']} verdicts, {len(wrong)} wrong passes,"
-    )
-    print(f"{result['solutions passed']} of {len(solved)} solutions passed\nwhat\tbefore\tafter")
+    print(f"\nendurance: {programs} programs in {seconds:.0f} s, {result['verdicts']} verdicts")
+    print(f"{len(wrong)} wrong passes, {result['solutions passed']} of {len(solved)} solutions passed")
+    print("what\tbefore\tafter")
     for name in before:
         print(f"{name}\t{before[name]}\t{after[name]}")
     return result

@@ -1,7 +1,7 @@
 """Labelled programs, what their labels allow as an outcome, and what a machine looks like before and after they ran.
 
-Standard library only, and run as a program too: it then grades one file of programs in one jail and prints the verdicts,
-which is how a catalogue is run as another user.
+Standard library only, and run as a program too: it then grades the catalogue of attacks at one level and prints the
+verdicts, which is how that is done as another user.
 """
 
 import json

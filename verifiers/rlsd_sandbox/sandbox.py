@@ -317,6 +317,8 @@ class Running:
         self._why: End | None = None
         self._exited = False
         self._ended: Ended | None = None
+        self._poll = select.poll()
+        self._poll.register(sandbox.control, select.POLLIN)
 
     def open_outputs(self, *, separate: bool) -> list[int]:
         """The program's ends of its standard output and error; kept whole only where they are separate."""
@@ -329,12 +331,14 @@ class Running:
         os.set_blocking(theirs, True)
         self._opened.callback(os.close, ours)
         self._outputs[ours] = kept
+        self._poll.register(ours, select.POLLIN)
         self._theirs.append(theirs)
         return theirs
 
     def open_channel(self) -> int:
         self._channel, theirs = socket.socketpair()
         self._channel.setblocking(False)
+        self._poll.register(self._channel, select.POLLIN)
         self._opened.enter_context(self._channel)
         self._theirs.append(theirs.detach())
         return self._theirs[-1]
@@ -353,6 +357,7 @@ class Running:
         """Send lines without waiting for an answer."""
         lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
         self._to_send = memoryview(bytes(self._to_send) + lines)
+        self._send()
 
     def hear(self) -> dict[str, Any]:
         """The next line the program says.
@@ -407,23 +412,19 @@ class Running:
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
             self._give_up(End.TIMEOUT)
-        poll = select.poll()
-        control = self._sandbox.control.fileno()
-        poll.register(control, select.POLLIN)
-        for descriptor in self._outputs:
-            poll.register(descriptor, select.POLLIN)
-        channel = self._channel.fileno() if self._channel else -1
-        if self._channel:
-            poll.register(channel, select.POLLIN | (select.POLLOUT if self._to_send else 0))
-        ready = dict(poll.poll(seconds * 1000 + 1))
-        for descriptor in [*self._outputs]:
-            if descriptor in ready:
+        for descriptor, events in self._poll.poll(seconds * 1000 + 1):
+            if descriptor in self._outputs:
                 self._drain(descriptor)
-        if channel in ready:
-            self._talk(ready[channel])
-        if control in ready:
-            self._exited = True
-            self._talk(select.POLLIN)
+            elif self._channel and descriptor == self._channel.fileno():
+                if events & select.POLLOUT:
+                    self._send()
+                if events & ~select.POLLOUT:
+                    self._receive()
+            else:
+                self._exited = True
+        if self._exited:
+            while self._receive():
+                pass
 
     def _drain(self, descriptor: int, *, last: bool = False) -> None:
         """Take what was printed. The last time, as much as there is; nobody is left to print more."""
@@ -434,6 +435,7 @@ class Running:
             except BlockingIOError:
                 return
             if not block:
+                self._poll.unregister(descriptor)
                 del self._outputs[descriptor]
                 return
             self._num_output += len(block)
@@ -448,29 +450,29 @@ class Running:
             if not last:
                 return
 
-    def _talk(self, events: int) -> None:
+    def _send(self) -> None:
+        """As much of what is to be said as it takes now."""
         if self._channel is None:
             return
         with suppress(BlockingIOError, ConnectionError):
-            if events & select.POLLOUT and self._to_send:
-                self._to_send = self._to_send[self._channel.send(self._to_send) :]
-        try:
-            while events & ~select.POLLOUT:
-                block = self._channel.recv(2**18)
-                if not block:
-                    self._hang_up()
-                    return
-                self._received += block
-                if len(self._received) > MAX_REPLY_BYTES:
-                    return
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            self._hang_up()
+            self._to_send = self._to_send[self._channel.send(self._to_send) :]
+        self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if self._to_send else 0))
 
-    def _hang_up(self) -> None:
-        """It has closed its end: it will not answer, though it may go on for as long as it likes."""
-        self._channel = None
+    def _receive(self) -> bool:
+        """What it has said by now; whether there may be more."""
+        if self._channel is None or len(self._received) > MAX_REPLY_BYTES:
+            return False
+        try:
+            block = self._channel.recv(2**18)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            block = b""
+        self._received += block
+        if not block:  # it will not answer any more, though it may go on for as long as it likes
+            self._poll.unregister(self._channel)
+            self._channel = None
+        return bool(block)
 
 
 def _file(opened: ExitStack, content: bytes) -> int:
