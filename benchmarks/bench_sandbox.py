@@ -32,7 +32,7 @@ from rlsd_sandbox.selftest import self_test
 from rlsd_verifiers import Job, Outcome, Pool, Submission, Verdict
 
 LEVELS = ("namespaces", "bubblewrap", "landlock")
-ATTACK_SECONDS, GRACE_SECONDS = 6.0, 1.0
+ATTACK_SECONDS, GRACE_SECONDS, LABELLED_SECONDS = 6.0, 1.0, 20.0
 LABELLED = ("code_humaneval", "code_mbpp", "code_stdio_tests")
 ROUNDS, PROGRAMS_A_ROUND = 7, 200
 QUICK_SECONDS = 0.03
@@ -146,7 +146,7 @@ def labels(data: Path) -> dict[str, Any]:
     result = {}
     for name in LABELLED:
         rows = labelled(data, name)
-        verdicts = grade(rows, Settings())
+        verdicts = grade(rows, Settings(timeout_seconds=LABELLED_SECONDS))
         right = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if row.must_pass]
         wrong = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if not row.must_pass]
         found = {
@@ -287,7 +287,7 @@ def endurance(data: Path, programs: int) -> dict[str, Any]:
     attack = cycle(row for row in hostile(data) if not row.must_pass)
     solution = cycle(row for name in LABELLED[:2] for row in labelled(data, name) if row.must_pass)
     rows = [next(attack) if number % 3 == 0 else next(solution) for number in range(programs)]
-    settings = Settings(timeout_seconds=2.0, memory_mb=512)
+    settings = Settings(timeout_seconds=1.0, memory_mb=512)
     grade(rows[:12], settings)
     before, started = machine(), time.perf_counter()
     verdicts = grade(rows, settings)

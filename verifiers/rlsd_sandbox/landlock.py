@@ -20,14 +20,14 @@ _BIND_AND_CONNECT_TCP = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str], devices: str, version: int) -> None:
-    """Leave nothing but reading below some paths, anything below others, and the use of what is in a folder of devices.
+def restrict(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], version: int) -> None:
+    """Leave nothing but reading below some paths, anything below others, and the use of some devices.
 
     From version 4 on no TCP either, and from 6 on no signal to a process outside and no abstract socket of one.
     """
     known = _ALL & ~sum(bit for bit, since in _SINCE.items() if version < since)
     ruleset = kernel.landlock_ruleset(known, _BIND_AND_CONNECT_TCP, _ABSTRACT_SOCKETS_AND_SIGNALS, version)
-    for paths, rights in ((readable, READ), (writable, WRITE), ([devices], _OPEN | _READ_DIR)):
+    for paths, rights in ((readable, READ), (writable, WRITE), (devices, _OPEN | _READ_DIR)):
         for path in paths:
             _allow(ruleset, path, rights & known)
     kernel.landlock_enforce(ruleset)

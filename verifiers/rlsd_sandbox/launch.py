@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,6 +27,8 @@ from rlsd_sandbox.settings import WARM, Level, Settings
 
 _CGROUP_SPARE_MB, _CGROUP_SPARE_PROCESSES = 48, 4
 """What the zygote and its parent take of a group's limits."""
+
+_OLD_SECONDS = 3600
 
 _NAMESPACES = (
     kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | kernel.CLONE_NEWNET
@@ -81,6 +84,7 @@ def _launch(connection: socket.socket, settings: Settings, level: Level, modules
     _warm(settings, modules)
     memory, processes = settings.memory_mb + _CGROUP_SPARE_MB, settings.processes + _CGROUP_SPARE_PROCESSES
     group = cgroup.create(memory, processes) if sys.platform == "linux" else None
+    pid = 0
     try:
         ours, theirs = socket.socketpair()
         pid = os.fork()
@@ -101,15 +105,20 @@ def _launch(connection: socket.socket, settings: Settings, level: Level, modules
     finally:
         if group:
             group.remove()
-        _sweep()
+        _sweep(pid)
 
 
-def _sweep() -> None:
-    """Remove the scratch folders of zygotes that were killed before they could."""
+def _sweep(ended: int) -> None:
+    """Remove the scratch folders of a zygote that has ended, and of others that were killed before they could.
+
+    Those of others only when they are old: a zygote of another process namespace is not seen from here.
+    """
     for folder in Path(tempfile.gettempdir()).glob(f"{zygote.SCRATCH_PREFIX}*"):
         owner = folder.name.removeprefix(zygote.SCRATCH_PREFIX).partition("-")[0]
-        if not Path(f"/proc/{owner}").exists():
-            zygote.remove(str(folder))
+        with contextlib.suppress(OSError):
+            is_old = time.time() - folder.lstat().st_mtime > _OLD_SECONDS and not Path(f"/proc/{owner}").exists()
+            if owner == str(ended) or is_old:
+                zygote.remove(str(folder))
 
 
 def _warm(settings: Settings, folders: list[str]) -> None:

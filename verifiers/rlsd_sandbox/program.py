@@ -6,6 +6,7 @@ outside, by whoever knows what was expected.
 
 import atexit
 import builtins
+import functools
 import importlib
 import json
 import os
@@ -174,14 +175,19 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 
 def _describe(error: BaseException) -> list[Any]:
-    """Type, message, the line of the tests, where one of them raised it, and the builtin type that it is one of."""
+    """Type, message, the line of the tests where one of them raised it, and what it is made of: a builtin type, and
+    arguments, if they are plain."""
     try:
         message = str(error)[:MAX_MESSAGE_CHARS]
     except BaseException:
         message = ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<tests>"]
     kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
-    return [type(error).__name__, message, lines[-1] if lines else None, kind]
+    try:
+        arguments = encode(list(error.args)) if len(message) < MAX_MESSAGE_CHARS else None
+    except BaseException:
+        arguments = None
+    return [type(error).__name__, message, lines[-1] if lines else None, kind, arguments]
 
 
 # -- tests -------------------------------------------------------------------------------------------------------------
@@ -195,6 +201,7 @@ def _test_inside(tests: str, classes: list[str], module: types.ModuleType, chann
     named = {module.__dict__.get(name) for name in classes}
 
     def checked(function: Any) -> Any:
+        @functools.wraps(function)
         def call(*arguments: Any, **keywords: Any) -> Any:
             result = function(*arguments, **keywords)
             if type(result) not in named:
@@ -254,12 +261,14 @@ def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
         channel.write(request)
         reply = channel.read()
         if "raised" in reply:
-            _, message, _, kind = reply["raised"]
+            _, message, _, kind, given = reply["raised"]
             known = getattr(builtins, kind, None)
             ends_loops = known in (StopIteration, StopAsyncIteration)
             is_known = isinstance(known, type) and issubclass(known, BaseException) and not ends_loops
             exception: Any = known if is_known else RuntimeError
-            raise exception(message)
+            raised = exception.__new__(exception)
+            raised.args = (message,) if given is None else tuple(decode(given))
+            raise raised
         if "unplain" in reply:
             return _Opaque(bool(reply.get("truth")))
         if "value" not in reply:

@@ -43,7 +43,8 @@ _MACHINES = {
             """ptrace 101 process_vm_readv 310 process_vm_writev 311 kcmp 312 mount 165 umount2 166 pivot_root 155
             chroot 161 setns 308 unshare 272 keyctl 250 add_key 248 request_key 249 bpf 321 perf_event_open 298
             userfaultfd 323 clone 56 fork 57 vfork 58 socket 41 kill 62 tkill 200 tgkill 234 rt_sigqueueinfo 129
-            rt_tgsigqueueinfo 297 ioctl 16 prlimit64 302 personality 135 mq_open 240 msgget 68 semget 64 shmget 29
+            rt_tgsigqueueinfo 297 ioctl 16 prlimit64 302 personality 135 mq_open 240 msgget 68 msgsnd 69
+            msgrcv 70 msgctl 71 semget 64 semop 65 semctl 66 semtimedop 220 shmget 29 shmat 30 shmctl 31
             swapon 167 swapoff 168 reboot 169 init_module 175 finit_module 313 delete_module 176 kexec_load 246
             kexec_file_load 320 acct 163 settimeofday 164 clock_settime 227 clock_adjtime 305 adjtimex 159 syslog 103
             quotactl 179 name_to_handle_at 303 open_by_handle_at 304 lookup_dcookie 212 fanotify_init 300
@@ -61,7 +62,8 @@ _MACHINES = {
             """ptrace 117 process_vm_readv 270 process_vm_writev 271 kcmp 272 mount 40 umount2 39 pivot_root 41
             chroot 51 setns 268 unshare 97 keyctl 219 add_key 217 request_key 218 bpf 280 perf_event_open 241
             userfaultfd 282 clone 220 socket 198 kill 129 tkill 130 tgkill 131 rt_sigqueueinfo 138
-            rt_tgsigqueueinfo 240 ioctl 29 prlimit64 261 personality 92 mq_open 180 msgget 186 semget 190 shmget 194
+            rt_tgsigqueueinfo 240 ioctl 29 prlimit64 261 personality 92 mq_open 180 msgget 186 msgctl 187
+            msgrcv 188 msgsnd 189 semget 190 semctl 191 semtimedop 192 semop 193 shmget 194 shmctl 195 shmat 196
             swapon 224 swapoff 225 reboot 142 init_module 105 finit_module 273 delete_module 106 kexec_load 104
             kexec_file_load 294 acct 89 settimeofday 170 clock_settime 112 clock_adjtime 266 adjtimex 171 syslog 116
             quotactl 60 name_to_handle_at 264 open_by_handle_at 265 lookup_dcookie 18 fanotify_init 262

@@ -48,14 +48,12 @@ def _encode(
         return value if value.bit_length() < _MAX_PLAIN_BITS else ["int", hex(value)]
     if kind is float:
         return value if isfinite(value) else ["float", repr(value)]
-    left[0] -= 1
+    left[0] -= 1 + (len(value) if kind in names or kind in dicts else 0)
     if depth == 0 or left[0] < 0:
         raise NotPlainError(f"a value nested over {MAX_DEPTH} deep" if depth == 0 else "a value of too many parts")
     if kind in names:
-        left[0] -= len(value)
         return [names[kind], *[_encode(item, depth - 1, left) for item in value]]
     if kind in dicts:
-        left[0] -= len(value)
         return ["dict", *[_encode(part, depth - 1, left) for item in dict_items(value) for part in item]]
     if kind is complex:
         return ["complex", _encode(value.real, depth, left), _encode(value.imag, depth, left)]
@@ -64,7 +62,7 @@ def _encode(
     if kind.__base__ is tuple and hasattr(kind, "_fields"):
         return _encode((*tuple_iter(value),), depth, left)
     if kind.__module__ == "numpy" and hasattr(kind, "tolist"):
-        return _encode(value.tolist(), depth, left)
+        return _encode(value.tolist(), depth - 1, left)
     raise NotPlainError(f"a value of type {kind.__name__}")
 
 
@@ -76,6 +74,8 @@ def decode(encoded: Any) -> Any:
     """
     try:
         return _decode(encoded, MAX_DEPTH)
+    except NotPlainError:
+        raise
     except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise NotPlainError("not an encoded value") from error
 

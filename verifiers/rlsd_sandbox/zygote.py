@@ -176,7 +176,8 @@ def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
         if not walls.own_processes:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if walls.landlock:
-            landlock.restrict(walls.readable, [scratch], "/dev", walls.landlock)
+            devices = ["/dev"] if walls.own_processes else jail.DEVICES
+            landlock.restrict(walls.readable, [scratch], devices, walls.landlock)
         if walls.seccomp:
             seccomp.forbid_in_program(alone=not walls.own_processes)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -295,7 +295,8 @@ def _run_beside(tests: Beside, program: _Program) -> Found:
 def _as_found(said: dict[str, Any], source: str) -> Found:
     if said.get("passed") is True:
         return Found(Outcome.CORRECT, "it passes the tests")
-    kind, message, line = [*said.get("failed", []), "", "", None][:3]
+    failed = said.get("failed")
+    kind, message, line = [*(failed if isinstance(failed, list) else []), "", "", None][:3]
     if kind == "MemoryError":
         return Found(Outcome.MEMORY, "it ran out of memory in the tests")
     lines = source.splitlines()
