@@ -167,7 +167,13 @@ def test_a_run_is_rewarded_by_tests(rlsd: Rlsd, tmp_path: Path) -> None:
         for n in range(60)
     ]
     write(tmp_path / "problems.jsonl", *problems)
-    small = ["steps=1", "prompts_per_step=2", "samples_per_prompt=4", "evaluation.problems=2"]
+    small = [
+        "steps=1",
+        "prompts_per_step=2",
+        "samples_per_prompt=4",
+        "evaluation.problems=2",
+        "rollout.max_new_tokens=12",
+    ]
     done = rlsd("train", "data=problems.jsonl", *small, "--mode", "rlvr", "--json")
     assert done.returncode == 0, done.stderr
     run = tmp_path / json.loads(done.stdout)["run"]

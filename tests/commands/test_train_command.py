@@ -136,7 +136,9 @@ def only_run(root: Path) -> Path:
     raise AssertionError(f"no run under {root}")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_the_state_and_the_same_command_continues(tmp_path: Path, number: int, code: int) -> None:
     arguments = [
         "steps=40",

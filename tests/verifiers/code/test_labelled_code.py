@@ -101,9 +101,10 @@ FILES = ["code_humaneval.jsonl", "code_mbpp.jsonl"]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_canonical_solution_passes_and_none_of_them_weakly(name: str) -> None:
-    rows = [row for row in read(name) if row["kind"] == "canonical"]
-    assert len(rows) > 50
+@pytest.mark.parametrize("one_in", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_canonical_solutions_pass_and_none_of_them_weakly(name: str, one_in: int) -> None:
+    rows = [row for row in read(name) if row["kind"] == "canonical"][::one_in]
+    assert len(rows) > 20
     verdicts = {row["task_id"]: graded(row, row["tests"], row["entry_point"], REAL) for row in rows}
     assert {task: found.reason for task, found in verdicts.items() if found.outcome != "correct" or found.weak} == {}
 
