@@ -1,6 +1,6 @@
 """The sandbox: attacks, labelled programs, speed, and what is left after many.
 
-    python benchmarks/bench_sandbox.py DATA [--leg attacks|labelled|speed|endurance]... [--programs N]
+    python benchmarks/bench_sandbox.py [DATA] [--leg attacks|labelled|speed|endurance]... [--programs N]
 
 DATA is a folder with `hostile_code_submissions.jsonl` and its problem, `code_humaneval.jsonl`, `code_mbpp.jsonl` and
 `code_stdio_tests.jsonl`. Attacks run at every level this machine has, as this user and, for root, as an ordinary user
@@ -31,12 +31,13 @@ from rlsd_sandbox import SandboxError, Settings
 from rlsd_sandbox.selftest import self_test
 from rlsd_verifiers import Job, Outcome, Pool, Submission, Verdict
 
+DATA = Path(__file__).parents[2] / "shared" / "verifier_data"
 LEVELS = ("namespaces", "bubblewrap", "landlock")
 ATTACK_SECONDS, GRACE_SECONDS, LABELLED_SECONDS = 6.0, 1.0, 20.0
 LABELLED = ("code_humaneval", "code_mbpp", "code_stdio_tests")
 ROUNDS, PROGRAMS_A_ROUND = 7, 200
 QUICK_SECONDS = 0.03
-"""Solutions that take longer than this are left out of the speed leg: it is not their own work that is measured."""
+"""Solutions that take longer are left out of the legs for speed and endurance: their work is not what is measured."""
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
@@ -190,9 +191,7 @@ ADD_SCRIPT = (
 
 def speed(data: Path) -> dict[str, Any]:
     """Programs a second, tests included: plain interpreters and bubblewrap beside the pool, on one core and on two."""
-    solutions = [row for name in LABELLED[:2] for row in labelled(data, name) if row.must_pass]
-    verdicts = grade(solutions, Settings())
-    quick = [row for row, verdict in zip(solutions, verdicts, strict=True) if verdict.seconds < QUICK_SECONDS]
+    quick = _quick_solutions(data)
     result = {}
     print("\nspeed\nprograms\thow\tper second (range)\tratio to python -I -S")
     for title, rows in (("add, 3 tests", [ADD]), (f"{len(quick)} solutions of HumanEval and MBPP", quick)):
@@ -227,6 +226,12 @@ def speed(data: Path) -> dict[str, Any]:
             print(f"{title}\t{name}\t{spread}\t{result[title][name]['ratio']:.2f}")
         print(f"{title}\ttwo cores to one\t{result[title]['two cores to one']:.2f}")
     return result
+
+
+def _quick_solutions(data: Path) -> list[Row]:
+    solutions = [row for name in LABELLED[:2] for row in labelled(data, name) if row.must_pass]
+    verdicts = grade(solutions, Settings())
+    return [row for row, verdict in zip(solutions, verdicts, strict=True) if verdict.seconds < QUICK_SECONDS]
 
 
 def _write_scripts(folder: Path, rows: Sequence[Row]) -> None:
@@ -285,9 +290,9 @@ class _Cores:
 def endurance(data: Path, programs: int) -> dict[str, Any]:
     """Many programs in a row, a third of them hostile, by two workers; what the machine looks like before and after."""
     attack = cycle(row for row in hostile(data) if not row.must_pass)
-    solution = cycle(row for name in LABELLED[:2] for row in labelled(data, name) if row.must_pass)
+    solution = cycle(_quick_solutions(data))
     rows = [next(attack) if number % 3 == 0 else next(solution) for number in range(programs)]
-    settings = Settings(timeout_seconds=1.0, memory_mb=512)
+    settings = Settings(timeout_seconds=0.5, memory_mb=512)
     grade(rows[:12], settings)
     before, started = machine(), time.perf_counter()
     verdicts = grade(rows, settings)
@@ -325,7 +330,7 @@ LEGS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help=f"the labelled programs ({DATA})")
     parser.add_argument("--leg", action="append", choices=LEGS)
     parser.add_argument("--programs", type=int, default=10_000, help="of the endurance leg")
     given = parser.parse_args()

@@ -63,7 +63,12 @@ def require_sandbox(config: Config) -> str:
     except SandboxError as error:
         raise RlsdError(
             f"programs cannot be run safely here: {error}",
-            hint="`rlsd doctor` shows what is missing; `sandbox.allow_unsafe=true` runs them all the same",
+            hint="`rlsd doctor` shows what is missing"
+            + (
+                "; `sandbox.allow_unsafe=true` runs them all the same"
+                if config.sandbox.level in ("auto", "none")
+                else ""
+            ),
             exit_code=EXIT_MACHINE,
         ) from error
 

@@ -10,6 +10,7 @@ import functools
 import importlib
 import json
 import os
+import random
 import sys
 import threading
 import traceback
@@ -38,6 +39,7 @@ def run(mode: str) -> None:
     if mode == "binary":
         kernel.execute(PROGRAM, ["program"], {**os.environ, "PATH": PATH})
     source = _read_program()
+    random.seed(0)  # it is seeded anew by every fork, and a program shall do today what it did yesterday
     if mode == "script":
         _finish(_run_script(source))
     try:

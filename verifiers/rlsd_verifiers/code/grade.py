@@ -12,7 +12,7 @@ import signal
 import time
 from typing import Any, NamedTuple
 
-from rlsd_sandbox import End, Ended, OverError, RefusedError, Running, Sandbox, SandboxError, Settings
+from rlsd_sandbox import End, Ended, Level, OverError, RefusedError, Running, Sandbox, SandboxError, Settings
 from rlsd_sandbox.values import NotPlainError, decode, encode
 from rlsd_verifiers.code.compare import same, same_output
 from rlsd_verifiers.code.extract import Code, complete, extract_code
@@ -311,6 +311,7 @@ def _as_found(said: dict[str, Any], source: str) -> Found:
 def _run_streams(code: Code, tests: Streams, jail: Sandbox) -> Found:
     settings = jail.settings
     deadline = time.monotonic() + settings.timeout_seconds
+    jail.start()
     program = _compile(code, jail, deadline) if code.language.compiler else _bytes(code.text)
     for place, (given, expected) in enumerate(tests.streams, start=1):
         where = f"in test {place} of {len(tests.streams)}"
@@ -344,8 +345,13 @@ def _last_line(output: bytes) -> str:
 
 
 def _compile(code: Code, jail: Sandbox, deadline: float) -> bytes:
+    name, compiler = code.language.name, code.language.compiler[0]
     if not code.language.is_installed:
-        raise SandboxError(f"no compiler for {code.language.name}: `{code.language.compiler[0]}` is not installed")
+        raise _DecidedError(Outcome.UNPARSEABLE, f"{name} cannot be compiled here: `{compiler}` is not installed")
+    if jail.level is Level.LANDLOCK:
+        raise _DecidedError(
+            Outcome.UNPARSEABLE, f"{name} cannot be compiled at level `{jail.level}`: it takes a process"
+        )
     seconds = deadline - time.monotonic()
     script, text = code.language.compile_script(), _bytes(code.text)
     ended = jail.execute("script", script, text, seconds=seconds, output_mb=BINARY_MB)
