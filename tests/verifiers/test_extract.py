@@ -245,6 +245,6 @@ HOSTILE = {
 def test_a_megabyte_of_malice_is_read_in_linear_time(name: str) -> None:
     started = time.process_time()
     verdict = verify(Submission(HOSTILE[name], "42"))
-    assert time.process_time() - started < 1.0
+    assert time.process_time() - started < 4.0  # a quadratic rule takes minutes
     assert verdict.correct is False
     assert len(verdict.reason) < 300

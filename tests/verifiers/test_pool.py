@@ -318,15 +318,20 @@ def test_closing_is_no_second_death(tmp_path: Path) -> None:
     assert row.result(0).reason == "the pool was closed"
 
 
+def own_children() -> set[int]:
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {int(pid) for file in tasks for pid in file.read_text().split()}
+
+
 def test_killed_workers_leave_nothing_behind() -> None:
+    earlier = own_children()
     with Pool(1, timeout_seconds=0.1) as pool:
         pool.submit(job("echo")).result(20)
         before = len(descriptors())
         assert [v.outcome for v in pool.verify([job("sleep"), job("die")] * 2)] == ["timeout", "crash"] * 2
         pool.submit(job("echo")).result(20)
         assert len(descriptors()) == before
-        children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-        assert all(is_running(int(pid)) for file in children for pid in file.read_text().split())
+        assert all(is_running(pid) for pid in own_children() - earlier)
 
 
 LOADING = {

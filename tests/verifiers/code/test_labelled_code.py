@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     not (DATA / "hostile_code_problem.json").is_file(), reason="the labelled programs are not beside this checkout"
 )
 
-HOSTILE = Settings(timeout_seconds=1.0, memory_mb=512)
+HOSTILE = Settings(timeout_seconds=4.0, memory_mb=512)
 CONTROL, ENDLESS = HOSTILE._replace(timeout_seconds=5.0), HOSTILE._replace(timeout_seconds=0.5)
 REAL = Settings(timeout_seconds=15.0)
 GRACE_SECONDS = 1.0
