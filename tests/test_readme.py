@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)
+"""The tour trains for real, which takes what the machine takes."""
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NEEDS_A_DOWNLOAD = ("smollm2", "Qwen", "gsm8k")
