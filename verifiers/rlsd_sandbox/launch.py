@@ -94,7 +94,7 @@ def _launch(connection: socket.socket, settings: Settings, level: Level, modules
         theirs.close()
         if group:
             group.join(pid)
-        _say(connection, {"group": [group.version, str(group.memory)] if group else None})
+        _say(connection, {"group": [group.version, str(group.memory), str(group.pids)] if group else None})
         if level is Level.NAMESPACES:
             if ours.recv(1) != b"u":
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

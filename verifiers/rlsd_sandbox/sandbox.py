@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import re
 import select
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from rlsd_sandbox.cgroup import Cgroup
 from rlsd_sandbox.launch import START
 from rlsd_sandbox.settings import AUTO, Level, Settings
 from rlsd_sandbox.zygote import KILL
@@ -88,7 +88,7 @@ class Sandbox:
         self.layers: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._group: tuple[int, Path] | None = None
+        self._group: Cgroup | None = None
         self._num_killed = 0
         self._number = 0
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -154,7 +154,7 @@ class Sandbox:
             if "error" in said:
                 raise SandboxError(said["error"])
             group = said.get("group")
-        self._group = (group[0], Path(group[1])) if group else None
+        self._group = Cgroup(group[0], Path(group[1]), Path(group[2])) if group else None
         self.layers = [*said["layers"], *([f"cgroup v{group[0]}"] if group else [])]
         ours.settimeout(END_SECONDS)
         self._num_killed = self._count_killed()
@@ -211,13 +211,8 @@ class Sandbox:
             os.close(self._null)
 
     def _count_killed(self) -> int:
-        if not self._group:
-            return 0
-        version, folder = self._group
         with suppress(OSError):
-            report = (folder / ("memory.events" if version == 2 else "memory.oom_control")).read_text()
-            if found := re.search(r"^oom_kill (\d+)", report, re.MULTILINE):
-                return int(found[1])
+            return self._group.num_killed() if self._group else 0
         return self._num_killed
 
     # -- programs ------------------------------------------------------------------------------------------------------
