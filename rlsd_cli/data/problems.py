@@ -19,7 +19,10 @@ TEXT_FIELDS = ("question", "answer", "solution", "verifier", "entry_point")
 
 
 class Problem(NamedTuple):
-    """One problem. `fingerprint` hashes its question; `id` is the file's own or the fingerprint."""
+    """One problem. `fingerprint` hashes its question; `id` is the file's own or the fingerprint.
+
+    `hints` go from the vaguest to the most telling. `pass_rate` is the share of a model's answers that were right.
+    """
 
     id: str
     fingerprint: str
@@ -30,6 +33,8 @@ class Problem(NamedTuple):
     tests: Any = None
     entry_point: str | None = None
     choices: tuple[str, ...] | None = None
+    hints: tuple[str, ...] | None = None
+    pass_rate: float | None = None
 
 
 def content_hash(text: str) -> str:
