@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rlsd_cli import __version__, console
-from rlsd_cli.commands import configs, doctor, evals, models, presets, training, verify
+from rlsd_cli.commands import configs, data, doctor, evals, models, presets, training, verify
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 EPILOG = (
@@ -30,6 +30,7 @@ app.command("train", epilog=EPILOG)(training.train)
 app.command("eval", epilog=EPILOG)(evals.evaluate)
 app.command("verify", epilog=EPILOG)(verify.verify)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.add_typer(configs.app, name="config")
 app.add_typer(models.app, name="models")

@@ -103,16 +103,18 @@ def _plain() -> dict[str, Any]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on a terminal, tab-separated lines elsewhere; never cut."""
+    """A table on a terminal, tab-separated lines elsewhere; never cut. Cells are text, whatever they look like."""
+    lines = [[printable(str(cell)) for cell in row] for row in [header, *rows]]
     if not is_terminal(sys.stdout):
-        for row in [header, *rows]:
-            data("\t".join(str(cell) for cell in row))
+        for line in lines:
+            data("\t".join(line))
         return
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(*header, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        grid.add_row(*(str(cell) for cell in row))
+    for line in lines[1:]:
+        grid.add_row(*map(Text, line))
     stdout().print(grid)
 
 

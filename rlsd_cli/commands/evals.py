@@ -47,10 +47,10 @@ def evaluate(
     if len(targets) > 1:
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
     if data is not None:
-        from rlsd_cli.data.tasks import TASKS
+        from rlsd_cli.data.sources import is_task
 
         overrides["eval_data"] = data
-        if data not in TASKS:
+        if not is_task(data):
             overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples

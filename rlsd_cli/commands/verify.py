@@ -312,17 +312,11 @@ def _show(summary: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
         for number, (header, rows) in enumerate(tables(summary)):
             if number:
                 console.data("")
-            console.table([*map(_cell, header)], [[*map(_cell, row)] for row in rows])
+            console.table(header, rows)
     else:
         console.talk("\n\n".join("\n".join(_aligned([header, *rows])) for header, rows in tables(summary)))
     if missing := summary["rows"] - summary["verdicts"]:
         console.talk(f"{missing} of {summary['rows']} rows reached no verdict")
-
-
-def _cell(value: object) -> str:
-    """A cell of a table; rich takes brackets for markup."""
-    text = console.printable(str(value))
-    return text.replace("[", r"\[") if console.is_terminal(sys.stdout) else text
 
 
 def _aligned(rows: Iterable[Sequence[object]]) -> Iterator[str]:

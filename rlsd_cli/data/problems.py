@@ -1,21 +1,25 @@
-"""The problem record, and JSONL files of them.
+"""The problem record, and files of them.
 
-A problem file has one JSON object a line with `question` and `answer`, and where they exist `id`, `solution`,
-`verifier`, `tests`, `entry_point`, `choices`; `tests` may stand in for `answer`. Anything else is ignored. Rows as
-HumanEval and MBPP have them are read too, and files compressed as `.jsonl.gz`.
+A row has `question` and `answer`, and where they exist the other fields of `FIELDS`; `tests` may stand in for `answer`.
+Training ignores anything else. Rows as `layouts` knows them are read too, from every kind of file that `readers` knows.
 """
 
-import gzip
 import hashlib
-import json
-import zlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rlsd_cli.data.jsons import as_text
 from rlsd_cli.data.layouts import in_own_fields
+from rlsd_cli.data.readers import RawRow, read_rows
 from rlsd_cli.errors import RlsdError
+from rlsd_verifiers.verdict import shorten
 
-TEXT_FIELDS = ("question", "answer", "solution", "verifier", "entry_point")
+MAX_TEXT = 2**20
+"""Characters of one text; tests may be longer."""
 
 
 class Problem(NamedTuple):
@@ -51,73 +55,162 @@ def is_held_out(problem: Problem, share: float) -> bool:
     return int(problem.fingerprint, 16) < share * 16**12
 
 
-def read_problems(path: Path) -> list[Problem]:
-    """The problems of a JSONL file, in order.
+def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
+    """A row in our fields or those of a known layout as a problem, and what else the row holds.
 
     Raises:
-        RlsdError: naming file, line and field of every row that cannot be read (the first five are listed).
+        ValueError: naming a field that is missing, null, empty, too long or of the wrong type.
     """
-    problems: list[Problem] = []
-    faults: list[str] = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if line.strip():
-            try:
-                problems.append(_parse_row(json.loads(line)))
-            except json.JSONDecodeError as error:
-                faults.append(f"{path}:{number}: not JSON: {error.msg} at column {error.colno}")
-            except ValueError as error:
-                faults.append(f"{path}:{number}: {error}")
-    if faults:
-        more = [f"... and {len(faults) - 5} more"] if len(faults) > 5 else []
-        hint = "each line is an object with `question` and `answer` or `tests`"
-        raise RlsdError("\n".join([*faults[:5], *more]), hint=hint)
-    if not problems:
-        raise RlsdError(f"{path} holds no problems")
-    return problems
-
-
-def _read_text(path: Path) -> str:
-    packed = path.suffix == ".gz"
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if packed else path.open(encoding="utf-8") as file:
-            return file.read()
-    except UnicodeDecodeError as error:
-        raise RlsdError(f"{path} is not UTF-8 text: {error}") from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RlsdError(f"{path} is no gzip file, or a damaged one: {error}", hint="make or fetch it again") from error
-    except OSError as error:
-        raise RlsdError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _parse_row(given: object) -> Problem:
-    if not isinstance(given, dict):
-        raise ValueError(f"expected an object, found {type(given).__name__}")
     row = in_own_fields(given)
-    for name in TEXT_FIELDS:
+    for name, (fits, expected) in FIELDS.items():
         value = row.get(name)
         required = name == "question" or (name == "answer" and row.get("tests") is None)
         if value is None and required:
-            raise ValueError(f"field `{name}` is missing")
-        if required and isinstance(value, str) and not value.strip():
-            raise ValueError(f"field `{name}` is empty")
-        if value is not None and not isinstance(value, str) and not (name == "answer" and _is_number(value)):
-            raise ValueError(f"field `{name}` must be text, found {type(value).__name__}")
+            raise ValueError(f"field `{name}` is null" if name in row else _missing(name, row))
+        if value is None:
+            continue
+        if not fits(value):
+            raise ValueError(f"field `{name}` must be {expected}, found {type(value).__name__}")
+        if isinstance(value, str):
+            _check_text(name, value, required=required)
     fingerprint = content_hash(row["question"])
-    choices = row.get("choices")
-    if choices is not None and not isinstance(choices, list):
-        raise ValueError(f"field `choices` must be a list, found {type(choices).__name__}")
-    return Problem(
-        id=fingerprint if row.get("id") in (None, "") else str(row["id"]),
+    choices, hints, answer = row.get("choices"), row.get("hints"), row.get("answer")
+    problem = Problem(
+        id=fingerprint if row.get("id") in (None, "") else as_text(row["id"]),
         fingerprint=fingerprint,
         question=row["question"],
-        answer="" if row.get("answer") is None else str(row["answer"]),
+        answer="" if answer is None else as_text(answer),
         solution=row.get("solution"),
         verifier=row.get("verifier"),
         tests=row.get("tests"),
         entry_point=row.get("entry_point"),
-        choices=None if choices is None else tuple(map(str, choices)),
+        choices=None if choices is None else tuple(map(as_text, choices)),
+        hints=None if hints is None else tuple(hints),
+        pass_rate=None if row.get("pass_rate") is None else float(row["pass_rate"]),
     )
+    return problem, {name: value for name, value in row.items() if name not in FIELDS and value is not None}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _missing(name: str, row: Mapping[str, Any]) -> str:
+    others = [other for other in row if other not in FIELDS]
+    found = f"; there is {', '.join(f'`{shorten(other)}`' for other in others[:6])}" if others else ""
+    also = ", and so is `tests`" if name == "answer" else ""
+    return f"field `{name}` is missing{also}{found}"
+
+
+def _check_text(name: str, text: str, *, required: bool) -> None:
+    if required and not text.strip():
+        raise ValueError(f"field `{name}` is empty")
+    if len(text) > MAX_TEXT and name != "tests":
+        raise ValueError(f"field `{name}` has {len(text):,} characters, and {MAX_TEXT:,} at most are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"field `{name}` holds half a character ({text[error.start]!a})") from None
+
+
+def to_row(problem: Problem) -> dict[str, Any]:
+    """The fields of a problem that it has, as they stand in a file."""
+    row = {name: getattr(problem, name) for name in FIELDS}
+    return {name: value for name, value in row.items() if value is not None and (name, value) != ("answer", "")}
+
+
+class Found(NamedTuple):
+    """A row of a source: where it is, and its problem with what else the row holds, or the fault that it has."""
+
+    where: str
+    problem: Problem | None
+    rest: Mapping[str, Any] = MappingProxyType({})
+    fault: str | None = None
+    note: str | None = None
+
+
+def problems_of(rows: Iterable[RawRow], columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[Found]:
+    """Rows into problems, one at a time. `columns` maps our fields to the names that columns have in these rows."""
+    for row in rows:
+        try:
+            if row.fields is None:
+                raise ValueError(row.fault)
+            problem, rest = problem_of(_renamed(row.fields, columns) if columns else row.fields)
+        except ValueError as error:
+            yield Found(row.where, None, fault=str(error))
+        else:
+            yield Found(row.where, problem, rest, note=row.note)
+
+
+def _renamed(fields: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """The row with columns under our names; `a.b` is the column `b` of an object `a`."""
+    renamed = {name: value for name, value in fields.items() if name not in columns.values()}
+    for name, column in columns.items():
+        value: Any = fields
+        for part in [column] if column in fields else column.split("."):
+            if not isinstance(value, Mapping) or part not in value:
+                there = ", ".join(f"`{shorten(other)}`" for other in list(fields)[:8])
+                raise ValueError(f"column `{column}`, which is to be `{name}`, is missing; there is {there}")
+            value = value[part]
+        renamed[name] = value
+    return renamed
+
+
+def strictly(found: Iterable[Found], source: str) -> list[Problem]:
+    """All problems, in order.
+
+    Raises:
+        RlsdError: naming file, line and field of every row that cannot be read, and of every id that two problems have
+            (the first five are listed).
+    """
+    problems: list[Problem] = []
+    faults: list[str] = []
+    owners: dict[str, tuple[str, str]] = {}
+    for where, problem, _, fault, _ in found:
+        if problem is None:
+            faults.append(f"{where}: {fault}")
+            continue
+        owner, fingerprint = owners.setdefault(problem.id, (where, problem.fingerprint))
+        if fingerprint != problem.fingerprint:
+            faults.append(f"{where}: field `id`: `{problem.id}` is that of another problem, {owner}")
+        problems.append(problem)
+    if faults:
+        more = [f"... and {len(faults) - 5} more"] if len(faults) > 5 else []
+        hint = "a row has `question` and `answer` or `tests`\n`rlsd data prepare` keeps the good rows"
+        raise RlsdError("\n".join([*faults[:5], *more]), hint=hint)
+    if not problems:
+        raise RlsdError(f"{source} holds no problems")
+    return problems
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """The problems of a file, in order; raises RlsdError as `strictly` does."""
+    return strictly(problems_of(read_rows(path)), str(path))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_scalar(value: object) -> bool:
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, str) or number
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_list(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "id": (_is_scalar, "text or a number"),
+    "question": (_is_text, "text"),
+    "answer": (_is_scalar, "text or a number"),
+    "solution": (_is_text, "text"),
+    "verifier": (_is_text, "text"),
+    "tests": (lambda value: isinstance(value, str | list), "a list or text"),
+    "entry_point": (_is_text, "text"),
+    "choices": (_is_list(_is_scalar), "a list of texts"),
+    "hints": (_is_list(_is_text), "a list of texts"),
+    "pass_rate": (_is_rate, "a number from 0 to 1"),
+}
+"""What a row may hold: what fits, and that in words. Null is as good as absent."""

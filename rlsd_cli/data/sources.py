@@ -1,15 +1,24 @@
-"""A `data` value into problems: a task, a benchmark or a file, split by content into training and held-out problems."""
+"""A `data` value into problems, split by content into training and held-out problems.
 
-from collections.abc import Callable, Mapping
+A value is `NAME[:PART]...[:KEY=VALUE]...`: a task with its knobs (`countdown:numbers=4`), a benchmark (`humaneval`), a
+task of reasoning-gym (`gym:basic_arithmetic:size=500`), a data set of the hub (`openai/gsm8k:main:split=train`), or a
+file.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from rlsd_cli.config.resolve import parse_value
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.problems import Problem, is_held_out, read_problems
+from rlsd_cli.data.hub import HubData, find_hub_data, read_hub_rows
+from rlsd_cli.data.problems import Found, Problem, is_held_out, problems_of, read_problems, strictly
+from rlsd_cli.data.readers import SUFFIXES, RawRow, read_rows
 from rlsd_cli.data.tasks import TASKS, generate
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
@@ -19,6 +28,15 @@ class Splits(NamedTuple):
 
     train: list[Problem]
     held_out: list[Problem]
+
+
+class Source(NamedTuple):
+    """A `data` value taken apart."""
+
+    text: str
+    name: str
+    parts: tuple[str, ...] = ()
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_humaneval() -> list[Problem]:
@@ -39,19 +57,89 @@ BENCHMARKS: Mapping[str, Callable[[], list[Problem]]] = MappingProxyType({"human
 """Published problems that an installed package holds, by name."""
 
 
-def load_source(name: str) -> list[Problem]:
-    """The problems of a task, a benchmark or a JSONL file."""
-    if name in TASKS:
-        return generate(name)
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]()
-    path = Path(name)
-    if path.suffix and Path(name.removesuffix(".gz")).suffix not in (".jsonl", ".json"):
-        raise RlsdError(f"cannot read `{name}`: problem files are JSONL", hint="one object with `question` a line")
-    if not path.is_file():
-        known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}"
-        raise RlsdError(f"no task or file named `{name}`", hint=did_you_mean(name, [*TASKS, *BENCHMARKS]) or known)
-    return read_problems(path)
+def parse_source(text: str) -> Source:
+    """Take a value apart. A file that exists is a file, whatever its name."""
+    if Path(text).exists():
+        return Source(text, text)
+    name, *rest = text.split(":")
+    parts = [part for part in rest if "=" not in part]
+    options = {
+        key.strip(): parse_value(value.strip()) for key, _, value in (o.partition("=") for o in rest if "=" in o)
+    }
+    return Source(text, name, tuple(parts), options)
+
+
+def is_task(text: str) -> bool:
+    """Whether a value names a built-in task."""
+    return parse_source(text).name in TASKS
+
+
+def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[Found]:
+    """The problems of a source, one at a time, and the rows that are none.
+
+    `columns` names the columns of a file or a hub data set that hold our fields, where they have other names.
+
+    Raises:
+        RlsdError: there is no such source, it cannot be opened, or it does not take these parts and options.
+    """
+    if source.name in TASKS:
+        _refuse(source, columns, parts=False)
+        yield from _generated(source, generate(source.name, source.options))
+    elif source.name in BENCHMARKS:
+        _refuse(source, columns, parts=False, options=False)
+        yield from _generated(source, BENCHMARKS[source.name]())
+    else:
+        yield from problems_of(_rows(source), columns)
+
+
+def _rows(source: Source) -> Iterator[RawRow]:
+    path = Path(source.text)
+    if path.is_dir():
+        raise RlsdError(f"`{path}` is a directory", hint=f"`rlsd data prepare {path}` makes problem files of it")
+    if path.is_file():
+        return read_rows(path)
+    if HUB_NAME.fullmatch(source.name) and Path(path.name.removesuffix(".gz")).suffix not in SUFFIXES:
+        return read_hub_rows(hub_data(source))
+    known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}; or a file, or OWNER/NAME of the hub"
+    raise RlsdError(
+        f"no task or file named `{source.name}`", hint=did_you_mean(source.name, [*TASKS, *BENCHMARKS]) or known
+    )
+
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@lru_cache(maxsize=8)
+def _pinned(name: str, subset: str | None, split: str, revision: str | None) -> HubData:
+    return find_hub_data(name, subset, split, revision)
+
+
+def hub_data(source: Source) -> HubData:
+    """The data set of the hub that a source names, pinned to a commit."""
+    unknown = source.options.keys() - {"split", "revision"}
+    if unknown or len(source.parts) > 1:
+        fault = f"`{unknown.pop()}`" if unknown else f"`{source.parts[1]}`"
+        raise RlsdError(
+            f"`{source.text}`: {fault} means nothing here", hint="`OWNER/NAME[:SUBSET][:split=..][:revision=..]`"
+        )
+    subset = source.parts[0] if source.parts else None
+    return _pinned(source.name, subset, str(source.options.get("split", "train")), source.options.get("revision"))
+
+
+def _refuse(source: Source, columns: Mapping[str, str], *, parts: bool, options: bool = True) -> None:
+    if columns:
+        raise RlsdError(f"`{source.name}` has our own fields: there is nothing to map")
+    if (source.parts and not parts) or (source.options and not options):
+        raise RlsdError(f"`{source.text}`: `{source.name}` takes no {'options' if source.options else 'parts'}")
+
+
+def _generated(source: Source, problems: list[Problem]) -> Iterator[Found]:
+    return (Found(f"{source.text}: problem {index}", problem) for index, problem in enumerate(problems))
+
+
+def load_source(text: str) -> list[Problem]:
+    """All problems of a source; raises RlsdError if a row of it is none."""
+    return strictly(read_source(parse_source(text)), text)
 
 
 def load_splits(config: Config) -> Splits:

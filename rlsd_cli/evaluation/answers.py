@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
+from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_verifiers import AUTO, VERIFIERS, Job, Outcome, Policy, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
 from rlsd_verifiers.verdict import shorten
 
-MAX_LINE_BYTES = 64 * 2**20
 BLOCK_BYTES = 2**18
 IDLE_SECONDS = 0.05
 MAX_WAITING = 2048
@@ -102,20 +102,6 @@ class Reading(NamedTuple):
     default: str = AUTO
 
 
-class Number(float):
-    """A number with a decimal point or an exponent, that remembers how it was written."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_JSON = json.JSONDecoder(parse_float=Number, parse_constant=_no_constant)
-
-
 def read_rows(lines: Iterable[Line | None], reading: Reading) -> Iterator[Row | None]:
     """One row a line that is not blank; None where the lines are None."""
     for line in lines:
@@ -129,7 +115,7 @@ def read_row(line: Line, reading: Reading) -> Row:
     """A line as a row. What is wrong with it is said as `file:line: field: problem`."""
     where = f"{reading.source}:{line.number}"
     try:
-        fields = _object(line.data)
+        fields = decode_object(line.data)
     except ValueError as error:
         return Row(line.end, line.number, None, None, fault=f"{where}: {error}")
     name, answer, label = fields.get("id"), fields.get("answer"), fields.get("correct")
@@ -147,24 +133,6 @@ def read_row(line: Line, reading: Reading) -> Row:
     return row._replace(submission=submission, verifier=verifier)
 
 
-def _object(data: bytes | None) -> dict[str, Any]:
-    if data is None:
-        raise ValueError(f"longer than {MAX_LINE_BYTES // 2**20} MiB")
-    try:
-        fields = _JSON.decode(data.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text: {error.reason} at byte {error.start + 1}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise ValueError("not JSON that can be read: nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"not JSON that can be read: {str(error).split(';')[0]}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"expected an object, found {_kind_of_json(fields)}")
-    return fields
-
-
 def _submission(fields: Mapping[str, Any]) -> Submission:
     for name, (fits, expected) in FIELDS.items():
         value = fields.get(name)
@@ -173,16 +141,16 @@ def _submission(fields: Mapping[str, Any]) -> Submission:
         if name not in fields:
             raise ValueError(f"{name}: missing")
         if not fits(value):
-            raise ValueError(f"{name}: expected {expected}, found {_kind_of_json(value)}")
+            raise ValueError(f"{name}: expected {expected}, found {kind_of(value)}")
     answer, tests, choices = fields.get("answer"), fields.get("tests"), fields.get("choices")
     if answer is None and tests is None:
         raise ValueError("answer: null" if "answer" in fields else "answer: missing, and so is `tests`")
     return Submission(
         response=fields["response"],
-        answer=None if answer is None else _as_text(answer),
+        answer=None if answer is None else as_text(answer),
         tests=tests,
         entry_point=fields.get("entry_point"),
-        choices=None if choices is None else tuple(map(_as_text, choices)),
+        choices=None if choices is None else tuple(map(as_text, choices)),
         question=fields.get("question") or "",
     )
 
@@ -207,18 +175,9 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
-def _as_text(value: str | int | float) -> str:
-    return value.text if isinstance(value, Number) else str(value)
-
-
 def _echo(value: Any) -> Any:
     """A text or number as it can be written again: JSON knows no infinity."""
     return value.text if isinstance(value, Number) and value in (float("inf"), float("-inf")) else value
-
-
-def _kind_of_json(value: object) -> str:
-    kinds = {str: "text", bool: "true or false", int: "a number", Number: "a number", list: "a list", dict: "an object"}
-    return kinds.get(type(value), "null")
 
 
 FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {

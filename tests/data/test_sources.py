@@ -90,8 +90,7 @@ def test_warming_up_never_shows_a_held_out_chain() -> None:
         ("humanevel", "no task or file named `humanevel`", "did you mean `humaneval`"),
         ("zzz", "no task or file named `zzz`", "tasks: arithmetic, "),
         ("missing.jsonl", "no task or file named `missing.jsonl`", "tasks: "),
-        ("table.parquet", "cannot read `table.parquet`: problem files are JSONL", "one object"),
-        ("all.tar.gz", "cannot read `all.tar.gz`: problem files are JSONL", "one object"),
+        ("data/missing.parquet", "no task or file named `data/missing.parquet`", "tasks: "),
     ],
 )
 def test_an_unknown_source_is_an_error_with_a_hint(name: str, words: str, hint: str) -> None:

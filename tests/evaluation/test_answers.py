@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlsd_cli.data import jsons
 from rlsd_cli.evaluation import answers
 from rlsd_cli.evaluation.answers import (
     Grading,
@@ -63,6 +64,7 @@ def test_a_line_that_would_fill_the_memory_is_passed_over_and_the_next_is_read(
 ) -> None:
     monkeypatch.setattr(answers, "BLOCK_BYTES", 4)
     monkeypatch.setattr(answers, "MAX_LINE_BYTES", 16)
+    monkeypatch.setattr(jsons, "MAX_LINE_BYTES", 16)
     path = tmp_path / "f"
     path.write_bytes(b"x" * 100 + b"\nshort\n" + b"y" * 100)
     assert lines_of(path) == [Line(1, None, 101), Line(2, b"short", 107), Line(3, None, 207)]

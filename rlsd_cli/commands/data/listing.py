@@ -1,0 +1,51 @@
+"""`rlsd data list`: what is built in."""
+
+from typing import Annotated, Any
+
+import typer
+
+from rlsd_cli import console
+
+
+def list_sources(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
+    """List tasks with their knobs, benchmarks, and the layouts of files that are recognised."""
+    rows = [*_rows()]
+    if as_json:
+        console.data_json(rows)
+        return
+    header = ("name", "kind", "problems", "about", "options")
+    console.table(header, [["" if row[key] is None else row[key] for key in header] for row in rows])
+
+
+def _rows() -> "list[dict[str, Any]]":
+    from rlsd_cli.data.layouts import LAYOUTS
+    from rlsd_cli.data.sources import BENCHMARKS
+    from rlsd_cli.data.tasks import TASKS
+
+    tasks = [
+        {
+            "name": name,
+            "kind": "task",
+            "problems": task.num_problems,
+            "about": task.summary,
+            "options": "  ".join(
+                f"{key}={knob.default} ({knob.low}..{knob.high}: {knob.meaning})" for key, knob in task.knobs.items()
+            ),
+        }
+        for name, task in TASKS.items()
+    ]
+    benchmarks = [
+        {
+            "name": name,
+            "kind": "benchmark",
+            "problems": None,
+            "about": (load.__doc__ or "").split("; ")[0],
+            "options": "",
+        }
+        for name, load in BENCHMARKS.items()
+    ]
+    layouts = [
+        {"name": name, "kind": "layout", "problems": None, "about": f"rows with {layout.summary}", "options": ""}
+        for name, layout in LAYOUTS.items()
+    ]
+    return tasks + benchmarks + layouts
