@@ -172,7 +172,8 @@ def strictly(found: Iterable[Found], source: str) -> list[Problem]:
         problems.append(problem)
     if faults:
         more = [f"... and {len(faults) - 5} more"] if len(faults) > 5 else []
-        hint = "a row has `question` and `answer` or `tests`\n`rlsd data prepare` keeps the good rows"
+        hint = "a row has `question` and `answer` or `tests`\n"
+        hint += "`rlsd data prepare` keeps the good rows; its `--map FIELD=COLUMN` takes columns of other names"
         raise RlsdError("\n".join([*faults[:5], *more]), hint=hint)
     if not problems:
         raise RlsdError(f"{source} holds no problems")

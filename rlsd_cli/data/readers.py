@@ -47,7 +47,7 @@ def read_rows(path: Path) -> Iterator[RawRow]:
     if suffix == ".parquet":
         yield from _parquet(path)
         return
-    last = None
+    last = "its start"
     try:
         with _open(path) as file:
             head = file.read(4)
@@ -57,9 +57,9 @@ def read_rows(path: Path) -> Iterator[RawRow]:
             file.seek(0)
             for row in SUFFIXES[suffix](file, path):
                 yield row
-                last = row.where
+                last = row.where.removeprefix(str(path)).strip(": ")
     except DAMAGED as error:
-        yield RawRow(str(path), None, f"no gzip file, or one that is damaged behind {last or 'its start'}: {error}")
+        yield RawRow(str(path), None, f"no gzip file, or one that is damaged behind {last}: {error}")
     except OSError as error:
         raise RlsdError(f"cannot read {path}: {error.strerror or error}") from error
 
@@ -77,7 +77,7 @@ UTF_MARKS = {"UTF-32": b"\xff\xfe\x00\x00", "UTF-16": b"\xff\xfe", "UTF-16BE": b
 def _jsonl(file: IO[bytes], path: Path) -> Iterator[RawRow]:
     for number, line in enumerate(_lines(file), start=1):
         if line is None or line.strip():
-            yield _json_row(line, f"{path}:{number}")
+            yield _json_row(line and line.rstrip(b"\r\n"), f"{path}:{number}")
 
 
 def _json_row(line: bytes | None, where: str) -> RawRow:
@@ -106,6 +106,8 @@ def _json(file: IO[bytes], path: Path) -> Iterator[RawRow]:
     """An array of objects; lines of JSON; or one object that holds an array of objects."""
     first = next((line for line in _lines(file) if line is None or line.strip()), b"")
     file.seek(0)
+    if first == b"":
+        return
     if (first or b"").removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         yield from _array(file, path)
     elif _json_row(first, "").fields is not None and not _is_last_line(file):
@@ -153,7 +155,7 @@ def _array(file: IO[bytes], path: Path) -> Iterator[RawRow]:
             try:
                 item = text.take_item()
             except json.JSONDecodeError as error:
-                at = f"line {text.line + error.lineno - 1}, column {error.colno}"
+                at = f"line {text.line + error.lineno - 1}, character {error.pos + 1} of the item"
                 yield RawRow(where, None, f"item {index} is not JSON: {error.msg} at {at}; nothing behind it was read")
                 return
             fault = None if isinstance(item, dict) else f"item {index}: expected an object, found {kind_of(item)}"
@@ -201,10 +203,9 @@ class _Text:
             try:
                 item, end = DECODER.raw_decode(self._buffer, self._place)
             except json.JSONDecodeError as error:
-                if len(self._buffer) - self._place > MAX_LINE_BYTES or not self._read():
-                    raise json.JSONDecodeError(
-                        error.msg, self._buffer[self._place :], error.pos - self._place
-                    ) from None
+                ahead, at = self._buffer[self._place :], error.pos - self._place
+                if len(ahead) > MAX_LINE_BYTES or not self._read():
+                    raise json.JSONDecodeError(error.msg, ahead, at) from None
             else:
                 self._move(end)
                 return item
