@@ -57,6 +57,7 @@ def main() -> None:
     # OpenMP threads that spin for long while they wait slow everything down on shared cores; read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         app()
     except RlsdError as failure:

@@ -167,12 +167,12 @@ def target_layer(target: str) -> tuple[str, Layer]:
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
-    """Positional arguments into targets and `key=value` overrides."""
+    """Positional arguments into targets and `key=value` overrides; `data.jsonl` and `sums:count=9` are targets."""
     targets: list[str] = []
     overrides: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        if equals and "/" not in key:
+        if equals and "/" not in key and ":" not in key:
             overrides[key.strip()] = parse_value(text.strip())
         else:
             targets.append(argument)

@@ -13,7 +13,7 @@ class HubData(NamedTuple):
 
     name: str
     subset: str | None
-    split: str
+    hub_split: str
     revision: str | None
 
 
@@ -26,10 +26,14 @@ def find_hub_data(name: str, subset: str | None, split: str, revision: str | Non
     if is_offline():
         return HubData(name, subset, split, revision)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         return HubData(name, subset, split, HfApi().dataset_info(name, revision=revision, timeout=30).sha)
+    except RepositoryNotFoundError as error:
+        raise _cannot_load(name, "there is no such data set, or it is private") from error
+    except RevisionNotFoundError as error:
+        raise _cannot_load(name, "it has no such revision") from error
     except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         raise _cannot_load(name, error) from error
     except Exception as error:  # the client of `huggingface_hub` raises errors of its own transport
@@ -53,15 +57,15 @@ def read_hub_rows(data: HubData) -> Iterator[RawRow]:
         ) from error
     try:
         rows: Any = load_dataset(
-            data.name, data.subset, split=data.split, revision=data.revision, streaming=not is_offline()
+            data.name, data.subset, split=data.hub_split, revision=data.revision, streaming=not is_offline()
         )
         for index, fields in enumerate(rows):
-            yield RawRow(f"{data.name}/{data.split}: row {index}", dict(fields))
+            yield RawRow(f"{data.name}/{data.hub_split}: row {index}", dict(fields))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise _cannot_load(data.name, error) from error
 
 
-def _cannot_load(name: str, error: Exception) -> RlsdError:
+def _cannot_load(name: str, error: Exception | str) -> RlsdError:
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return RlsdError(
         f"cannot load `{name}` from the hub: {reason}",

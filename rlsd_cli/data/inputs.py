@@ -79,6 +79,9 @@ def _split_of_source(source: Source) -> str:
 
 
 def _name(text: str) -> str:
+    """What to call the result: by the name of a file, a folder or a data set of the hub; of a task with its knobs."""
+    source = parse_source(text)
+    text = source.name if is_hub(source) else text
     path = Path(text).resolve() if Path(text).exists() else Path(re.sub(r"[^\w.-]+", "-", text))
     name = path.name.removesuffix(".gz")
     return name.removesuffix(Path(name).suffix) if Path(name).suffix in SUFFIXES else name

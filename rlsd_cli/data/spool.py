@@ -78,9 +78,9 @@ def question_of(problem: Problem) -> str:
 
 
 def reference_of(problem: Problem) -> str:
-    """What an answer is checked against, in one text with its white space folded."""
+    """What an answer is checked against, in one text with its white space folded: a letter depends on its choices."""
     tests = "" if problem.tests is None else json.dumps(problem.tests, sort_keys=True)
-    return " ".join([*problem.answer.split(), *tests.split()])
+    return " ".join("\n".join([problem.answer, tests, *(problem.choices or ())]).split())
 
 
 def hash64(text: str) -> int:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,8 +28,8 @@ def prepare(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE... [KEY=VALUE]...",
-            help="Files, folders of them, a hub name, names of `rlsd data list`; with model= lengths are checked.",
+            metavar="SOURCE... [PRESET] [KEY=VALUE]...",
+            help="Files, folders of them, a hub name, names of `rlsd data list`; with a model, lengths are checked.",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; without it data/NAME.", metavar="DIR")] = None,
@@ -56,13 +57,14 @@ def prepare(
 ) -> None:
     """Make clean problem files of sources: read, deduplicate, compare with evaluation sets, account for every row."""
     from rlsd_cli.commands.data.check import reading_of, resolve_for
-    from rlsd_cli.config.resolve import flatten, split_arguments
+    from rlsd_cli.config.resolve import flatten, preset_names, split_arguments
     from rlsd_cli.data.inputs import find_inputs
     from rlsd_cli.data.prepare import Options, is_current, request
     from rlsd_cli.data.prepare import prepare as run
 
     console.quiet = quiet
-    sources, overrides = split_arguments(arguments)
+    named, _ = split_arguments(arguments)
+    sources = [name for name in named if not (name in preset_names() or name.endswith(".toml"))]
     if not sources:
         raise RlsdError(
             "nothing to prepare", hint="`rlsd data prepare SOURCE`; `rlsd data list` shows what is built in"
@@ -84,7 +86,7 @@ def prepare(
     folder = out or Path("data") / found.name
     resolved = resolve_for([argument for argument in arguments if argument not in sources])
     config, reading = resolved.config, reading_of(resolved)
-    view = {key: value for key, value in flatten(config).items() if key.startswith(VIEW)} if overrides else {}
+    view = {key: value for key, value in flatten(config).items() if key.startswith(VIEW)} if reading.tokenizer else {}
     wanted, started = request(found.inputs, options, view), time.perf_counter()
     if current := is_current(folder, wanted):
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -92,12 +94,27 @@ def prepare(
     else:
         _check_folder(folder, again=again)
         measure = _measure(config, reading) if reading.tokenizer else None
-        manifest = run(found.inputs, options, folder, wanted, measure=measure, progress=_Progress("read"))
+        with _interruptible("nothing was written"):
+            manifest = run(found.inputs, options, folder, wanted, measure=measure, progress=_Progress("read"))
     seconds = time.perf_counter() - started
-    references = {} if no_check or current else _check_references(folder, manifest, config)
+    with _interruptible(f"{folder} is written, its references were not all checked"):
+        references = {} if no_check or current else _check_references(folder, manifest, config)
     _show(folder, manifest, references, None if current else seconds, as_json=as_json)
     if any(split["removed"].get("unreadable") for split in manifest["splits"].values()):
         raise typer.Exit(EXIT_NO)
+
+
+@contextmanager
+def _interruptible(state: str) -> Iterator[None]:
+    """End with the code of a signal, and say what there is."""
+    from rlsd_cli.training.interrupts import Interrupted, Interrupts
+
+    with Interrupts().installed():
+        try:
+            yield
+        except Interrupted as interrupt:
+            console.say(f"interrupted; {state}\n\nhint: the same command starts over")
+            raise typer.Exit(interrupt.exit_code) from None
 
 
 def _with_options(source: str, split: str | None, revision: str | None) -> str:
