@@ -15,7 +15,7 @@ import os
 import shutil
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import chain, islice
@@ -33,13 +33,14 @@ from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
 from rlsd_cli.data.overlap import OverlapIndex, Target
 from rlsd_cli.data.problems import Found, Problem, content_hash, is_held_out, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, question_of
+from rlsd_cli.data.spool import Spool, json_line, question_of
 from rlsd_cli.errors import RlsdError
 from rlsd_verifiers.notation import parse_number
 
 SHINGLE = 3
 BATCH = 2000
 MANIFEST, REPORT, OVERLAP = "manifest.json", "report.jsonl", "overlap.tsv"
+OVERLAP_COLUMNS = ("where", "suite", "id", "kind", "share", "problem", "held")
 
 
 class Options(NamedTuple):
@@ -91,7 +92,7 @@ class Account:
     def say(self, where: str, reason: str, detail: str, *, removed: bool) -> None:
         (self.removed if removed else self.noted)[reason] += 1
         line = {"split": self.split, "where": where, "reason": reason, "removed": removed, "detail": detail}
-        self._report.write(_line(line))
+        self._report.write(json_line(line))
 
     def summary(self) -> dict[str, Any]:
         counts = {name: dict(sorted(getattr(self, name).items())) for name in ("removed", "noted", "overlaps")}
@@ -160,14 +161,13 @@ def prepare(
             measure,
             progress,
         )
-        work.overlaps.write(
-            b"\t".join(map(str.encode, ("where", "suite", "id", "kind", "share", "problem", "held"))) + b"\n"
-        )
+        work.overlaps.write(_tabs(OVERLAP_COLUMNS))
         accounts = {split: _prepare_split(split, given, work) for split, given in splits.items()}
         stack.close()
         files = {path.name: _facts(path) for path in sorted(draft.iterdir())}
         manifest = {
             "request": dict(wanted),
+            "evaluation_problems": dict(Counter(target.suite for target in work.targets.targets)),
             "splits": {split: account.summary() for split, account in accounts.items()},
             "files": files,
         }
@@ -198,9 +198,11 @@ def _targets(inputs: Sequence[Input], options: Options) -> Iterator[Target]:
     for source, split in inputs:
         if split == TRAIN and not options.holdout:
             continue
+        path = Path(source.text)
+        suite = split or (path.name if path.is_file() else source.text)
         for found in read_source(source, options.columns):
             if found.problem and (split != TRAIN or is_held_out(found.problem, options.holdout or 0.0)):
-                yield Target(split or source.text, found.problem)
+                yield Target(TEST if split == TRAIN else suite, found.problem)
 
 
 # -- a split -------------------------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ def _read(batch: Sequence[Found], spool: Spool, sketches: Sketches, account: Acc
         account.overlaps[overlap.kind] += 1
         where, held = spool.row(start + index)["source"], overlap.target.problem
         cells = where, overlap.target.suite, held.id, overlap.kind, f"{overlap.share:.3f}", problems[index].question
-        work.overlaps.write("\t".join(" ".join(cell.split()) for cell in (*cells, held.question)).encode() + b"\n")
+        work.overlaps.write(_tabs((*cells, held.question)))
     return [*dict.fromkeys(start + searched[overlap.place] for overlap in overlaps)]
 
 
@@ -410,8 +412,8 @@ def is_held_out_row(line: bytes, share: float) -> bool:
     return int(content_hash(json.loads(line)["question"]), 16) < share * 16**12
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+def _tabs(cells: Iterable[str]) -> bytes:
+    return "\t".join(" ".join(cell.split()) for cell in cells).encode() + b"\n"
 
 
 def _facts(path: Path) -> dict[str, Any]:

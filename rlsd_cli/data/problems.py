@@ -71,8 +71,9 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
             continue
         if not fits(value):
             raise ValueError(f"field `{name}` must be {expected}, found {type(value).__name__}")
-        if isinstance(value, str):
-            _check_text(name, value, required=required)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                _check_text(name, text, required=required)
     fingerprint = content_hash(row["question"])
     choices, hints, answer = row.get("choices"), row.get("hints"), row.get("answer")
     problem = Problem(

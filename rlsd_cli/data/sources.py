@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rlsd_cli.config.resolve import parse_value
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.champ import load_champ
+from rlsd_cli.data.gym import load_gym
 from rlsd_cli.data.hub import HubData, find_hub_data, read_hub_rows
 from rlsd_cli.data.problems import Found, Problem, is_held_out, problems_of, read_problems, strictly
 from rlsd_cli.data.readers import SUFFIXES, RawRow, read_rows
@@ -53,8 +54,13 @@ def load_humaneval() -> list[Problem]:
     return read_problems(where)
 
 
-BENCHMARKS: Mapping[str, Callable[[], list[Problem]]] = MappingProxyType({"humaneval": load_humaneval})
+BENCHMARKS: Mapping[str, Callable[[], list[Problem]]] = MappingProxyType(
+    {"humaneval": load_humaneval, "champ": load_champ}
+)
 """Published problems that an installed package holds, by name."""
+
+
+GYM = "gym"
 
 
 def parse_source(text: str) -> Source:
@@ -88,6 +94,11 @@ def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({}
     elif source.name in BENCHMARKS:
         _refuse(source, columns, parts=False, options=False)
         yield from _generated(source, BENCHMARKS[source.name]())
+    elif source.name == GYM and not Path(source.text).exists():
+        _refuse(source, columns, parts=True)
+        if len(source.parts) != 1:
+            raise RlsdError(f"`{source.text}` names no task of reasoning-gym", hint="`gym:TASK[:size=1000][:seed=0]`")
+        yield from _generated(source, load_gym(source.parts[0], source.options))
     else:
         yield from problems_of(_rows(source), columns)
 
@@ -98,15 +109,21 @@ def _rows(source: Source) -> Iterator[RawRow]:
         raise RlsdError(f"`{path}` is a directory", hint=f"`rlsd data prepare {path}` makes problem files of it")
     if path.is_file():
         return read_rows(path)
-    if HUB_NAME.fullmatch(source.name) and Path(path.name.removesuffix(".gz")).suffix not in SUFFIXES:
+    if is_hub(source):
         return read_hub_rows(hub_data(source))
-    known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}; or a file, or OWNER/NAME of the hub"
+    known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}; gym:TASK; a file; OWNER/NAME of the hub"
     raise RlsdError(
         f"no task or file named `{source.name}`", hint=did_you_mean(source.name, [*TASKS, *BENCHMARKS]) or known
     )
 
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def is_hub(source: Source) -> bool:
+    """Whether a source can only be a data set of the hub."""
+    suffix = Path(source.name.removesuffix(".gz")).suffix
+    return bool(HUB_NAME.fullmatch(source.name)) and suffix not in SUFFIXES and not Path(source.text).exists()
 
 
 @lru_cache(maxsize=8)
@@ -164,23 +181,3 @@ def load_splits(config: Config) -> Splits:
 def load_held_out(config: Config) -> list[Problem]:
     """The held-out problems alone; training problems need not exist."""
     return load_splits(config).held_out if config.eval_data is None else load_source(config.eval_data)
-
-
-def step_problems(problems: list[Problem], config: Config, step: int) -> list[Problem]:
-    """The problems of a step (from 1): a pure function of seed and step, so resuming needs no state.
-
-    Problems are visited in a new random order each epoch; a batch may span two epochs.
-    """
-    start = (step - 1) * config.prompts_per_step
-    chosen = []
-    for position in range(start, start + config.prompts_per_step):
-        epoch, index = divmod(position, len(problems))
-        chosen.append(problems[_order(config.seed, epoch, len(problems))[index]])
-    return chosen
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, size: int) -> list[int]:
-    order = list(range(size))
-    Random(f"{seed}/order/{epoch}").shuffle(order)
-    return order

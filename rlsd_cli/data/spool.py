@@ -37,7 +37,7 @@ class Spool:
         return len(self._ends) - 1
 
     def add(self, problem: Problem, row: Mapping[str, Any]) -> None:
-        line = json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+        line = json_line(row)
         self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
         own_id = 0 if problem.id == problem.fingerprint else hash64(problem.id)
@@ -70,6 +70,11 @@ class Spool:
         """The rows in the order of their ranks; equal ranks in the order they came."""
         ranks = np.frombuffer(self._columns[3], dtype=np.uint64)
         return np.argsort(ranks, kind="stable")
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON in UTF-8; half a character, which UTF-8 does not have, as an escape."""
+    return json.dumps(row, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
 
 
 def question_of(problem: Problem) -> str:

@@ -150,7 +150,7 @@ def test_training_problems_that_hold_an_evaluation_problem_are_listed_and_remove
     extra = write(tmp_path / "extra.jsonl", [stories(5)[2] | {"id": "x1"}])
     done = run(tmp_path, str(folder), against=(extra,))
     assert [line[:5] for line in done.overlaps()] == [
-        ["train.jsonl:3", extra, "x1", "exact", "1.000"],
+        ["train.jsonl:3", "extra.jsonl", "x1", "exact", "1.000"],
         ["train.jsonl:6", "test", "t1", "numbers", "1.000"],
         ["train.jsonl:7", "test", "t1", "near", "1.000"],
     ]
@@ -212,6 +212,15 @@ def test_ids_are_hashes_of_content_and_nothing_that_a_row_held_is_lost(tmp_path:
     ]
     assert done.report() == [("in.jsonl:2", "duplicate_id", False)]
     assert done.manifest["splits"]["train"]["other_columns"] == {"colour": 1, "when": 1}
+
+
+def test_half_a_character_is_a_fault_in_a_field_and_kept_as_an_escape_elsewhere(tmp_path: Path) -> None:
+    rows = [row("q", choices=["\ud800"]), row("w", colour="\ud800"), row("e", tests=[{"input": "\ud800"}])]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows))
+    assert [each["question"] for each in done.rows()] == ["w", "e"]
+    assert done.rows()[0]["meta"] == {"colour": "\ud800"}
+    (line,) = (done.folder / "report.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["detail"] == "field `choices` holds half a character ('\\ud800')"
 
 
 def test_equal_input_gives_equal_bytes_wherever_it_lies(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def _show(
     else:
         header = ("file", "problems", "rows read", "removed", "noted", "references that accept themselves")
         console.table(header, _lines(folder, manifest, references))
-    for line in _talk(folder, splits):
+    for line in _talk(folder, splits, manifest["evaluation_problems"]):
         console.talk(line)
     for name, found in references.items():
         if found["faultless"] < found["rows"]:
@@ -257,7 +257,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in counts.items())
 
 
-def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, int]) -> Iterable[str]:
     for name, split in splits.items():
         if unreadable := split["removed"].get("unreadable", 0):
             yield from _first_faults(folder / "report.jsonl", name, unreadable)
@@ -270,12 +270,13 @@ def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]]) -> Iterable[str
         for view, tokens in split.get("tokens", {}).items():
             spread = ", ".join(f"{word} {tokens[word]:,}" for word in ("median", "p99", "max"))
             yield f"{name}: tokens of the {view}'s view: {spread}"
-        if name == "train":
-            overlaps = split["overlaps"]
-            kinds = ", ".join(f"{overlaps.get(kind, 0)} {kind}" for kind in ("exact", "numbers", "near"))
-            yield f"overlap of train with evaluation problems: {kinds}" + (
-                f", listed in {folder / 'overlap.tsv'}" if overlaps else ""
-            )
+    if "train" in splits and evaluation:
+        overlaps, number = splits["train"]["overlaps"], sum(evaluation.values())
+        kinds = ", ".join(f"{overlaps.get(kind, 0)} {kind}" for kind in ("exact", "numbers", "near"))
+        listed = f", listed in {folder / 'overlap.tsv'}" if overlaps else ""
+        yield f"overlap of train with {number:,} evaluation problems: {kinds}{listed}"
+    elif "train" in splits:
+        yield "no overlap was looked for: there are no evaluation problems (`--against FILE`, or `--holdout SHARE`)"
 
 
 def _first_faults(report: Path, split: str, total: int) -> Iterator[str]:
