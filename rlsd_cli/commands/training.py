@@ -60,7 +60,7 @@ def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
         with run.lock():
             pass
     with open_pool(resolved.config) as pool:
-        splits = _checked(load_splits(resolved.config), resolved.config, pool)
+        splits = _checked(_bounded(load_splits(resolved.config), resolved.config), resolved.config, pool)
         return _train_on(splits, resolved, run, pool)
 
 
@@ -100,6 +100,16 @@ def _train_on(splits: "Splits", resolved: "Resolved", run: "RunDir", pool: "Pool
             raise
         finally:
             progress.close()
+
+
+def _bounded(splits: "Splits", config: "Config") -> "Splits":
+    """The splits with the training problems that the curriculum takes."""
+    from rlsd_cli.data.curriculum import bound, is_used
+
+    bounded = bound(splits.train, config)
+    if is_used(config):
+        console.talk(f"curriculum: {bounded.in_words(config)}")
+    return splits._replace(train=bounded.kept)
 
 
 def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":

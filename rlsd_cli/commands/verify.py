@@ -34,7 +34,8 @@ def verify(
     verifier: Annotated[
         str | None,
         typer.Option(
-            help="auto, math, numeric, choice, exact, code or module:function; wins over the rows' own.", metavar="NAME"
+            help="auto, math, numeric, choice, exact, countdown, code, gym or module:function; wins over rows' own.",
+            metavar="NAME",
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Verifier processes.")] = None,

@@ -43,6 +43,21 @@ class PromptConfig(Section):
         return self
 
 
+class CurriculumConfig(Section):
+    min_pass_rate: Fraction = Field(0.0, description="training problems with a `pass_rate` below are left out")
+    max_pass_rate: Fraction = Field(1.0, description="and those above; problems without a pass rate stay")
+    order: Literal["random", "easy_first", "weighted"] = Field(
+        "random",
+        description="`easy_first`: each epoch by falling pass rate; `weighted`: drawn by p(1-p), p the pass rate",
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.min_pass_rate > self.max_pass_rate:
+            raise ValueError("`curriculum.min_pass_rate` cannot exceed `curriculum.max_pass_rate`")
+        return self
+
+
 class RolloutConfig(Section):
     temperature: Positive = Field(1.0, description="sampling temperature; log-probabilities use it on every side")
     max_new_tokens: Count = Field(512, description="response length limit, tokens, the end token included")
@@ -117,7 +132,8 @@ class TeacherConfig(Section):
     )
     sync_every: Count = Field(10, description="`snapshot`: copy the policy after the update of every N-th step")
     ema_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.05, description="`ema`: step towards the policy")
-    view: Literal["answer", "solution", "none"] = Field("answer", description="privileged information shown")
+    view: Literal["answer", "solution", "hints", "none"] = Field("answer", description="privileged information shown")
+    num_hints: Count | None = Field(None, description="view `hints`: show the first N, the vaguest ones; none: all")
     template: str = Field(TEACHER_TEMPLATE, description="`{prompt}`: what the student reads; `{reference}`: the view")
     max_prompt_tokens: Count | None = Field(None, description="longest teacher prompt; none: what the model can hold")
     overlong: Literal["error", "skip"] = Field(
@@ -213,7 +229,7 @@ class Config(Section):
     verifier: str = Field(
         "auto",
         description="verifier for problems that name none; `auto`: chosen by the reference; or math, numeric, choice, "
-        "exact, code, or `module:function`",
+        "exact, countdown, code, gym, or `module:function`",
     )
     verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
     seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
@@ -225,6 +241,7 @@ class Config(Section):
         "auto", description="compute type (weights stay float32); auto: bfloat16 on a GPU, float32 elsewhere"
     )
     prompt: PromptConfig = PromptConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     rollout: RolloutConfig = RolloutConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     credit: CreditConfig = CreditConfig()

@@ -35,15 +35,23 @@ def student_text(problem: Problem, config: Config) -> str:
 
 def teacher_text(problem: Problem, config: Config) -> str:
     """The user message the teacher reads: the student's, with the reference the view shows; for `none` the same."""
-    reference = {"answer": problem.answer, "solution": problem.solution, "none": None}[config.teacher.view]
-    if config.teacher.view == "none":
+    view = config.teacher.view
+    if view == "none":
         return student_text(problem, config)
+    reference = {"answer": problem.answer, "solution": problem.solution, "hints": _hints(problem, config)}[view]
     if not reference:
+        instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"
         raise RlsdError(
-            f"problem `{problem.id}` has no `{config.teacher.view}`, which the teacher is to see",
-            hint="set `teacher.view=answer` or `none`, or add the field to the data",
+            f"problem `{problem.id}` has no `{view}`, which the teacher is to see",
+            hint=f"set {instead}, or add the field to the data",
         )
     return fill(config.teacher.template, prompt=student_text(problem, config), reference=reference)
+
+
+def _hints(problem: Problem, config: Config) -> str:
+    """The first `teacher.num_hints` hints, numbered from 1."""
+    shown = (problem.hints or ())[: config.teacher.num_hints]
+    return "\n".join(f"{number}. {hint}" for number, hint in enumerate(shown, start=1))
 
 
 def prompt_ids(text: str, config: Config, tokenizer: ChatTokenizer) -> list[int]:

@@ -110,8 +110,8 @@ def grade(problems: Sequence[Problem], responses: Sequence[str], config: Config,
 def check_problems(problems: Sequence[Problem], config: Config, pool: Pool) -> dict[str, str]:
     """Why references cannot be graded, by problem id; empty when all can.
 
-    Each reference is submitted as its own answer, boxed; to tests the solution is, if there is one. A verifier of the
-    user's may expect another form: it only has to load, and to reach a verdict on one of the first few.
+    Each reference is submitted as its own answer, boxed; where a program is asked for, the solution, if there is one. A
+    verifier of the user's may expect another form: it only has to load, and to reach a verdict on one of the first few.
 
     Raises:
         RlsdError: a problem or the config names a verifier that does not exist or does not load, or programs are to be
@@ -119,37 +119,47 @@ def check_problems(problems: Sequence[Problem], config: Config, pool: Pool) -> d
     """
     first_of_each = {problem.verifier: problem for problem in reversed(problems)}
     for problem in first_of_each.values():
-        _check_name(problem, config)
-    if any(_is_code(problem, config) for problem in problems):
+        check_name(problem, config)
+    if any(is_code(problem, config) for problem in problems):
         require_sandbox(config)
     own = [problem for problem in problems if problem.verifier or ":" not in config.verifier]
-    verdicts = grade(own, [_as_answer(problem) for problem in own], config, pool)
-    _try_out([problem for problem in problems if not problem.verifier], config, pool)
+    verdicts = grade(own, [as_answer(problem, config) for problem in own], config, pool)
+    try_out([problem for problem in problems if not problem.verifier], config, pool)
     stop_on_sandbox_error(verdicts)
     return {
         problem.id: verdict.reason
         for problem, verdict in zip(own, verdicts, strict=True)
-        if not (verdict.correct or _is_unsolved(problem, verdict))
+        if not (verdict.correct or is_unsolved(problem, verdict, config))
     }
 
 
-def _is_code(problem: Problem, config: Config) -> bool:
-    return resolve(problem.verifier or config.verifier, submission(problem, "")) == "code"
+def verifier_of(problem: Problem, config: Config) -> str:
+    """The name of the verifier that grades a problem; never `auto`."""
+    return resolve(problem.verifier or config.verifier, submission(problem, ""))
 
 
-def _as_answer(problem: Problem) -> str:
-    if problem.tests is not None:
-        return problem.solution or "pass"
-    return rf"\boxed{{{problem.answer}}}"
+def is_code(problem: Problem, config: Config) -> bool:
+    """Whether the answer to a problem is a program that will be run."""
+    return verifier_of(problem, config) == "code"
 
 
-def _is_unsolved(problem: Problem, verdict: Verdict) -> bool:
+def as_answer(problem: Problem, config: Config) -> str:
+    """The reference as a response: the answer in a box, or where a program is asked for the solution."""
+    return problem.solution or "pass" if is_code(problem, config) else rf"\boxed{{{problem.answer}}}"
+
+
+def is_unsolved(problem: Problem, verdict: Verdict, config: Config) -> bool:
     """Whether tests could be read, and there was nothing to pass them."""
-    return problem.tests is not None and not problem.solution and verdict.is_verdict
+    reference = problem.solution if is_code(problem, config) else problem.answer
+    return problem.tests is not None and not reference and verdict.is_verdict
 
 
-def _check_name(problem: Problem, config: Config) -> None:
-    """Data may not name code to import: only the config may."""
+def check_name(problem: Problem, config: Config) -> None:
+    """Whether a problem's verifier exists. Data may not name code to import: only the config may.
+
+    Raises:
+        RlsdError: it does not, or does not load.
+    """
     name = problem.verifier or config.verifier
     if name in (AUTO, *VERIFIERS):
         return
@@ -170,11 +180,12 @@ def _known() -> str:
     return f"verifiers: {', '.join([AUTO, *VERIFIERS])}"
 
 
-def _try_out(problems: Sequence[Problem], config: Config, pool: Pool) -> None:
+def try_out(problems: Sequence[Problem], config: Config, pool: Pool) -> None:
+    """Raise RlsdError if a verifier of the user's reaches no verdict on any of the first references."""
     if ":" not in config.verifier or not problems:
         return
     tried = problems[:NUM_TRIED]
-    verdicts = grade(tried, [_as_answer(problem) for problem in tried], config, pool)
+    verdicts = grade(tried, [as_answer(problem, config) for problem in tried], config, pool)
     if not any(verdict.is_verdict for verdict in verdicts):
         raise RlsdError(
             f"verifier `{config.verifier}` reached no verdict on any of {len(tried)} references submitted as their own "

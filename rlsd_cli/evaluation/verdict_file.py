@@ -1,4 +1,4 @@
-"""The file that `rlsd verify --out` writes, and continues where it stopped."""
+"""Files that a command writes line by line and continues where it stopped, such as those of `rlsd verify --out`."""
 
 import fcntl
 import json
@@ -17,11 +17,13 @@ from rlsd_verifiers.verdict import shorten
 _BEGINNING = b'{"id": '
 
 
-class VerdictFile:
-    """Opened, locked, and left with whole lines only.
+class LineFile:
+    """A file of JSON objects whose first field is `id`: opened, locked, and left with whole lines only.
 
-    Raises RlsdError where it cannot be written or another process writes it.
+    Raises RlsdError where it cannot be written or another process writes it. `content` is what a line is called.
     """
+
+    content = "row"
 
     def __init__(self, path: Path, *, again: bool) -> None:
         self.path = path
@@ -53,6 +55,37 @@ class VerdictFile:
             hint = "the same command continues"
             raise RlsdError(f"cannot write {self.path}: {error.strerror}", hint=hint, exit_code=EXIT_MACHINE) from error
 
+    def lines(self) -> Iterator[bytes]:
+        """The lines that are there already. A last one that a dying process left unfinished is not among them."""
+        if not self.is_regular:
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                        raise self.mismatch(f"its last line is not a {self.content}")
+                    return
+                yield line
+
+    def go_on_at(self, end: int) -> None:
+        """Keep this many bytes, cut off what is behind them, and write there."""
+        if self.is_regular:
+            os.ftruncate(self._descriptor, end)
+            os.lseek(self._descriptor, end, os.SEEK_SET)
+
+    def mismatch(self, why: str) -> RlsdError:
+        return RlsdError(
+            f"{self.path} does not belong to this command: {why}",
+            hint="`--again` starts it over, another `--out` leaves it as it is",
+            exit_code=EXIT_BUSY,
+        )
+
+
+class VerdictFile(LineFile):
+    """The verdicts on the rows of a file, in their order."""
+
+    content = "verdict"
+
     def match(self, rows: Iterator[Row | None], policy: Policy) -> Iterator[tuple[Row, Outcome] | None]:
         """The rows whose verdicts are there already; those after them are left in `rows`. None where rows are None.
 
@@ -65,39 +98,24 @@ class VerdictFile:
                     break
                 yield None
             else:
-                raise self._mismatch("it holds more rows than there are")
+                raise self.mismatch("it holds more rows than there are")
             if why := _difference(values, row, policy):
-                raise self._mismatch(f"in row {number}, {why}")
+                raise self.mismatch(f"in row {number}, {why}")
             yield row, Outcome(values["outcome"])
 
     def _earlier(self) -> Iterator[Mapping[str, Any]]:
-        """The rows that are there already. A last line that a dying process left unfinished is cut off."""
-        if not self.is_regular:
-            return
+        """The rows that are there already, after which the file goes on."""
         end = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
-                        raise self._mismatch("its last line is not a verdict")
-                    break
-                try:
-                    values = json.loads(line)
-                    Outcome(values["outcome"])
-                    _ = values["id"], values["answer"], values["verifier"], values["extracted"]
-                except (ValueError, TypeError, KeyError, RecursionError):
-                    raise self._mismatch("it holds something else than verdicts") from None
-                yield values
-                end += len(line)
-        os.ftruncate(self._descriptor, end)
-        os.lseek(self._descriptor, end, os.SEEK_SET)
-
-    def _mismatch(self, why: str) -> RlsdError:
-        return RlsdError(
-            f"{self.path} does not belong to this command: {why}",
-            hint="`--again` starts it over, another `--out` leaves it as it is",
-            exit_code=EXIT_BUSY,
-        )
+        for line in self.lines():
+            try:
+                values = json.loads(line)
+                Outcome(values["outcome"])
+                _ = values["id"], values["answer"], values["verifier"], values["extracted"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                raise self.mismatch("it holds something else than verdicts") from None
+            yield values
+            end += len(line)
+        self.go_on_at(end)
 
 
 def _difference(values: Mapping[str, Any], row: Row, policy: Policy) -> str | None:

@@ -8,15 +8,11 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
-from rlsd_cli.policy import catalog
-from rlsd_cli.policy.quickstart import UNTRAINED, untrained
-
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.policy.quickstart import SHAPES, untrained
+from rlsd_cli.policy.tokenizer import cannot_load, context_length, locate
 
 
 @dataclass(eq=False)
@@ -84,10 +80,10 @@ def load_policy(config: Config) -> Policy:
         compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     else:
         compute_dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
-    if config.model == UNTRAINED:
-        model, tokenizer = untrained(config.seed)
+    if config.model in SHAPES:
+        model, tokenizer = untrained(config.seed, config.model)
     else:
-        model, tokenizer = _from_pretrained(_locate(config.model))
+        model, tokenizer = _from_pretrained(locate(config.model))
     model = model.to(device).eval()
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos_ids)
@@ -99,34 +95,10 @@ def load_policy(config: Config) -> Policy:
         eos_ids=eos_ids,
         eos_id=int(min(eos_ids) if tokenizer.eos_token_id is None else tokenizer.eos_token_id),
         pad_id=int(pad_id),
-        context_length=int(getattr(model.config, "max_position_embeddings", None) or 1 << 30),
+        context_length=context_length(model.config),
     )
     policy.plain_head = head_is_plain(model, device)
     return policy
-
-
-def _locate(name: str) -> str:
-    """A catalogue name or a directory as a path; anything else is taken for a hub name."""
-    if name in {entry.name for entry in catalog.catalog()}:
-        path = catalog.local_path(name)
-        if path is None:
-            raise RlsdError(
-                f"model `{name}` is not on this machine", hint=f"`rlsd models get {name}`", exit_code=EXIT_MACHINE
-            )
-        return str(path)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
-        return str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise RlsdError(
-            f"no model named `{name}`",
-            hint=did_you_mean(name, [entry.name for entry in catalog.catalog()])
-            or "`rlsd models list` shows the models",
-            exit_code=EXIT_MACHINE,
-        )
-    return name
 
 
 def _from_pretrained(name: str) -> tuple[Any, Any]:
@@ -134,12 +106,7 @@ def _from_pretrained(name: str) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RlsdError(
-            f"cannot load model `{name}`: {reason}",
-            hint="give a directory, a hub name that can be reached, or a name of `rlsd models list`",
-            exit_code=EXIT_MACHINE,
-        ) from error
+        raise cannot_load(name, error) from error
     return model, tokenizer
 
 

@@ -23,10 +23,11 @@ from torch import Tensor
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.reduce import token_weights
 from rlsd_cli.core.schedules import learning_rate_scale, mix_at
+from rlsd_cli.data.curriculum import step_problems
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
-from rlsd_cli.data.sources import Splits, step_problems
+from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
 from rlsd_cli.evaluation.respond import respond, student_prompts

@@ -75,10 +75,42 @@ def test_without_a_view_both_read_the_same_tokens() -> None:
     assert tokenizer().decode(student) == "Q37+58-21=|"
 
 
-@pytest.mark.parametrize(("view", "lacking"), [("solution", {"solution": None}), ("answer", {"answer": ""})])
-def test_a_reference_that_is_not_there_is_an_error_that_names_the_problem(view: str, lacking: dict[str, Any]) -> None:
-    with pytest.raises(RlsdError, match=f"problem `p1` has no `{view}`"):
+@pytest.mark.parametrize(
+    ("num_hints", "shown"), [(None, "1. vague\n2. clear\n3. {prompt}"), (2, "1. vague\n2. clear"), (1, "1. vague")]
+)
+def test_the_first_hints_are_shown_as_a_numbered_list(num_hints: int | None, shown: str) -> None:
+    problem = PROBLEM._replace(hints=("vague", "clear", "{prompt}"))
+    settings = config(
+        prompt__template="{question}",
+        teacher__view="hints",
+        teacher__num_hints=num_hints,
+        teacher__template="{reference}|{prompt}",
+    )
+    assert teacher_text(problem, settings) == f"{shown}|{PROBLEM.question}"
+
+
+def test_more_hints_than_there_are_is_no_error_and_none_at_all_is_no_number() -> None:
+    settings = config(teacher__view="hints", teacher__num_hints=9, teacher__template="{reference}|{prompt}")
+    assert teacher_text(PROBLEM._replace(hints=("only",)), settings).startswith("1. only|")
+    with pytest.raises(RlsdError, match="num_hints"):
+        config(teacher__num_hints=0)
+
+
+@pytest.mark.parametrize(
+    ("view", "lacking", "instead"),
+    [
+        ("solution", {"solution": None}, "set `teacher.view=answer` or `none`, or"),
+        ("answer", {"answer": ""}, "set `teacher.view=none`, or"),
+        ("hints", {"hints": None}, "set `teacher.view=answer` or `none`, or"),
+        ("hints", {"hints": ()}, "set `teacher.view=answer` or `none`, or"),
+    ],
+)
+def test_a_reference_that_is_not_there_is_an_error_that_names_the_problem(
+    view: str, lacking: dict[str, Any], instead: str
+) -> None:
+    with pytest.raises(RlsdError, match=f"problem `p1` has no `{view}`") as caught:
         teacher_text(PROBLEM._replace(**lacking), config(teacher__view=view))
+    assert (caught.value.hint or "").startswith(instead)
 
 
 def test_flags_and_system_messages_nobody_set_are_not_sent() -> None:

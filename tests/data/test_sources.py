@@ -1,7 +1,6 @@
 import gzip
 import json
 import sys
-from collections import Counter
 from importlib.metadata import Distribution, PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,18 +12,14 @@ import pytest
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data import sources
-from rlsd_cli.data.problems import Problem, content_hash, is_held_out
-from rlsd_cli.data.sources import load_held_out, load_source, load_splits, step_problems
+from rlsd_cli.data.problems import content_hash, is_held_out
+from rlsd_cli.data.sources import load_held_out, load_source, load_splits
 from rlsd_cli.data.tasks import arithmetic
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 
 def config(**values: object) -> Config:
     return merge([], Layer(COMMAND_LINE, values)).config
-
-
-def problems(count: int) -> list[Problem]:
-    return [Problem(str(n), content_hash(str(n)), str(n), str(n)) for n in range(count)]
 
 
 def write(path: Path, questions: list[str]) -> str:
@@ -137,19 +132,3 @@ def test_an_empty_side_of_the_split_is_an_error(tmp_path: Path) -> None:
     side = "training" if is_held_out(load_source(data)[0], 0.5) else "held-out"
     with pytest.raises(RlsdError, match=f"leaves no {side} problems"):
         load_splits(config(data=data, holdout=0.5))
-
-
-def test_the_problems_of_a_step_are_a_function_of_seed_and_step() -> None:
-    pool, settings = problems(50), config(prompts_per_step=8)
-    backwards = {step: step_problems(pool, settings, step) for step in range(20, 0, -1)}
-    assert all(step_problems(pool, settings, step) == batch for step, batch in backwards.items())
-    assert step_problems(pool, config(prompts_per_step=8, seed=1), 1) != backwards[1]
-
-
-@pytest.mark.parametrize("batch", [1, 3, 7, 16])
-def test_every_epoch_visits_every_problem_once_in_an_order_of_its_own(batch: int) -> None:
-    pool, settings = problems(7), config(prompts_per_step=batch, seed=5)
-    visited = [problem.id for step in range(1, 8) for problem in step_problems(pool, settings, step)]
-    epochs = [tuple(visited[start : start + 7]) for start in range(0, 7 * batch, 7)]
-    assert all(Counter(epoch) == Counter(problem.id for problem in pool) for epoch in epochs)
-    assert len(set(epochs)) == batch

@@ -9,11 +9,12 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
+from rlsd_cli.data.tasks import TASKS, generate
 from rlsd_cli.evaluation.evaluate import select
 from rlsd_cli.evaluation.grade import grade, open_pool
 from rlsd_cli.policy.catalog import QUICKSTART, local_path
 from rlsd_cli.policy.model import export_model, load_policy
-from rlsd_cli.policy.quickstart import ALPHABET, tokenizer
+from rlsd_cli.policy.quickstart import ALPHABET, SHAPES, UNK, tokenizer, untrained
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
 
@@ -62,3 +63,31 @@ def test_an_exported_model_is_the_same_in_another_type(tmp_path: Path, configure
     for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert not (tmp_path / "out" / "trainer_state.pt").exists()
+
+
+def test_the_untrained_policies_are_chosen_by_name_and_differ_in_alphabet_and_room(
+    configure: Callable[..., Config],
+) -> None:
+    sizes = {}
+    for name in ("quickstart-untrained", "tiny-untrained"):
+        policy = load_policy(configure({"model": name}))
+        sizes[name] = (len(policy.tokenizer), policy.context_length)
+        assert policy.model.get_input_embeddings().num_embeddings == len(policy.tokenizer)
+        again, _ = untrained(0, name)
+        for ours, theirs in zip(policy.model.parameters(), again.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+    assert sizes == {"quickstart-untrained": (20, 256), "tiny-untrained": (99, 1024)}
+
+
+def test_the_tiny_alphabet_holds_every_character_of_every_task_and_reads_it_back() -> None:
+    tiny = tokenizer("tiny-untrained")
+    texts = ["\n\n two  blanks , \\boxed{x}~", "".join(SHAPES["tiny-untrained"].alphabet[3:])]
+    texts += [text for name in TASKS for p in generate(name, {"count": 20}) for text in (p.question, p.solution or "")]
+    for text in texts:
+        ids = tiny(text)["input_ids"]
+        assert len(ids) == len(text)
+        assert tiny.decode(ids) == text
+    unknown = tiny("né\N{MINUS SIGN}1")["input_ids"]
+    assert tiny.convert_ids_to_tokens(unknown) == ["n", UNK, UNK, "1"]
+    message = [{"role": "user", "content": "a|b\nc"}]
+    assert tiny.apply_chat_template(message, add_generation_prompt=True, tokenize=False) == "a|b\nc\n"

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from rlsd_verifiers.auto import choose
 from rlsd_verifiers.choice import grade_choice
 from rlsd_verifiers.code.quick import grade_code_quickly
+from rlsd_verifiers.countdown import grade_countdown
 from rlsd_verifiers.exact import grade_exact_quickly
 from rlsd_verifiers.maths.quick import grade_math_quickly
 from rlsd_verifiers.numeric import grade_numeric
@@ -36,6 +37,8 @@ VERIFIERS: dict[str, Verifier] = {
     "numeric": Verifier(grade_numeric),
     "choice": Verifier(grade_choice),
     "math": Verifier(grade_math_quickly, "rlsd_verifiers.maths.grade:grade_math"),
+    "countdown": Verifier(grade_countdown),
+    "gym": Verifier(thorough="rlsd_verifiers.gym:grade_gym"),
     "code": Verifier(grade_code_quickly, "rlsd_verifiers.code.grade:grade_code", jailed=True),
 }
 

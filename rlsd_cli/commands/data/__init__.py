@@ -2,7 +2,7 @@
 
 import typer
 
-from rlsd_cli.commands.data import listing
+from rlsd_cli.commands.data import check, difficulty, listing, prepare, show
 
 app = typer.Typer(
     help="Problems: list sources, prepare files, check, look, measure difficulty.",
@@ -10,3 +10,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("list")(listing.list_sources)
+app.command("prepare")(prepare.prepare)
+app.command("difficulty")(difficulty.difficulty)
+app.command("check")(check.check)
+app.command("show")(show.show)

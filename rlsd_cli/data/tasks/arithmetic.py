@@ -2,7 +2,7 @@
 
 A question is `Q37+58-21=`. A worked response writes every running total, `37+58=95;95-21=74;#74`; a direct one only
 states the result, `#74`. A privileged view puts the reference before the question, `H37+58=95;95-21=74;#74|Q37+58-21=`.
-Terms lie in 1..99 and the running total never falls below 0.
+Terms lie in 1..`largest` and the running total never falls below 0.
 """
 
 from random import Random
@@ -15,17 +15,17 @@ LEAKAGE = r"^#"
 """A chain needs its running totals; a response that opens with the result states what it was not shown."""
 
 
-def draw(random: Random) -> Problem:
-    """A chain of two, three or four terms, one in ten, three in ten and six in ten."""
-    return _chain(random, random.choices((2, 3, 4), weights=(1, 3, 6))[0])
+def draw(random: Random, terms: int = 0, largest: int = 99) -> Problem:
+    """A chain of so many terms; for 0 of two, three or four, one in ten, three in ten and six in ten."""
+    return _chain(random, terms or random.choices((2, 3, 4), weights=(1, 3, 6))[0], largest)
 
 
-def _chain(random: Random, num_terms: int) -> Problem:
-    total = random.randint(1, 99)
+def _chain(random: Random, num_terms: int, largest: int) -> Problem:
+    total = random.randint(1, largest)
     question, steps = f"Q{total}", []
     for _ in range(num_terms - 1):
         sign = random.choice("+-") if total else "+"
-        term = random.randint(1, 99 if sign == "+" else min(99, total))
+        term = random.randint(1, largest if sign == "+" else min(largest, total))
         result = total + term if sign == "+" else total - term
         question += f"{sign}{term}"
         steps.append(f"{total}{sign}{term}={result}")
@@ -44,7 +44,7 @@ def draw_demonstration(random: Random) -> Problem:
     Half of the hints show the worked solution and half the bare answer, so that both privileged views are in
     distribution. A hinted row keeps the fingerprint of its bare question: both stay on one side of the split.
     """
-    problem = _chain(random, random.randint(2, 4))
+    problem = _chain(random, random.randint(2, 4), 99)
     direct = f"#{problem.answer}"
     solution = problem.solution if random.random() < WORKED_SHARE else direct
     if random.random() >= HINTED_SHARE:

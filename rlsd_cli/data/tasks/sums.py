@@ -5,16 +5,20 @@ from random import Random
 from rlsd_cli.data.problems import Problem, content_hash
 
 
-def draw(random: Random) -> Problem:
-    """A sum of two two-digit numbers (two in three) or a chain of three small terms (one in three)."""
-    if random.random() < 2 / 3:
-        first, second = random.randint(10, 99), random.randint(10, 99)
+def draw(random: Random, terms: int = 0, largest: int = 99) -> Problem:
+    """A sum of two numbers up to `largest`, or a chain of three terms up to about a third of it.
+
+    With `terms` 0, two in three are sums and one in three is a chain.
+    """
+    if terms == 2 or (terms == 0 and random.random() < 2 / 3):
+        first, second = random.randint(10, largest), random.randint(10, largest)
         question, total = f"What is {first} + {second}?", first + second
         steps = f"{first} + {second} = {total}"
     else:
-        first, second = random.randint(5, 30), random.randint(2, 20)
+        most, least = 30 * largest // 99, 20 * largest // 99
+        first, second = random.randint(5, most), random.randint(2, least)
         partial = first + second
-        third = random.randint(2, min(20, partial))
+        third = random.randint(2, min(least, partial))
         total = partial - third
         question = f"What is {first} + {second} - {third}?"
         steps = f"{first} + {second} = {partial}\n{partial} - {third} = {total}"

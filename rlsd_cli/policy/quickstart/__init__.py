@@ -1,44 +1,69 @@
-"""The embedded policy: a tiny Llama over the alphabet of the arithmetic task.
+"""Tiny Llamas that read characters: the embedded policy, and an untrained one for tasks in plain English.
 
-Its trained weights lie beside this file. `rlsd train quickstart-warmup` makes them from `untrained`.
+The embedded policy has the alphabet of the arithmetic task. Its trained weights lie beside this file;
+`rlsd train quickstart-warmup` makes them from `quickstart-untrained`. `tiny-untrained` has the same layers and reads
+printable ASCII.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 UNTRAINED = "quickstart-untrained"
-PAD, EOS = "<pad>", "<eos>"
+PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 ALPHABET = [PAD, EOS, *"0123456789+-=;#|QH"]
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}|{% endif %}"
 
 
-def tokenizer() -> Any:
-    """One token a character; the chat template only ends the question with `|`."""
-    characters = Tokenizer(models.WordLevel({token: index for index, token in enumerate(ALPHABET)}, unk_token=PAD))
-    characters.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+class Shape(NamedTuple):
+    """What tells two tiny policies apart. `character` matches one; those outside the alphabet become `unknown`."""
+
+    alphabet: Sequence[str]
+    character: str
+    unknown: str
+    chat_template: str
+    context_length: int
+
+
+SHAPES = {
+    UNTRAINED: Shape(ALPHABET, ".", PAD, CHAT_TEMPLATE, 256),
+    "tiny-untrained": Shape(
+        [PAD, EOS, UNK, "\n", *map(chr, range(32, 127))], r".|\n", UNK, CHAT_TEMPLATE.replace("|", "{{ '\\n' }}"), 1024
+    ),
+}
+"""Untrained policies by name."""
+
+
+def tokenizer(name: str = UNTRAINED) -> Any:
+    """One token a character; the chat template only ends the question, with `|` or with a new line."""
+    shape = SHAPES[name]
+    ids = {token: index for index, token in enumerate(shape.alphabet)}
+    characters = Tokenizer(models.WordLevel(ids, unk_token=shape.unknown))
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex(shape.character), "isolated")
     characters.decoder = decoders.Fuse()
     fast = PreTrainedTokenizerFast(tokenizer_object=characters, pad_token=PAD, eos_token=EOS, padding_side="left")
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = shape.chat_template
     return fast
 
 
-def untrained(seed: int) -> tuple[Any, Any]:
-    """A randomly initialised policy and its tokenizer; 0.86 million parameters, 1.7 MB in bfloat16."""
+def untrained(seed: int, name: str = UNTRAINED) -> tuple[Any, Any]:
+    """A randomly initialised policy and its tokenizer; about 0.86 million parameters, 1.7 MB in bfloat16."""
     torch.manual_seed(seed)
+    alphabet, context_length = SHAPES[name].alphabet, SHAPES[name].context_length
     shape = LlamaConfig(
-        vocab_size=len(ALPHABET),
+        vocab_size=len(alphabet),
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=256,
+        max_position_embeddings=context_length,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=ALPHABET.index(EOS),
-        pad_token_id=ALPHABET.index(PAD),
+        eos_token_id=alphabet.index(EOS),
+        pad_token_id=alphabet.index(PAD),
     )
-    return LlamaForCausalLM(shape), tokenizer()
+    return LlamaForCausalLM(shape), tokenizer(name)

@@ -1,0 +1,229 @@
+"""`rlsd data difficulty`: how often a model solves each problem, written with the problem."""
+
+import re
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlsd_cli import console
+from rlsd_cli.errors import EXIT_NO, RlsdError
+
+if TYPE_CHECKING:
+    from rlsd_cli.config.schema import Config
+    from rlsd_cli.data.problems import Problem
+    from rlsd_cli.evaluation.difficulty import DifficultyFile, Measured
+    from rlsd_cli.training.interrupts import Interrupts
+
+SAMPLES = 8
+LINE_SECONDS = 10.0
+BAR_CELLS = 30
+TAKEN = (
+    *("model", "seed", "device", "dtype", "verifier"),
+    *(f"evaluation.{name}" for name in ("samples", "temperature", "top_p", "top_k", "max_new_tokens")),
+)
+TAKEN_SECTIONS = ("prompt.", "rollout.", "verification.", "sandbox.")
+
+
+def difficulty(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FILE", help="Problems: a file, a task, or any other `data`.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|CHECKPOINT|PRESET|MODEL] [KEY=VALUE]...",
+            help="Who answers, as for `rlsd eval`. Without one: the newest finished run, or quickstart.",
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help=f"Answers per problem; {SAMPLES} without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write here; without it FILE.difficulty.jsonl in the working directory.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Start the file of --out over.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Measure how often a model solves each problem. The same command continues a file that is not complete."""
+    from rlsd_cli.data.sources import parse_source, read_source
+
+    console.quiet = quiet
+    out = out or default_out(source)
+    if out.is_file() and Path(source).is_file() and out.samefile(source):
+        raise RlsdError(f"`--out {out}` is {source} itself", hint="name another file")
+    config = _config(arguments or [], samples, context.obj)
+    started = time.perf_counter()
+
+    from rlsd_cli.evaluation.difficulty import DifficultyFile, read_all, summarise
+
+    problems, rows = read_all(read_source(parse_source(source)), source)
+    with DifficultyFile(out, again=again) as file:
+        measured = file.match(rows, config)
+        if len(measured) == len(problems):
+            console.talk(f"{out} is complete: {len(problems):,} problems; `--again` starts it over")
+        else:
+            _measure(problems, rows, measured, config, file)
+    summary = summarise(measured) | {"seconds": time.perf_counter() - started}
+    _show({"data": source, "out": str(out)} | summary, as_json=as_json)
+    console.talk(f"written to {out}; `data={out}` trains on it")
+    if missing := summary["problems"] - summary["n"]:
+        console.talk(f"{missing:,} of {summary['problems']:,} problems reached no verdict, and have no pass rate")
+        raise typer.Exit(EXIT_NO)
+
+
+def default_out(source: str) -> Path:
+    """`train.jsonl.gz` -> `train.difficulty.jsonl`, `countdown:numbers=4` -> `countdown-numbers-4.difficulty.jsonl`."""
+    from rlsd_cli.data.readers import SUFFIXES
+
+    path = Path(source)
+    if path.is_file():
+        path = Path(path.name.removesuffix(".gz"))
+        stem = path.stem if path.suffix in SUFFIXES else path.name
+    else:
+        stem = re.sub(r"[^\w.-]+", "-", source).strip("-.")
+    return Path(f"{stem}.difficulty.jsonl")
+
+
+def _config(arguments: list[str], samples: int | None, root: Path) -> "Config":
+    """The config of what answers. Where its evaluations are greedy, it answers as it does in training."""
+    from rlsd_cli.commands.evals import find_subject
+    from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, merge, split_arguments
+
+    targets, overrides = split_arguments(arguments)
+    if len(targets) > 1:
+        raise RlsdError(f"one thing answers at a time, not {len(targets)}: {', '.join(targets)}")
+    for key in overrides:
+        if key in FIELDS and key not in TAKEN and not key.startswith(TAKEN_SECTIONS):
+            sections = ", ".join(f"`{section}*`" for section in TAKEN_SECTIONS)
+            raise RlsdError(
+                f"`{key}` ({COMMAND_LINE}) changes nothing here",
+                hint=f"keys: {', '.join(f'`{name}`' for name in TAKEN)}, {sections}",
+            )
+    overrides |= {} if samples is None else {"evaluation.samples": samples}
+    overrides.setdefault("evaluation.samples", SAMPLES)
+    subject = find_subject(targets[0] if targets else None, root)
+    config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
+    if config.evaluation.temperature == 0 and "evaluation.temperature" not in overrides:
+        overrides["evaluation.temperature"] = config.rollout.temperature
+        config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
+    if config.evaluation.temperature == 0 and config.evaluation.samples > 1:
+        raise RlsdError(
+            f"at `evaluation.temperature` = 0 all {config.evaluation.samples} answers to a problem are the same",
+            hint="`--samples 1`, or a temperature above 0",
+        )
+    return config
+
+
+def _measure(
+    problems: "list[Problem]",
+    rows: list[dict[str, Any]],
+    measured: "list[Measured]",
+    config: "Config",
+    file: "DifficultyFile",
+) -> None:
+    """Measure what is not yet in `measured`, and add it there and to the file, batch by batch."""
+    from rlsd_cli.training.interrupts import Interrupted, Interrupts
+
+    interrupts = Interrupts()
+    with interrupts.installed():
+        try:
+            _measure_rest(problems, rows, measured, config, file, interrupts)
+        except Interrupted as interrupt:
+            console.say(f"interrupted after problem {len(measured):,} of {len(problems):,}")
+            console.say("\nhint: the same command continues")
+            raise typer.Exit(interrupt.exit_code) from None
+
+
+def _measure_rest(
+    problems: "list[Problem]",
+    rows: list[dict[str, Any]],
+    measured: "list[Measured]",
+    config: "Config",
+    file: "DifficultyFile",
+    interrupts: "Interrupts",
+) -> None:
+    from rlsd_cli.evaluation.difficulty import measure, to_line
+    from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
+
+    start = len(measured)
+    with ExitStack() as stack:
+        pool = stack.enter_context(open_pool(config))
+        if faults := check_problems(problems[start:], config, pool):
+            console.warning(f"{len(problems) - start:,} problems, of which {describe_faults(faults)}")
+
+        from rlsd_cli.policy.model import load_policy
+        from rlsd_cli.rollout.transformers import TransformersSampler
+
+        policy = load_policy(config)
+        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        where = f"continuing at problem {start + 1:,} of {len(problems):,}" if start else f"{len(problems):,} problems"
+        console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
+        progress = _Progress(len(problems), start)
+        stack.callback(progress.close)
+        for batch in measure(policy, sampler, problems, config, pool, start=start):
+            lines = [to_line(row, found) for row, found in zip(rows[len(measured) :], batch, strict=False)]
+            interrupts.hold()
+            file.write("\n".join(lines))
+            measured.extend(batch)
+            progress.show(measured)
+            interrupts.release()
+
+
+class _Progress:
+    """How far it is: a bar on a terminal, lines elsewhere."""
+
+    def __init__(self, total: int, start: int) -> None:
+        self._total = total
+        self._start = start
+        self._started = self._shown = time.perf_counter()
+        self._style = console.progress_style()
+        self._bar: Any = None
+        if self._style == "bar":
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+            columns = (BarColumn(16), TimeRemainingColumn(compact=True), TextColumn("{task.description}"))
+            self._bar = console.bar(*columns)
+            self._task = self._bar.add_task("", total=total, completed=start)
+            self._bar.start()
+
+    def show(self, measured: "Sequence[Measured]") -> None:
+        now, done = time.perf_counter(), len(measured)
+        rate = (done - self._start) / (now - self._started)
+        words = f"{done:,} of {self._total:,} problems  {rate:.1f} problems/s"
+        if self._bar:
+            self._bar.update(self._task, completed=done, description=words)
+        elif self._style == "lines" and now - self._shown >= LINE_SECONDS:
+            self._shown = now
+            console.say(words)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _show(summary: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        console.data_json(summary)
+        return
+    problems, n = summary["problems"], summary["n"]
+    rows = [
+        ("pass rate", console.interval(summary)),
+        ("problems", f"{problems:,} x {summary['samples']}"),
+        *((f"  {name} solved", _share(summary[name], n)) for name in ("never", "sometimes", "always")),
+        *([("  without a pass rate", f"{problems - n:,}")] if n < problems else []),
+        ("tokens per answer", f"{summary['tokens_per_response']:.1f}"),
+        ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
+        ("without an answer", f"{summary['no_answer_rate']:.1%}"),
+        ("seconds", f"{summary['seconds']:.1f}"),
+    ]
+    console.table((summary["data"], summary["model"]), rows)
+    console.data("")
+    most = max(summary["histogram"].values()) or 1
+    bars = [(name, count, "#" * round(BAR_CELLS * count / most)) for name, count in summary["histogram"].items()]
+    console.table(("pass rate", "problems", ""), bars)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} ({count / total:.1%})" if total else "0"

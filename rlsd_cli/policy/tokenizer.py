@@ -1,0 +1,76 @@
+"""How a model reads: its tokenizer and the room it has, without its weights."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
+from rlsd_cli.policy import catalog
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+class Room(NamedTuple):
+    """The tokenizer of a model, and how many tokens prompt and response may have together."""
+
+    tokenizer: Any
+    context_length: int
+
+
+def load_room(name: str) -> Room:
+    """What `load_policy` would find out about a model's reading; raises RlsdError (exit 3) when it cannot be had."""
+    if not _is_at_hand(name):
+        from rlsd_cli.policy.quickstart import SHAPES, tokenizer
+
+        if name in SHAPES:
+            return Room(tokenizer(name), SHAPES[name].context_length)
+    where = locate(name)
+    try:
+        return Room(AutoTokenizer.from_pretrained(where), context_length(AutoConfig.from_pretrained(where)))
+    except (OSError, ValueError) as error:
+        raise cannot_load(where, error) from error
+
+
+def context_length(config: Any) -> int:
+    """The tokens a model was made for; a billion where its config does not say."""
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+
+def _is_at_hand(name: str) -> bool:
+    return name in {entry.name for entry in catalog.catalog()} or Path(name).expanduser().is_dir() or "/" in name
+
+
+def locate(name: str) -> str:
+    """A catalogue name or a directory as a path; anything else is taken for a hub name."""
+    if name in {entry.name for entry in catalog.catalog()}:
+        path = catalog.local_path(name)
+        if path is None:
+            raise RlsdError(
+                f"model `{name}` is not on this machine", hint=f"`rlsd models get {name}`", exit_code=EXIT_MACHINE
+            )
+        return str(path)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
+        return str(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise RlsdError(
+            f"no model named `{name}`",
+            hint=did_you_mean(name, [entry.name for entry in catalog.catalog()])
+            or "`rlsd models list` shows the models",
+            exit_code=EXIT_MACHINE,
+        )
+    return name
+
+
+def cannot_load(name: str, error: Exception) -> RlsdError:
+    """That a model is not to be had, in one line."""
+    return RlsdError(
+        f"cannot load model `{name}`: {str(error).strip().splitlines()[0]}",
+        hint="give a directory, a hub name that can be reached, or a name of `rlsd models list`",
+        exit_code=EXIT_MACHINE,
+    )
