@@ -55,7 +55,7 @@ def bound(problems: Sequence[Problem], config: Config) -> Bounded:
         raise RlsdError(
             f"`curriculum.order={curriculum.order}` needs pass rates, and none of {len(problems):,} training problems "
             f"of `{config.data}` has a `pass_rate`",
-            hint=f"`rlsd data difficulty {config.data}` measures them",
+            hint=f"`rlsd data difficulty {config.data} PRESET` measures them",
         )
     below = sum(rate < curriculum.min_pass_rate for rate in rates)
     above = sum(rate > curriculum.max_pass_rate for rate in rates)

@@ -50,6 +50,7 @@ def wait_for_rows(path: Path, count: int) -> None:
     raise AssertionError(f"{path} did not reach {count} rows")
 
 
+@pytest.mark.timeout(900)
 def test_interrupted_killed_and_continued_it_ends_in_the_same_bytes(
     tmp_path: Path, environment: dict[str, str], rlsd: Rlsd
 ) -> None:
@@ -127,7 +128,7 @@ def check_complete(rlsd: Rlsd, out: Path) -> None:
     assert out.read_bytes() == before
     unrated = rlsd("train", "data=p.jsonl", "curriculum.order=weighted")
     assert unrated.returncode == 2
-    assert "hint: `rlsd data difficulty p.jsonl` measures them" in unrated.stderr
+    assert "hint: `rlsd data difficulty p.jsonl PRESET` measures them" in unrated.stderr
     bounds = [f"curriculum.{name}_pass_rate=0.99" for name in ("min", "max")]
     bounded = rlsd("train", f"data={out.name}", *bounds)
     assert bounded.stderr.startswith("curriculum: random, 1 of 2"), bounded.stderr

@@ -170,7 +170,7 @@ def test_bounds_that_leave_nothing_are_an_error_with_numbers() -> None:
 def test_an_order_by_pass_rate_needs_one(order: str) -> None:
     with pytest.raises(RlsdError, match=f"`curriculum.order={order}` needs pass rates, and none of 2 ") as caught:
         bound(problems(None, None), config(data="d.jsonl", curriculum__order=order))
-    assert caught.value.hint == "`rlsd data difficulty d.jsonl` measures them"
+    assert caught.value.hint == "`rlsd data difficulty d.jsonl PRESET` measures them"
     assert bound(problems(None, 0.5), config(curriculum__order=order)).unrated == 1
 
 
