@@ -5,8 +5,8 @@
 1. GSM8K from its raw files: counts, repeats, overlap, references that accept themselves, equal bytes when done twice
 2. planted  50 of its test problems among its training problems, as they are, with other numbers, other spacing or both,
             inside another text: how many are found, and as what; and what is found that was not planted
-3. scale    synthetic word problems, one in a hundred a repeat: rows a second and the largest memory, with and without
-            evaluation problems to look for
+3. scale    synthetic word problems, one in a hundred a repeat: rows a second and the largest memory, alone, with
+            evaluation problems to look for, and (up to 100,000 rows) with references run through their verifiers
 
 DATA is a folder with `gsm8k/train.jsonl` and `gsm8k/test.jsonl`; without it the first two are left out.
 """
@@ -29,6 +29,7 @@ from data_rows import write_rows
 from rlsd_cli.data.problems import Problem, read_problems
 
 NUM_PLANTED = 50
+MAX_CHECKED = 100_000
 
 
 def prepare(*arguments: str, folder: Path) -> dict[str, Any]:
@@ -126,7 +127,9 @@ DISGUISES = {
 def scale(count: int, data: Path | None, scratch: Path) -> list[dict[str, Any]]:
     source = scratch / f"rows-{count}.jsonl"
     write_rows(source, count)
-    legs = {"alone": ["--no-check"], "with references checked": []}
+    legs = {"alone": ["--no-check"]}
+    if count <= MAX_CHECKED:
+        legs["with references checked"] = []
     if data:
         legs["against GSM8K test"] = ["--no-check", "--against", str(data / "gsm8k/test.jsonl")]
     found = []

@@ -86,7 +86,7 @@ def _from_math(row: Row) -> dict[str, Any]:
 
 
 def _is_svamp(row: Row) -> bool:
-    return {"Body", "Question", "Answer"} <= row.keys()
+    return "question" not in row and {"Body", "Question", "Answer"} <= row.keys()
 
 
 def _from_svamp(row: Row) -> dict[str, Any]:

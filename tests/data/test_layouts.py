@@ -1,4 +1,4 @@
-"""Rows as HumanEval and MBPP publish them, flat and with their tests in `meta`."""
+"""Rows as GSM8K, MATH, SVAMP, HumanEval and MBPP publish them, flat and with their particulars in `meta`."""
 
 import json
 from pathlib import Path
@@ -100,6 +100,53 @@ def test_mbpp_without_set_up_tests_with_the_asserts_alone() -> None:
     assert own["id"] is own["solution"] is None
 
 
+def test_gsm8k_gives_the_number_behind_the_marks_and_the_working_without_its_calculator() -> None:
+    working = "Half is 48/2 = <<48/2=24>>24.\nBoth are $<<48+24=72>>72."
+    own = in_own_fields({"question": "How many?", "answer": f"{working}\n#### 1,072", "kind": "train"})
+    assert own == {
+        "question": "How many?",
+        "answer": "1,072",
+        "solution": "Half is 48/2 = 24.\nBoth are $72.",
+        "kind": "train",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "answer"),
+    [
+        ({"solution": r"So \boxed{1}, no: \boxed{\frac{1}{2}}."}, r"\frac{1}{2}"),
+        ({"solution": "So it is 7.", "answer": "7", "unique_id": "algebra/7"}, "7"),
+        ({"answer": 9}, 9),
+    ],
+    ids=["boxed", "MATH-500", "without a solution"],
+)
+def test_math_gives_the_last_box_or_the_answer_that_stands_beside_it(more: dict[str, Any], answer: object) -> None:
+    own = in_own_fields({"problem": "Find it.", "level": "Level 5", **more})
+    assert (own["question"], own["answer"], own["solution"]) == ("Find it.", answer, more.get("solution"))
+    assert own["id"] == more.get("unique_id")
+    assert own["level"] == "Level 5"
+    assert "problem" not in own
+
+
+def test_svamp_puts_body_and_question_together_and_writes_whole_numbers_whole() -> None:
+    row = {
+        "ID": "chal-1",
+        "Body": "A pack costs 76",
+        "Question": "How much?",
+        "Equation": "( 76.0 - 25.0 )",
+        "Type": "-",
+    }
+    own = in_own_fields(row | {"Answer": 51.0})
+    assert own == {
+        "id": "svamp/chal-1",
+        "question": "A pack costs 76. How much?",
+        "answer": "51",
+        "solution": "( 76.0 - 25.0 )",
+        "Type": "-",
+    }
+    assert in_own_fields(row | {"Answer": 0.5})["answer"] == 0.5
+
+
 @pytest.mark.parametrize("row", [HUMANEVAL, MBPP_FULL])
 def test_a_problem_of_a_benchmark_may_name_its_verifier(row: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
@@ -115,6 +162,7 @@ def test_a_problem_of_a_benchmark_may_name_its_verifier(row: dict[str, Any], tmp
         {"question": "q", "answer": 0, "meta": {"test": "t", "entry_point": "f"}},
         {"question": "q", "tests": "assert f()", "entry_point": "f", "test": "other"},
         {"question": "q", "meta": "test"},
+        {"question": "q", "answer": "#### 7", "problem": "p", "Body": "b", "Question": "x", "Answer": 1},
         {"question": "q"},
         {},
     ],
@@ -141,6 +189,9 @@ def test_a_row_in_our_own_layout_passes_unchanged(row: dict[str, Any]) -> None:
         (MBPP_FULL | {"test_setup_code": ["import math"]}, "field `test_setup_code` must be text, found list"),
         (MBPP_SANITIZED | {"test_imports": "import math"}, "field `test_imports` must be a list of text"),
         (MBPP_SANITIZED | {"code": 1}, "field `code` must be text, found int"),
+        ({"problem": "p", "solution": "no box"}, "field `solution` holds no boxed answer, and there is no `answer`"),
+        ({"problem": "", "answer": "7"}, "field `problem` is empty"),
+        ({"Body": "b", "Question": None, "Answer": 1.0}, "field `Question` is missing"),
     ],
 )
 def test_a_fault_in_a_layout_is_named_by_file_line_and_field(row: dict[str, Any], words: str, tmp_path: Path) -> None:
