@@ -46,6 +46,11 @@ def words(text: str, *, masked: bool = False) -> list[str]:
     return ["0" if word[0].isdigit() or word in _NUMBER_WORDS else word for word in found] if masked else found
 
 
+def numbers(text: str) -> list[str]:
+    """The numbers of a text in digits, in order; `1,080` is `1080`."""
+    return [word.replace(",", "") for word in _WORD.findall(text) if word[0].isdigit()]
+
+
 def ngrams(texts: Iterable[Sequence[str]], n: int) -> Grams:
     """Hashed n-grams of texts given as words. A text of fewer than n words is one short gram; one of none has none."""
     gap = [0] * (n - 1)

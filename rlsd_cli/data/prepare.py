@@ -2,8 +2,8 @@
 
 1. read        the rows of a split stream into a spool; what cannot be read, or does not fit, goes
 2. overlap     training problems that hold an evaluation problem are listed, and go if that is asked for
-3. duplicates  of one question, and of nearly the same one with the same reference, the first row stays; a question
-               whose references differ loses all its rows, for one of them is wrong
+3. duplicates  of one question, and of nearly the same one with the same numbers and reference, the first row stays; a
+               question whose references differ loses all its rows, for one of them is wrong
 4. write       what stays, in its order, to the file of its split; the manifest last
 
 An evaluation split keeps every row that can be read: without it its scores would be those of another set. What would
@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from rlsd_cli import __version__
 from rlsd_cli.data.duplicates import Sketches
 from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe, sha256
-from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
+from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, numbers, words
 from rlsd_cli.data.overlap import OverlapIndex, Target
 from rlsd_cli.data.problems import Found, Problem, content_hash, is_held_out, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, json_line, question_of
+from rlsd_cli.data.spool import Spool, hash64, json_line, question_of
 from rlsd_cli.errors import RlsdError
 from rlsd_verifiers.notation import parse_number
 
@@ -252,7 +252,9 @@ def _read(batch: Sequence[Found], spool: Spool, sketches: Sketches, account: Acc
         account.other_columns.update(name for name in rest if name not in KEPT)
         spool.add(problem, _row(problem, rest, where))
         problems.append(problem)
-    sketches.add(ngrams([words(problem.question) for problem in problems], SHINGLE), spool.references[start:])
+    keys = [hash64(" ".join(numbers(problem.question))) for problem in problems]
+    grams = ngrams([words(problem.question) for problem in problems], SHINGLE)
+    sketches.add(grams, spool.references[start:] ^ np.array(keys, dtype=np.uint64))
     if not training:
         return []
     searched = [
@@ -351,10 +353,10 @@ def _duplicates(spool: Spool, sketches: Sketches, near: float) -> Fates:
 def groups(values: Hashes) -> Iterator[NDArray[np.int64]]:
     """The indices of equal values, in rising order, for every value that occurs more than once."""
     order = np.argsort(values, kind="stable")
-    ends = np.flatnonzero(np.diff(values[order])) + 1
-    for same in np.split(order, ends) if len(ends) < len(order) else []:
-        if len(same) > 1:
-            yield same
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(values[order]) != 0))[: len(order)])
+    ends = np.append(starts[1:], len(order))
+    for place in np.flatnonzero(ends - starts > 1):
+        yield order[starts[place] : ends[place]]
 
 
 def _agree(same: NDArray[np.int64], spool: Spool) -> bool:
@@ -393,7 +395,7 @@ def _write(
     with ExitStack() as stack:
         names = [account.split, *([TEST] if training and options.holdout else [])]
         files = {name: stack.enter_context((work.folder / f"{name}.jsonl").open("wb")) for name in names}
-        for index in spool.order().tolist():
+        for index in map(int, spool.order()):
             line = spool.line(index)
             gone = None
             if fates.reasons[index] not in (STAYS, DUPLICATE if options.keep_duplicates else STAYS):

@@ -103,6 +103,17 @@ def test_a_near_repeat_of_a_repeat_is_one_of_the_row_that_stays(tmp_path: Path) 
     assert all(detail.endswith(("in.jsonl:1", "in.jsonl:3")) for detail in details)
 
 
+def test_the_same_story_with_other_numbers_is_another_problem_though_the_answer_is_the_same(tmp_path: Path) -> None:
+    long = "Once upon a time, when the old mill still stood by the river, there was a baker. " + STORY
+    rows = [
+        row(long.format(12, 30, 7), "35"),
+        row(long.format(13, 30, 8), "35"),
+        row(long.format(12, 30, 7) + " Ok?", "35"),
+    ]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows))
+    assert [where for where, _, _ in done.report()] == ["in.jsonl:3"]
+
+
 def test_duplicates_can_be_kept_and_the_threshold_moved(tmp_path: Path) -> None:
     story = STORY.format(12, 30, 7)
     source = write(tmp_path / "in.jsonl", [row(story), row(story), row(story + " Thanks."), row(f"Now: {story} Ok?")])

@@ -8,7 +8,7 @@ from rlsd_cli import console
 
 
 def list_sources(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
-    """List tasks with their knobs, benchmarks, and the layouts of files that are recognised."""
+    """List tasks with their knobs, other sources, and the layouts of files that are recognised."""
     rows = [*_rows()]
     if as_json:
         console.data_json(rows)
@@ -34,18 +34,12 @@ def _rows() -> "list[dict[str, Any]]":
         }
         for name, task in TASKS.items()
     ]
-    benchmarks = [
-        {
-            "name": name,
-            "kind": "benchmark",
-            "problems": None,
-            "about": (load.__doc__ or "").split("; ")[0],
-            "options": "",
-        }
-        for name, load in BENCHMARKS.items()
+    others = [
+        *(("benchmark", name, (load.__doc__ or "").split("; ")[0]) for name, load in BENCHMARKS.items()),
+        ("package", "gym:TASK", "a task of reasoning-gym with its settings, e.g. gym:gsm_symbolic:size=500"),
+        ("hub", "OWNER/NAME", "a data set of the hub, e.g. openai/gsm8k:main:split=train:revision=main"),
+        *(("layout", name, f"rows with {layout.summary}") for name, layout in LAYOUTS.items()),
     ]
-    layouts = [
-        {"name": name, "kind": "layout", "problems": None, "about": f"rows with {layout.summary}", "options": ""}
-        for name, layout in LAYOUTS.items()
+    return tasks + [
+        {"name": name, "kind": kind, "problems": None, "about": about, "options": ""} for kind, name, about in others
     ]
-    return tasks + benchmarks + layouts
