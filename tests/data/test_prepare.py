@@ -107,7 +107,7 @@ def test_the_same_story_with_other_numbers_is_another_problem_though_the_answer_
     long = "Once upon a time, when the old mill still stood by the river, there was a baker. " + STORY
     rows = [
         row(long.format(12, 30, 7), "35"),
-        row(long.format(13, 30, 8), "35"),
+        row(long.format(30, 12, 7), "35"),
         row(long.format(12, 30, 7) + " Ok?", "35"),
     ]
     done = run(tmp_path, write(tmp_path / "in.jsonl", rows))
