@@ -3,6 +3,7 @@
 import logging
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,18 +54,21 @@ def train(
 
 
 def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
-    from rlsd_cli.data.sources import load_splits
+    from rlsd_cli.data.sources import describe_splits, load_splits
     from rlsd_cli.evaluation.grade import open_pool
 
     if run.path.exists():
         with run.lock():
             pass
     with open_pool(resolved.config) as pool:
-        splits = _checked(_bounded(load_splits(resolved.config), resolved.config), resolved.config, pool)
-        return _train_on(splits, resolved, run, pool)
+        splits = _bounded(load_splits(resolved.config), resolved.config)
+        data = describe_splits(splits)
+        return _train_on(_checked(splits, resolved.config, pool), data, resolved, run, pool)
 
 
-def _train_on(splits: "Splits", resolved: "Resolved", run: "RunDir", pool: "Pool") -> dict[str, Any]:
+def _train_on(
+    splits: "Splits", data: Mapping[str, Any], resolved: "Resolved", run: "RunDir", pool: "Pool"
+) -> dict[str, Any]:
     import torch
 
     from rlsd_cli.policy.model import load_policy
@@ -77,6 +81,7 @@ def _train_on(splits: "Splits", resolved: "Resolved", run: "RunDir", pool: "Pool
     if not run.path.exists():
         create(run, resolved)
     with run.lock(), (run.path / "logs" / "train.log").open("a", encoding="utf-8") as log:
+        run.pin_data(data)
         point_latest(run)
         checkpoint = newest_checkpoint(run)
         step = int(checkpoint.name) if checkpoint else 0

@@ -5,6 +5,7 @@ task of reasoning-gym (`gym:basic_arithmetic:size=500`), a data set of the hub (
 file.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -176,6 +177,17 @@ def load_splits(config: Config) -> Splits:
         if not split:
             raise RlsdError(f"`{config.data}` leaves no {key} problems", hint="see `holdout` and `eval_data`")
     return Splits(train, held_out)
+
+
+def describe_splits(splits: Splits) -> dict[str, dict[str, Any]]:
+    """How many problems each split has, and the SHA-256 of all that is known of them, in order."""
+    found = {}
+    for name, problems in splits._asdict().items():
+        digest = hashlib.sha256()
+        for problem in problems:
+            digest.update(repr(tuple(problem)).encode(errors="backslashreplace"))
+        found[name] = {"problems": len(problems), "sha256": digest.hexdigest()}
+    return found
 
 
 def load_held_out(config: Config) -> list[Problem]:

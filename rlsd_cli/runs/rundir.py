@@ -3,6 +3,7 @@
 config.toml        complete: `rlsd train runs/NAME/config.toml`
 command.txt        as typed, and where
 environment.json   versions, machine, commit
+data.json          how many problems, and what they hash to
 code.patch         uncommitted changes of the working directory, if it is a repository
 status.json        created | running | interrupted | done | failed, and the result
 metrics.jsonl      one object a step
@@ -66,6 +67,21 @@ class RunDir(NamedTuple):
         known = self.status() if (self.path / "status.json").is_file() else {}
         here = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
         write_json(self.path / "status.json", known | values | here)
+
+    def pin_data(self, data: Mapping[str, Any]) -> None:
+        """Keep what the run is trained and evaluated on; raises RlsdError if it was something else."""
+        path = self.path / "data.json"
+        if not path.is_file():
+            write_json(path, data)
+            return
+        known = json.loads(path.read_text(encoding="utf-8"))
+        for name in (name for name in data if known.get(name) != data[name]):
+            was, now = (each[name]["problems"] for each in (known, data))
+            raise RlsdError(
+                f"{self.path} was begun on other {name.replace('_', '-')} problems ({was:,} then, {now:,} now)",
+                hint="put the data back, or start another attempt beside it with `--again`",
+                exit_code=EXIT_BUSY,
+            )
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:

@@ -12,8 +12,8 @@ import pytest
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data import sources
-from rlsd_cli.data.problems import content_hash, is_held_out
-from rlsd_cli.data.sources import load_held_out, load_source, load_splits
+from rlsd_cli.data.problems import Problem, content_hash, is_held_out
+from rlsd_cli.data.sources import Splits, describe_splits, load_held_out, load_source, load_splits
 from rlsd_cli.data.tasks import arithmetic
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
@@ -35,6 +35,21 @@ def test_the_splits_share_no_question_and_lose_none(tmp_path: Path) -> None:
     assert train.isdisjoint(held_out)
     assert train | held_out == set(questions)
     assert len(splits.train) + len(splits.held_out) == 300
+
+
+def test_what_splits_hash_to_changes_with_any_field_and_with_the_order() -> None:
+    first, second = (Problem(name, name, f"question {name}", "1") for name in "ab")
+    before = describe_splits(Splits([first, second], [first]))
+    assert before == describe_splits(Splits([first, second], [first]))
+    assert (before["train"]["problems"], before["held_out"]["problems"]) == (2, 1)
+    others = [
+        [second, first],
+        [first],
+        [first._replace(answer="other"), second],
+        [first, second._replace(hints=("h",))],
+    ]
+    hashes = [describe_splits(Splits(other, [first]))["train"]["sha256"] for other in others]
+    assert len({before["train"]["sha256"], *hashes}) == 5
 
 
 def test_a_problem_stays_on_its_side_when_the_file_is_reordered_or_grows(tmp_path: Path) -> None:

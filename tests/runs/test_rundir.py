@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import subprocess
@@ -282,3 +283,16 @@ def test_the_config_of_a_run_names_that_run(tmp_path: Path) -> None:
     again = resolve([str(run.path / "config.toml")], {})
     assert find_run(tmp_path, again, again=False) == run
     assert run_name(resolve([str(run.path / "config.toml")], {"steps": 8})) != run.name
+
+
+def test_a_run_is_continued_on_the_problems_it_was_begun_on_and_no_others(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    begun = {"train": {"problems": 1200, "sha256": "a"}, "held_out": {"problems": 7, "sha256": "b"}}
+    run.pin_data(begun)
+    run.pin_data(begun)
+    with pytest.raises(RlsdError, match=r"other held-out problems \(7 then, 7 now\)") as caught:
+        run.pin_data(begun | {"held_out": {"problems": 7, "sha256": "c"}})
+    assert caught.value.exit_code == EXIT_BUSY
+    with pytest.raises(RlsdError, match=r"other train problems \(1,200 then, 9 now\)"):
+        run.pin_data(begun | {"train": {"problems": 9, "sha256": "a"}})
+    assert json.loads((tmp_path / "data.json").read_text(encoding="utf-8")) == begun
