@@ -174,8 +174,11 @@ def _result(summary: dict[str, Any], as_json: bool) -> None:
 
 def _show(resolved: "Resolved", as_json: bool) -> None:
     from rlsd_cli.config.resolve import flatten
+    from rlsd_cli.data.sources import check_task
     from rlsd_cli.runs.rundir import run_name
 
+    for data in filter(None, (resolved.config.data, resolved.config.eval_data)):
+        check_task(data)
     values = flatten(resolved.config)
     if as_json:
         console.data_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})

@@ -21,7 +21,7 @@ from rlsd_cli.data.gym import load_gym
 from rlsd_cli.data.hub import HubData, find_hub_data, read_hub_rows
 from rlsd_cli.data.problems import Found, Problem, is_held_out, problems_of, read_problems, strictly
 from rlsd_cli.data.readers import SUFFIXES, RawRow, read_rows
-from rlsd_cli.data.tasks import TASKS, generate
+from rlsd_cli.data.tasks import TASKS, generate, iterate
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
 
@@ -79,6 +79,14 @@ def parse_source(text: str) -> Source:
 def is_task(text: str) -> bool:
     """Whether a value names a built-in task."""
     return parse_source(text).name in TASKS
+
+
+def check_task(text: str) -> None:
+    """Draw a problem of the task that a value names, if it names one; raises RlsdError if its knobs cannot be so."""
+    source = parse_source(text)
+    if source.name in TASKS:
+        _refuse(source, {}, parts=False)
+        next(iterate(source.name, source.options))
 
 
 def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[Found]:

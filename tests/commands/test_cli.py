@@ -71,6 +71,7 @@ DONE = {
         (["train", "data=arithmetik"], 2, "hint: did you mean `arithmetic`"),
         (["train", "data=missing.jsonl"], 2, "error: no task or file named `missing.jsonl`"),
         (["train", "data=p.jsonl", "verifier=numerik"], 2, "hint: did you mean `numeric`?"),
+        (["train", "data=countdown:numbers=9", "--dry-run"], 2, "`numbers` = 9 is not in 3..6"),
         (["train", "model=quickstrat"], 3, "hint: did you mean `quickstart`?"),
         (["train", "device=cuda:x"], 2, "hint: auto, cpu, cuda or cuda:N"),
         (["eval", "quickstrat"], 3, "hint: did you mean `quickstart`"),
