@@ -112,7 +112,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*header, box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in lines[0]:
+        grid.add_column(Text(name))
     for line in lines[1:]:
         grid.add_row(*map(Text, line))
     stdout().print(grid)

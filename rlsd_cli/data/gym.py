@@ -35,8 +35,7 @@ def load_gym(task: str, settings: Settings) -> list[Problem]:
     """
     kept: dict[str, Problem] = {}
     for row in _ask({"task": task, "settings": dict(settings)}):
-        fingerprint = content_hash(row["question"])
-        kept.setdefault(fingerprint, Problem(fingerprint=fingerprint, verifier="gym", **row))
+        kept.setdefault(row["question"], Problem(fingerprint=content_hash(row["question"]), verifier="gym", **row))
     return [*kept.values()]
 
 

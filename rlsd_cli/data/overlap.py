@@ -2,6 +2,8 @@
 
 Numbers are masked, so a problem asked again with other numbers is found too. An overlap is the share of an evaluation
 problem's distinct n-grams that a training problem holds, which does not fall when the problem stands in a longer text.
+N-grams that many evaluation problems have in common are a template, and count on neither side. A question of fewer
+words than an n-gram is only found as a whole.
 """
 
 import hashlib
@@ -12,21 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsd_cli.data.ngrams import Grams, ngrams, words
-from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.problems import content_hash
 
 Key = TypeVar("Key", str, bytes)
 
 NGRAM = 8
 NEAR = 0.5
 MAX_OWNERS = 32
-"""Words that more evaluation problems have in common are a template, and tell nothing about any of them."""
+"""What more evaluation problems have in common tells nothing about any of them."""
 
 
 class Target(NamedTuple):
     """An evaluation problem, and the set it belongs to."""
 
     suite: str
-    problem: Problem
+    id: str
+    fingerprint: str
+    question: str
 
 
 class Overlap(NamedTuple):
@@ -49,29 +53,32 @@ class OverlapIndex:
         self.targets = [*targets]
         self.n = n
         self.near = near
-        masked = [words(target.problem.question, masked=True) for target in self.targets]
+        masked = [words(target.question, masked=True) for target in self.targets]
         grams = ngrams(masked, n)
         pairs = _distinct(grams)
         order = np.argsort(pairs["gram"], kind="stable")
         telling = order[_counts(pairs["gram"][order]) <= MAX_OWNERS]
         self._grams, self._owners = pairs["gram"][telling], pairs["owner"][telling]
-        self._sizes = np.bincount(pairs["owner"], minlength=len(self.targets))
-        self._exact = _by_key(target.problem.fingerprint for target in self.targets)
+        self._sizes = np.bincount(self._owners, minlength=len(self.targets))
+        self._exact = _by_key(target.fingerprint for target in self.targets)
         same = _by_key(map(_key, masked))
         self._masked = {key: owners for key, owners in same.items() if len(owners) <= MAX_OWNERS}
 
-    def find(self, problems: Sequence[Problem]) -> list[Overlap]:
-        """Every overlap of these problems with an evaluation problem, by problem and then the largest first."""
+    def find(self, questions: Sequence[str]) -> list[Overlap]:
+        """Every overlap of these questions with an evaluation problem, by question and then the largest first.
+
+        Of evaluation problems that ask the same, at most `MAX_OWNERS` are named.
+        """
         if not self.targets:
             return []
-        masked = [words(problem.question, masked=True) for problem in problems]
+        masked = [words(question, masked=True) for question in questions]
         found: dict[tuple[int, int], Overlap] = {}
         for index, owner, share in self._shares(ngrams(masked, self.n)):
             found[index, owner] = Overlap(index, self.targets[owner], "near", share)
-        for index, (problem, text) in enumerate(zip(problems, masked, strict=True)):
+        for index, (question, text) in enumerate(zip(questions, masked, strict=True)):
             for owner in self._masked.get(_key(text), []) if text else []:
                 found[index, owner] = Overlap(index, self.targets[owner], "numbers", 1.0)
-            for owner in self._exact.get(problem.fingerprint, []):
+            for owner in self._exact.get(content_hash(question), [])[:MAX_OWNERS]:
                 found[index, owner] = Overlap(index, self.targets[owner], "exact", 1.0)
         return sorted(found.values(), key=lambda overlap: (overlap.place, -overlap.share, KINDS.index(overlap.kind)))
 

@@ -1,13 +1,15 @@
 """Sources into files of problems that are clean, with an account of every row that was left out.
 
 1. read        the rows of a split stream into a spool; what cannot be read, or does not fit, goes
-2. overlap     training problems that hold an evaluation problem are listed, and go if that is asked for
-3. duplicates  of one question, and of nearly the same one with the same numbers and reference, the first row stays; a
-               question whose references differ loses all its rows, for one of them is wrong
-4. write       what stays, in its order, to the file of its split; the manifest last
+2. repeats     of one question the first row stays; a question whose references differ loses all its rows, for one of
+               them is wrong
+3. overlap     training problems that hold an evaluation problem are listed, and go if that is asked for
+4. near ones   of nearly one question, with the same numbers and the same reference, the first of those left stays
+5. write       what stays, in its order, to the file of its split; the manifest last
 
-An evaluation split keeps every row that can be read: without it its scores would be those of another set. What would
-have gone is noted. Equal sources and options give equal bytes, wherever and whenever.
+Every step looks only at rows that are still there, so a row never goes for the sake of one that goes too. An evaluation
+split keeps every row that can be read: without it its scores would be those of another set. What would have gone is
+noted. Equal sources and options give equal bytes, wherever and whenever.
 """
 
 import json
@@ -18,7 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from itertools import chain, islice
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
@@ -29,16 +32,19 @@ from numpy.typing import NDArray
 from rlsd_cli import __version__
 from rlsd_cli.data.duplicates import Sketches
 from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe, sha256
-from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, numbers, words
+from rlsd_cli.data.jsons import json_line
+from rlsd_cli.data.lengths import quantiles
+from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
 from rlsd_cli.data.overlap import OverlapIndex, Target
 from rlsd_cli.data.problems import Found, Problem, content_hash, is_held_out, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, hash64, json_line, question_of
-from rlsd_cli.errors import RlsdError
-from rlsd_verifiers.notation import parse_number
+from rlsd_cli.data.spool import Spool, question_of
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_verifiers import Policy, Submission
+from rlsd_verifiers.maths.quick import grade_math_quickly
 
 SHINGLE = 3
-BATCH = 2000
+BATCH, BATCH_CHARS = 2000, 2**24
 MANIFEST, REPORT, OVERLAP = "manifest.json", "report.jsonl", "overlap.tsv"
 OVERLAP_COLUMNS = ("where", "suite", "id", "kind", "share", "problem", "held")
 
@@ -57,10 +63,10 @@ class Options(NamedTuple):
 
 
 class Lengths(NamedTuple):
-    """Tokens of the student's and the teacher's view, and why they do not fit, if they do not."""
+    """Tokens of the student's view and of the teacher's, if there is one, and why they do not fit, if they do not."""
 
     student: int
-    teacher: int
+    teacher: int | None
     fault: str | None = None
 
 
@@ -68,7 +74,7 @@ class Work(NamedTuple):
     """What all splits share. `measure` is None where no model is known; `progress` is told of rows as they are read."""
 
     options: Options
-    targets: OverlapIndex
+    targets: list[Target]
     folder: Path
     report: IO[bytes]
     overlaps: IO[bytes]
@@ -86,7 +92,7 @@ class Account:
         self.noted: Counter[str] = Counter()
         self.overlaps: Counter[str] = Counter()
         self.other_columns: Counter[str] = Counter()
-        self.tokens = array("l"), array("l")
+        self.tokens: dict[str, Counter[int]] = {"student": Counter(), "teacher": Counter()}
         self._report = report
 
     def say(self, where: str, reason: str, detail: str, *, removed: bool) -> None:
@@ -96,27 +102,21 @@ class Account:
 
     def summary(self) -> dict[str, Any]:
         counts = {name: dict(sorted(getattr(self, name).items())) for name in ("removed", "noted", "overlaps")}
-        found = {"rows": self.rows, **counts, "other_columns": dict(sorted(self.other_columns.items()))}
-        student, teacher = self.tokens
-        return found | ({"tokens": {"student": spread(student), "teacher": spread(teacher)}} if student else {})
-
-
-def spread(lengths: Sequence[int]) -> dict[str, int]:
-    """The median, the 99th percentile and the largest of some numbers."""
-    middle, high = np.percentile(np.array(lengths), [50, 99], method="higher")
-    return {"median": int(middle), "p99": int(high), "max": int(max(lengths))}
+        tokens = {view: quantiles(lengths) for view, lengths in self.tokens.items() if lengths}
+        columns = dict(sorted(self.other_columns.items()))
+        return {"rows": self.rows, **counts, "other_columns": columns, **({"tokens": tokens} if tokens else {})}
 
 
 # -- the whole -----------------------------------------------------------------------------------------------------
 
 
 def request(inputs: Sequence[Input], options: Options, view: Mapping[str, Any]) -> dict[str, Any]:
-    """What a preparation is a function of: version, sources with their content, options, and what lengths are of."""
-    settings = options._asdict() | {"columns": dict(options.columns)}
+    """What a preparation is a function of: versions, sources with their content, options, and what lengths are of."""
     return {
         "rlsd": __version__,
+        "rensa": version("rensa"),
         "sources": [describe(given) for given in inputs],
-        "options": settings,
+        "options": options._asdict() | {"columns": dict(options.columns)},
         "view": dict(view),
     }
 
@@ -129,6 +129,16 @@ def is_current(folder: Path, wanted: Mapping[str, Any]) -> bool:
         return manifest["request"] == wanted and all(_facts(folder / name) == facts for name, facts in files)
     except (OSError, ValueError, KeyError):
         return False
+
+
+def others_in(folder: Path) -> list[Path]:
+    """What lies in the folder of a preparation and is not of it."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        own = {MANIFEST, *manifest["files"]}
+    except (OSError, ValueError, KeyError):
+        own = set()
+    return sorted(path for path in folder.iterdir() if path.name not in own)
 
 
 def prepare(
@@ -145,99 +155,143 @@ def prepare(
     The folder appears, or is replaced, when all is done.
 
     Raises:
-        RlsdError: a source cannot be opened, or a split holds no problem.
+        RlsdError: a source cannot be opened, a split or an evaluation set would hold no problem, or the disk is full.
     """
     splits: dict[str, list[Input]] = {}
     for given in inputs:
         if given.split:
             splits.setdefault(given.split, []).append(given)
-    with _staged(folder) as draft, ExitStack() as stack:
-        work = Work(
-            options,
-            OverlapIndex(_targets(inputs, options)),
-            draft,
-            stack.enter_context((draft / REPORT).open("wb")),
-            stack.enter_context((draft / OVERLAP).open("wb")),
-            measure,
-            progress,
-        )
-        work.overlaps.write(_tabs(OVERLAP_COLUMNS))
+    with _staged(folder.resolve()) as draft, ExitStack() as stack:
+        report = stack.enter_context((draft / REPORT).open("wb"))
+        overlaps = stack.enter_context((draft / OVERLAP).open("wb"))
+        overlaps.write(_tabs(OVERLAP_COLUMNS))
+        targets = [*_targets(inputs, options, report)] if TRAIN in splits else []
+        work = Work(options, targets, draft, report, overlaps, measure, progress)
         accounts = {split: _prepare_split(split, given, work) for split, given in splits.items()}
         stack.close()
-        files = {path.name: _facts(path) for path in sorted(draft.iterdir())}
         manifest = {
             "request": dict(wanted),
-            "evaluation_problems": dict(Counter(target.suite for target in work.targets.targets)),
+            "evaluation_problems": dict(Counter(target.suite for target in targets)),
             "splits": {split: account.summary() for split, account in accounts.items()},
-            "files": files,
+            "files": {path.name: _facts(path) for path in sorted(draft.iterdir())},
         }
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (draft / MANIFEST).write_bytes(text.encode(errors="backslashreplace"))
     return manifest
 
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A folder beside the one that is wanted, which becomes that one if nothing goes wrong."""
+    """A folder beside the one that is wanted, which takes its place if nothing goes wrong."""
+    draft, old = (folder.parent / f".{folder.name}.{os.getpid()}{suffix}" for suffix in ("", ".old"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = folder.parent / f".{folder.name}.{os.getpid()}"
         draft.mkdir()
+        try:
+            yield draft
+            if folder.exists():
+                folder.rename(old)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise RlsdError(f"cannot write {folder}: {error.strerror}") from error
-    try:
-        yield draft
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        raise RlsdError(f"cannot write {folder}: {error.strerror or error}", exit_code=EXIT_MACHINE) from error
 
 
-def _targets(inputs: Sequence[Input], options: Options) -> Iterator[Target]:
-    """What no training problem should hold: the problems of evaluation splits, and what of `train` is held out."""
-    for source, split in inputs:
-        if split == TRAIN and not options.holdout:
+def _targets(inputs: Sequence[Input], options: Options, report: IO[bytes]) -> Iterator[Target]:
+    """What no training problem should hold: the problems of evaluation splits and of `--against`.
+
+    Columns have other names in the files that are prepared; what they are compared with has our own.
+    """
+    for given in inputs:
+        if given.split == TRAIN:
             continue
-        path = Path(source.text)
-        suite = split or (path.name if path.is_file() else source.text)
-        for found in read_source(source, options.columns):
-            if found.problem and (split != TRAIN or is_held_out(found.problem, options.holdout or 0.0)):
-                yield Target(TEST if split == TRAIN else suite, found.problem)
+        suite, num_problems = given.split or given.name, 0
+        for found in read_source(given.source, options.columns if given.split else MappingProxyType({})):
+            if found.problem:
+                num_problems += 1
+                yield Target(suite, found.problem.id, found.problem.fingerprint, found.problem.question)
+            elif not given.split:
+                line = {"split": suite, "where": found.where, "reason": "unreadable", "removed": False}
+                report.write(json_line(line | {"detail": found.fault}))
+        if not num_problems:
+            raise RlsdError(f"no row of {given.source.text} is a problem, so nothing could be compared with it")
 
 
 # -- a split -------------------------------------------------------------------------------------------------------
 
+STAYS, DUPLICATE, CONFLICT, HOLDS, NEAR = range(5)
+REASONS = ("", "duplicate", "conflict", "overlap", "near_duplicate")
+
+
+class Fates(NamedTuple):
+    """What becomes of every row, as an index into `REASONS`; the row it repeats or contradicts, and how similar."""
+
+    reasons: NDArray[np.uint8]
+    others: NDArray[np.int64]
+    similarities: NDArray[np.float32]
+
+    def set(self, rows: Any, reason: int, other: Any = -1, similarity: float = 1.0) -> None:
+        self.reasons[rows], self.others[rows], self.similarities[rows] = reason, other, similarity
+
+    def gone(self, index: int, spool: Spool, *, keep_duplicates: bool) -> tuple[str, str] | None:
+        """The reason and the detail for a row that goes. A repeat that may stay shares the fate of the first."""
+        reason, other = int(self.reasons[index]), int(self.others[index])
+        if reason == DUPLICATE and keep_duplicates:
+            return self.gone(other, spool, keep_duplicates=True)
+        if reason == STAYS:
+            return None
+        near = f"similarity {self.similarities[index]:.3f} to " if reason == NEAR else "see "
+        return REASONS[reason], near + (OVERLAP if reason == HOLDS else spool.where(other))
+
 
 def _prepare_split(split: str, inputs: Sequence[Input], work: Work) -> Account:
-    account = Account(split, work.report)
-    found = chain.from_iterable(_found(given, work.options) for given in inputs)
-    with Spool(work.options.shuffle if split == TRAIN else None) as spool, Sketches() as sketches:
-        overlapping: list[int] = []
-        while batch := [*islice(found, BATCH)]:
-            overlapping += _read(batch, spool, sketches, account, work)
+    account, options = Account(split, work.report), work.options
+    training, generated = split == TRAIN, all(given.is_generated for given in inputs)
+    with Spool(options.shuffle if training else None) as spool:
+        for batch in _batches(chain.from_iterable(_found(given, options) for given in inputs)):
+            _read(batch, spool, account, work)
             work.progress(account.rows)
-        if not len(spool):
-            raise RlsdError(f"no row of {', '.join(given.source.text for given in inputs)} is a problem")
-        fates = _duplicates(spool, sketches, work.options.near)
+        size = len(spool)
+        fates = Fates(np.zeros(size, np.uint8), np.zeros(size, np.int64), np.zeros(size, np.float32))
+        _mark_repeats(spool, fates)
+        if training:
+            _mark_overlaps(spool, fates, account, work, generated=generated)
+        if not generated:
+            _mark_near(spool, fates, options.near)
         _note_ids(spool, account)
-        _write(spool, fates, frozenset(overlapping), account, work)
+        _write(spool, fates, account, work)
     return account
 
 
-# -- 1 and 2: reading ----------------------------------------------------------------------------------------------
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Some rows at a time: a bounded number, of a bounded size."""
+    batch: list[Found] = []
+    chars = 0
+    for each in found:
+        batch.append(each)
+        chars += len(each.problem.question) if each.problem else 0
+        if len(batch) == BATCH or chars > BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
+# -- 1: reading ----------------------------------------------------------------------------------------------------
 
 
 def _found(given: Input, options: Options) -> Iterator[Found]:
-    """The rows of a source. Of a file, its name is said and not its folder."""
-    path = Path(given.source.text)
-    folder = f"{path.parent}/" if path.is_file() else ""
+    """The rows of a source, each with the place that is said: that in a folder, not the folder's own."""
     for found in read_source(given.source, options.columns):
-        yield found._replace(where=found.where.removeprefix(folder))
+        inside = found.where.startswith(given.source.text)
+        yield found._replace(where=given.name + found.where.removeprefix(given.source.text)) if inside else found
 
 
-def _read(batch: Sequence[Found], spool: Spool, sketches: Sketches, account: Account, work: Work) -> list[int]:
-    """Take the good rows of a batch into the spool; the indices there of those that hold an evaluation problem."""
-    training, start, problems = account.split == TRAIN, len(spool), []
+def _read(batch: Sequence[Found], spool: Spool, account: Account, work: Work) -> None:
+    """Take the good rows of a batch into the spool."""
+    training, holdout = account.split == TRAIN, work.options.holdout
     for where, problem, rest, fault, note in batch:
         account.rows += 1
         if problem is None:
@@ -249,25 +303,10 @@ def _read(batch: Sequence[Found], spool: Spool, sketches: Sketches, account: Acc
             account.say(where, *unfit, removed=training)
             if training:
                 continue
-        account.other_columns.update(name for name in rest if name not in KEPT)
-        spool.add(problem, _row(problem, rest, where))
-        problems.append(problem)
-    keys = [hash64(" ".join(numbers(problem.question))) for problem in problems]
-    grams = ngrams([words(problem.question) for problem in problems], SHINGLE)
-    sketches.add(grams, spool.references[start:] ^ np.array(keys, dtype=np.uint64))
-    if not training:
-        return []
-    searched = [
-        index for index, problem in enumerate(problems) if not is_held_out(problem, work.options.holdout or 0.0)
-    ]
-    overlaps = work.targets.find([problems[index] for index in searched])
-    for overlap in overlaps:
-        index = searched[overlap.place]
-        account.overlaps[overlap.kind] += 1
-        where, held = spool.row(start + index)["source"], overlap.target.problem
-        cells = where, overlap.target.suite, held.id, overlap.kind, f"{overlap.share:.3f}", problems[index].question
-        work.overlaps.write(_tabs((*cells, held.question)))
-    return [*dict.fromkeys(start + searched[overlap.place] for overlap in overlaps)]
+        held = training and holdout is not None and is_held_out(problem, holdout)
+        row, columns = _row(problem, rest, where)
+        account.other_columns.update(columns)
+        spool.add(problem, row, where, held=held)
 
 
 def _unfit(problem: Problem, account: Account, work: Work) -> tuple[str, str] | None:
@@ -279,75 +318,40 @@ def _unfit(problem: Problem, account: Account, work: Work) -> tuple[str, str] | 
     if work.measure is None:
         return None
     lengths = work.measure(problem)
-    for column, length in zip(account.tokens, (lengths.student, lengths.teacher), strict=True):
-        column.append(length)
+    account.tokens["student"][lengths.student] += 1
+    if lengths.teacher is not None:
+        account.tokens["teacher"][lengths.teacher] += 1
     return ("too_long", lengths.fault) if lengths.fault else None
 
 
-KEPT = ("meta", "source", "source_id")
-"""What a prepared row has besides the fields of a problem."""
+def _row(problem: Problem, rest: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """A problem as it is written, and the columns of it that are no fields.
 
-
-def _row(problem: Problem, rest: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A problem as it is written: its id a hash of its content; the id it came with and what else it had beside it."""
+    Its id is a hash of its content; beside it are its place and the id it came with, or those that it had already if it
+    comes out of a prepared file, and whatever else it had.
+    """
     name = content_hash(question_of(problem))
-    own = {"source_id": problem.id} if problem.id not in (name, problem.fingerprint) else {}
-    meta = rest.get("meta")
-    others = {key: value for key, value in rest.items() if key not in KEPT}
-    inner = (meta if isinstance(meta, dict) else {"meta": meta} if meta else {}) | others
-    known = {key: rest[key] for key in ("source", "source_id") if key in rest}
-    return to_row(problem._replace(id=name)) | {"source": where} | own | known | ({"meta": inner} if inner else {})
+    origin = {"source": where} | ({"source_id": problem.id} if problem.id not in (name, problem.fingerprint) else {})
+    others = dict(rest)
+    if problem.id == name and isinstance(rest.get("source"), str):
+        origin = {key: others.pop(key) for key in ("source", "source_id") if key in others}
+    meta = others.pop("meta", None)
+    inner = meta if isinstance(meta, dict) else {} if meta is None else {"meta": meta}
+    whole = {**inner, **others}
+    return to_row(problem._replace(id=name)) | origin | ({"meta": whole} if whole else {}), [*others]
 
 
-# -- 3: duplicates -------------------------------------------------------------------------------------------------
-
-STAYS, DUPLICATE, CONFLICT, NEAR_DUPLICATE = range(4)
-REASONS = ("", "duplicate", "conflict", "near_duplicate")
+# -- 2: repeats ----------------------------------------------------------------------------------------------------
 
 
-class Fates(NamedTuple):
-    """What becomes of every row, as an index into `REASONS`; the row it repeats or contradicts, and how similar."""
-
-    reasons: NDArray[np.uint8]
-    others: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-
-    def gone(self, index: int, spool: Spool) -> tuple[str, str]:
-        """The reason and the detail for a row that does not stay."""
-        other = spool.row(int(self.others[index]))["source"]
-        near = f"similarity {self.similarities[index]:.3f} to " if self.reasons[index] == NEAR_DUPLICATE else "see "
-        return REASONS[self.reasons[index]], near + other
-
-
-def _duplicates(spool: Spool, sketches: Sketches, near: float) -> Fates:
-    """The rows that repeat or contradict another."""
-    fates = Fates(
-        np.zeros(len(spool), dtype=np.uint8),
-        np.full(len(spool), -1, dtype=np.int64),
-        np.ones(len(spool), dtype=np.float32),
-    )
-    reasons, others, similarities = fates
-    for same in groups(spool.questions):
-        reason = DUPLICATE if _agree(same, spool) else CONFLICT
-        reasons[same], others[same] = reason, same[0]
-        if reason == DUPLICATE:
-            reasons[same[0]], others[same[0]] = STAYS, -1
+def _mark_repeats(spool: Spool, fates: Fates) -> None:
+    """Mark all rows but the first of a question, or all of a question whose references differ."""
+    for same in groups(spool.hashes("questions")):
+        if _agree(same, spool):
+            fates.set(same[1:], DUPLICATE, same[0])
         else:
-            others[same[0]] = same[1]
-
-    @lru_cache(maxsize=2**14)
-    def grams(index: int) -> Hashes:
-        return ngrams([words(spool.row(index)["question"])], SHINGLE).values
-
-    for later, candidates in sketches.candidates():
-        for first in candidates:
-            stays = int(others[first]) if reasons[first] in (DUPLICATE, NEAR_DUPLICATE) else first
-            if reasons[later] != STAYS or reasons[stays] != STAYS:
-                continue
-            similarity = jaccard(grams(later), grams(stays))
-            if similarity >= near:
-                reasons[later], others[later], similarities[later] = NEAR_DUPLICATE, stays, similarity
-    return fates
+            fates.set(same, CONFLICT, same[0])
+            fates.set(same[0], CONFLICT, same[1])
 
 
 def groups(values: Hashes) -> Iterator[NDArray[np.int64]]:
@@ -360,66 +364,148 @@ def groups(values: Hashes) -> Iterator[NDArray[np.int64]]:
 
 
 def _agree(same: NDArray[np.int64], spool: Spool) -> bool:
-    """Whether the references of rows with one question are the same, as texts or as numbers."""
-    if len(np.unique(spool.references[same])) == 1:
+    """Whether rows with one question have one reference: the same text up to case, or one that equals it."""
+    _, firsts = np.unique(spool.hashes("references")[same], return_index=True)
+    first, *rest = (spool.row(index) for index in same[np.sort(firsts)].tolist())
+    return all(row.get("tests") == first.get("tests") and _are_equal(row, first) for row in rest)
+
+
+def _are_equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    answer, reference = (" ".join(each.get("answer", "").split()) for each in (row, other))
+    if answer.casefold() == reference.casefold():
         return True
-    first, *rest = (spool.row(index) for index in same.tolist())
-    value = parse_number(first.get("answer", ""))
-    return value is not None and all(
-        row.get("tests") == first.get("tests") and parse_number(row.get("answer", "")) == value for row in rest
-    )
+    verdict = grade_math_quickly(Submission(rf"\boxed{{{answer}}}", reference), Policy())
+    return verdict is not None and verdict.correct is True
 
 
 def _note_ids(spool: Spool, account: Account) -> None:
     """Note ids that problems with other questions have too. They get ids of their own."""
-    own = np.flatnonzero(spool.own_ids)
-    for same in groups(spool.own_ids[own]):
+    questions, own_ids = spool.hashes("questions"), spool.hashes("own_ids")
+    own = np.flatnonzero(own_ids)
+    for same in groups(own_ids[own]):
+        first = int(own[same[0]])
         for index in own[same[1:]].tolist():
-            if spool.questions[index] != spool.questions[own[same[0]]]:
-                row, first = spool.row(index), spool.row(int(own[same[0]]))
-                detail = f"field `id`: `{row['source_id']}` is that of another problem, {first['source']}"
-                account.say(row["source"], "duplicate_id", detail, removed=False)
+            if questions[index] != questions[first]:
+                detail = (
+                    f"field `id`: `{spool.row(index)['source_id']}` is that of another problem, {spool.where(first)}"
+                )
+                account.say(spool.where(index), "duplicate_id", detail, removed=False)
 
 
-# -- 4: writing ----------------------------------------------------------------------------------------------------
+# -- 3 and 4: overlap and near repeats -----------------------------------------------------------------------------
 
 
-def _write(
-    spool: Spool,
-    fates: Fates,
-    overlapping: frozenset[int],
-    account: Account,
-    work: Work,
-) -> None:
-    options, training = work.options, account.split == TRAIN
+def _left(spool: Spool, fates: Fates, chosen: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[str]]]:
+    """The chosen rows that still stay, some at a time, with their questions."""
+    indices: list[int] = []
+    questions: list[str] = []
+    chars = 0
+    for index in np.flatnonzero(chosen & (fates.reasons == STAYS)).tolist():
+        indices.append(index)
+        questions.append(spool.row(index)["question"])
+        chars += len(questions[-1])
+        if len(indices) == BATCH or chars > BATCH_CHARS:
+            yield indices, questions
+            indices, questions, chars = [], [], 0
+    if indices:
+        yield indices, questions
+
+
+def _mark_overlaps(spool: Spool, fates: Fates, account: Account, work: Work, *, generated: bool) -> None:
+    """List the training rows that hold an evaluation problem, and mark them if they are to go.
+
+    Problems of a generated task differ in little more than their numbers, so there only the same question counts.
+    """
+    held = [
+        Target(TEST, row["id"], content_hash(row["question"]), row["question"])
+        for indices, _ in _left(spool, fates, spool.held)
+        for row in map(spool.row, indices)
+    ]
+    work.targets.extend(held)
+    index = OverlapIndex(work.targets)
+    if not work.targets:
+        return
+    for indices, questions in _left(spool, fates, ~spool.held):
+        for overlap in index.find(questions):
+            if generated and overlap.kind != "exact":
+                continue
+            row, target = indices[overlap.place], overlap.target
+            account.overlaps[overlap.kind] += 1
+            cells = spool.where(row), target.suite, target.id, overlap.kind, f"{overlap.share:.3f}"
+            work.overlaps.write(_tabs((*cells, questions[overlap.place], target.question)))
+            if work.options.remove_overlap:
+                fates.set(row, HOLDS)
+
+
+def _mark_near(spool: Spool, fates: Fates, near: float) -> None:
+    """Mark rows whose question is nearly that of an earlier row of the same kind."""
+    rows = array("q")
+    with Sketches() as sketches:
+        for indices, questions in _left(spool, fates, np.ones(len(spool), dtype=np.bool_)):
+            kinds = spool.hashes("kinds")[indices]
+            sketches.add(ngrams([words(question) for question in questions], SHINGLE), kinds)
+            rows.extend(indices)
+
+        @lru_cache(maxsize=256)
+        def grams(index: int) -> Hashes:
+            return ngrams([words(spool.row(index)["question"])], SHINGLE).values
+
+        kinds = spool.hashes("kinds")
+        for place, candidates in sketches.candidates():
+            later = rows[place]
+            for first in (rows[candidate] for candidate in candidates):
+                leader = int(fates.others[first]) if fates.reasons[first] == NEAR else first
+                if fates.reasons[later] == NEAR or kinds[later] != kinds[leader]:
+                    continue
+                similarity = jaccard(grams(later), grams(leader))
+                if similarity >= near:
+                    fates.set(later, NEAR, leader, similarity)
+
+
+# -- 5: writing ----------------------------------------------------------------------------------------------------
+
+
+def _write(spool: Spool, fates: Fates, account: Account, work: Work) -> None:
+    """Write the rows that stay to the files of their splits, and say why the others go.
+
+    Raises:
+        RlsdError: nothing stays.
+    """
+    training, held = account.split == TRAIN, spool.held
+    names = [account.split, *([TEST] if training and work.options.holdout else [])]
+    written: Counter[str] = Counter()
     with ExitStack() as stack:
-        names = [account.split, *([TEST] if training and options.holdout else [])]
         files = {name: stack.enter_context((work.folder / f"{name}.jsonl").open("wb")) for name in names}
         for index in map(int, spool.order()):
-            line = spool.line(index)
-            gone = None
-            if fates.reasons[index] not in (STAYS, DUPLICATE if options.keep_duplicates else STAYS):
-                gone = fates.gone(index, spool)
-            elif index in overlapping and options.remove_overlap:
-                gone = "overlap", f"see {OVERLAP}"
+            gone = fates.gone(index, spool, keep_duplicates=work.options.keep_duplicates)
             if gone:
-                account.say(json.loads(line)["source"], *gone, removed=training)
+                account.say(spool.where(index), *gone, removed=training)
             if not (gone and training):
-                held = training and options.holdout and is_held_out_row(line, options.holdout)
-                files[TEST if held else account.split].write(line)
+                name = TEST if held[index] else account.split
+                files[name].write(spool.line(index))
+                written[name] += 1
+    for name in names:
+        if not written[name]:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in account.removed.items())
+            raise RlsdError(
+                f"no problem is left for {name}, of {account.rows:,} rows" + (f": {reasons}" if reasons else ""),
+                hint=_first_line(work),
+            )
 
 
-def is_held_out_row(line: bytes, share: float) -> bool:
-    """`is_held_out` of a line that was written: a function of its question."""
-    return int(content_hash(json.loads(line)["question"]), 16) < share * 16**12
+def _first_line(work: Work) -> str | None:
+    """The first thing that was found about a row."""
+    work.report.flush()
+    with (work.folder / REPORT).open(encoding="utf-8") as file:
+        line = file.readline()
+    return "{where}: {detail}".format(**json.loads(line)) if line else None
 
 
 def _tabs(cells: Iterable[str]) -> bytes:
-    return "\t".join(" ".join(cell.split()) for cell in cells).encode() + b"\n"
+    return "\t".join(" ".join(cell.split()) for cell in cells).encode(errors="backslashreplace") + b"\n"
 
 
 def _facts(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         lines = sum(1 for _ in file)
-        file.seek(0)
-        return {"lines": lines, "bytes": file.seek(0, 2), "sha256": sha256(path)}
+    return {"lines": lines, "bytes": path.stat().st_size, "sha256": sha256(path)}

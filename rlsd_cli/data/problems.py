@@ -191,8 +191,9 @@ def _is_text(value: object) -> bool:
 
 
 def _is_scalar(value: object) -> bool:
-    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, str) or number
+    if isinstance(value, float | Decimal):
+        return math.isfinite(value)
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def _is_rate(value: object) -> bool:

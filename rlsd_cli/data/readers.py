@@ -11,10 +11,11 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from rlsd_cli.data.jsons import DECODER, MAX_LINE_BYTES, decode_object, kind_of
+from rlsd_cli.data.jsons import DECODER, LENIENT, MAX_LINE_BYTES, decode_object, kind_of
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 BLOCK = 2**18
@@ -104,29 +105,22 @@ def _lines(file: IO[bytes]) -> Iterator[bytes | None]:
 
 def _json(file: IO[bytes], path: Path) -> Iterator[RawRow]:
     """An array of objects; lines of JSON; or one object that holds an array of objects."""
-    first = next((line for line in _lines(file) if line is None or line.strip()), b"")
+    head = file.read(BLOCK).removeprefix(b"\xef\xbb\xbf").lstrip()
     file.seek(0)
-    if first == b"":
-        return
-    if (first or b"").removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+    if head.startswith(b"["):
         yield from _array(file, path)
-    elif _json_row(first, "").fields is not None and not _is_last_line(file):
-        file.seek(0)
+        return
+    filled = [line for line in islice(_lines(file), 100) if line is None or line.strip()]
+    file.seek(0)
+    if len(filled) > 1 and all(line is None or line.lstrip().startswith(b"{") for line in filled[:2]):
         yield from _jsonl(file, path)
-    else:
-        file.seek(0)
+    elif filled:
         yield from _inside_object(file, path)
-
-
-def _is_last_line(file: IO[bytes]) -> bool:
-    filled = (line for line in _lines(file) if line is None or line.strip())
-    next(filled)
-    return next(filled, b"") == b""
 
 
 def _inside_object(file: IO[bytes], path: Path) -> Iterator[RawRow]:
     try:
-        whole = DECODER.decode(file.read().decode("utf-8-sig"))
+        whole = LENIENT.decode(file.read().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         yield RawRow(f"{path}:{error.lineno}", None, f"not JSON: {error.msg} at column {error.colno}")
         return
@@ -135,10 +129,10 @@ def _inside_object(file: IO[bytes], path: Path) -> Iterator[RawRow]:
         return
     lists = {key: value for key, value in whole.items() if isinstance(value, list)} if isinstance(whole, dict) else {}
     rows = {key: value for key, value in lists.items() if value and all(isinstance(row, dict) for row in value)}
-    if len(rows) == 1:
+    if len(rows) == 1 and "question" not in whole:
         ((key, items),) = rows.items()
         yield from (RawRow(f"{path}: {key}[{index}]", item) for index, item in enumerate(items))
-    elif isinstance(whole, dict) and not rows:
+    elif isinstance(whole, dict) and (not rows or "question" in whole):
         yield RawRow(f"{path}:1", whole)
     else:
         found = f"several arrays of objects: {', '.join(rows)}" if rows else kind_of(whole)
@@ -161,12 +155,16 @@ def _array(file: IO[bytes], path: Path) -> Iterator[RawRow]:
             fault = None if isinstance(item, dict) else f"item {index}: expected an object, found {kind_of(item)}"
             yield RawRow(where, item if fault is None else None, fault)
             if (mark := text.take_mark()) == "]":
-                return
+                break
             if mark != ",":
                 found = f"found `{mark}`" if mark else "the file ends"
                 yield RawRow(f"{path}:{text.line}", None, f"expected `,` or `]` behind item {index}, {found}")
                 return
             index += 1
+        else:
+            text.take_mark()
+        if text.peek():
+            yield RawRow(f"{path}:{text.line}", None, "there is more behind the end of the array, which was not read")
     except UnicodeDecodeError as error:
         yield RawRow(f"{path}:{text.line}", None, f"not UTF-8 text from about here on: {error.reason}")
     except (ValueError, RecursionError) as error:
@@ -201,12 +199,14 @@ class _Text:
         self.peek()
         while True:
             try:
-                item, end = DECODER.raw_decode(self._buffer, self._place)
+                item, end = LENIENT.raw_decode(self._buffer, self._place)
             except json.JSONDecodeError as error:
                 ahead, at = self._buffer[self._place :], error.pos - self._place
                 if len(ahead) > MAX_LINE_BYTES or not self._read():
                     raise json.JSONDecodeError(error.msg, ahead, at) from None
             else:
+                if end == len(self._buffer) and not isinstance(item, dict | list | str) and self._read():
+                    continue  # a number may go on in the next block
                 self._move(end)
                 return item
 
@@ -248,7 +248,8 @@ def _table(file: IO[bytes], path: Path, delimiter: str) -> Iterator[RawRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield RawRow(f"{path}:{begun}", None, f"not {path.suffix[1:].upper()}: {error}")
+            lost = "; a quote is not closed, and nothing behind it was read" if "end of data" in str(error) else ""
+            yield RawRow(f"{path}:{begun}", None, f"not {path.suffix[1:].upper()}: {error}{lost}")
             continue
         if not any(cells):
             continue

@@ -66,7 +66,7 @@ GYM = "gym"
 
 def parse_source(text: str) -> Source:
     """Take a value apart. A file that exists is a file, whatever its name."""
-    if Path(text).exists():
+    if _exists(text):
         return Source(text, text)
     name, *rest = text.split(":")
     parts = [part for part in rest if "=" not in part]
@@ -74,6 +74,14 @@ def parse_source(text: str) -> Source:
         key.strip(): parse_value(value.strip()) for key, _, value in (o.partition("=") for o in rest if "=" in o)
     }
     return Source(text, name, tuple(parts), options)
+
+
+def _exists(text: str) -> bool:
+    """Whether there is such a file or folder; a name that cannot be one is none."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def is_task(text: str) -> bool:
@@ -97,13 +105,15 @@ def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({}
     Raises:
         RlsdError: there is no such source, it cannot be opened, or it does not take these parts and options.
     """
-    if source.name in TASKS:
+    if _exists(source.text):
+        yield from problems_of(_rows(source), columns)
+    elif source.name in TASKS:
         _refuse(source, columns, parts=False)
         yield from _generated(source, generate(source.name, source.options))
     elif source.name in BENCHMARKS:
         _refuse(source, columns, parts=False, options=False)
         yield from _generated(source, BENCHMARKS[source.name]())
-    elif source.name == GYM and not Path(source.text).exists():
+    elif source.name == GYM:
         _refuse(source, columns, parts=True)
         if len(source.parts) != 1:
             raise RlsdError(f"`{source.text}` names no task of reasoning-gym", hint="`gym:TASK[:size=1000][:seed=0]`")
@@ -114,9 +124,9 @@ def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({}
 
 def _rows(source: Source) -> Iterator[RawRow]:
     path = Path(source.text)
-    if path.is_dir():
+    if _exists(source.text) and path.is_dir():
         raise RlsdError(f"`{path}` is a directory", hint=f"`rlsd data prepare {path}` makes problem files of it")
-    if path.is_file():
+    if _exists(source.text):
         return read_rows(path)
     if is_hub(source):
         return read_hub_rows(hub_data(source))
@@ -132,7 +142,9 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def is_hub(source: Source) -> bool:
     """Whether a source can only be a data set of the hub."""
     suffix = Path(source.name.removesuffix(".gz")).suffix
-    return bool(HUB_NAME.fullmatch(source.name)) and suffix not in SUFFIXES and not Path(source.text).exists()
+    if not HUB_NAME.fullmatch(source.name) or suffix in SUFFIXES or _exists(source.text):
+        return False
+    return not Path(source.name).parent.is_dir()
 
 
 @lru_cache(maxsize=8)
@@ -149,7 +161,13 @@ def hub_data(source: Source) -> HubData:
             f"`{source.text}`: {fault} means nothing here", hint="`OWNER/NAME[:SUBSET][:split=..][:revision=..]`"
         )
     subset = source.parts[0] if source.parts else None
-    return _pinned(source.name, subset, str(source.options.get("split", "train")), source.options.get("revision"))
+    return _pinned(
+        source.name, subset, str(source.options.get("split", "train")), _as_text(source.options.get("revision"))
+    )
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _refuse(source: Source, columns: Mapping[str, str], *, parts: bool, options: bool = True) -> None:

@@ -6,75 +6,99 @@ import os
 import tempfile
 from array import array
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsd_cli.data.jsons import json_line
+from rlsd_cli.data.ngrams import Hashes, numbers
 from rlsd_cli.data.problems import Problem
 
 
 class Spool:
-    """Rows in the order they came, read again by their index. In memory are 40 bytes a row.
+    """Rows in the order they came, read again by their index. In memory are some 60 bytes a row.
 
-    `questions`, `references`, `own_ids` and `ranks` are hashes of what a problem asks (with its choices), of what its
-    answer is checked against, of the id it came with (0 for none) and of its content with a seed.
+    Of every row there are hashes: of what it asks (`questions`), of what an answer is checked against (`references`),
+    of that with the numbers of the question (`kinds`), and of the id it came with (`own_ids`, 0 for none). `held` says
+    which rows are held out.
     """
 
     def __init__(self, seed: int | None) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._lines, self._places = _Texts(), _Texts()
         self._seed = seed
-        self._ends = array("Q", [0])
-        self._columns = [array("Q") for _ in range(4)]
+        self._hashes = {name: array("Q") for name in ("questions", "references", "kinds", "own_ids", "ranks")}
+        self._held = array("B")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
+        self._places.close()
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._lines)
 
-    def add(self, problem: Problem, row: Mapping[str, Any]) -> None:
-        line = json_line(row)
-        self._file.write(line)
-        self._ends.append(self._ends[-1] + len(line))
-        own_id = 0 if problem.id == problem.fingerprint else hash64(problem.id)
-        rank = len(self) if self._seed is None else hash64(f"{self._seed}/{question_of(problem)}")
-        hashes = hash64(question_of(problem)), hash64(reference_of(problem)), own_id, rank
-        for column, value in zip(self._columns, hashes, strict=True):
-            column.append(value)
+    def add(self, problem: Problem, row: Mapping[str, Any], where: str, *, held: bool) -> None:
+        question, reference = question_of(problem), reference_of(problem)
+        rank = len(self) if self._seed is None else hash64(f"{self._seed}/{question}")
+        found = {
+            "questions": hash64(question),
+            "references": hash64(reference),
+            "kinds": hash64("\0".join([reference, *numbers(problem.question)])),
+            "own_ids": 0 if problem.id == problem.fingerprint else hash64(problem.id),
+            "ranks": rank,
+        }
+        for name, value in found.items():
+            self._hashes[name].append(value)
+        self._held.append(held)
+        self._lines.add(json_line(row))
+        self._places.add(where.encode(errors="backslashreplace"))
 
     def line(self, index: int) -> bytes:
-        self._file.flush()
-        return os.pread(self._file.fileno(), self._ends[index + 1] - self._ends[index], self._ends[index])
+        return self._lines.get(index)
 
     def row(self, index: int) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.line(index))
         return found
 
-    @property
-    def questions(self) -> NDArray[np.uint64]:
-        return np.frombuffer(self._columns[0], dtype=np.uint64)
+    def where(self, index: int) -> str:
+        return self._places.get(index).decode()
+
+    def hashes(self, name: str) -> Hashes:
+        """A column as a view: it must be let go of before the next row is added."""
+        return np.frombuffer(self._hashes[name], dtype=np.uint64)
 
     @property
-    def references(self) -> NDArray[np.uint64]:
-        return np.frombuffer(self._columns[1], dtype=np.uint64)
-
-    @property
-    def own_ids(self) -> NDArray[np.uint64]:
-        return np.frombuffer(self._columns[2], dtype=np.uint64)
+    def held(self) -> NDArray[np.bool_]:
+        return np.frombuffer(self._held, dtype=np.bool_)
 
     def order(self) -> NDArray[np.int64]:
         """The rows in the order of their ranks; equal ranks in the order they came."""
-        ranks = np.frombuffer(self._columns[3], dtype=np.uint64)
-        return np.argsort(ranks, kind="stable")
+        return np.argsort(self.hashes("ranks"), kind="stable")
 
 
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as a line of JSON in UTF-8; half a character, which UTF-8 does not have, as an escape."""
-    return json.dumps(row, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
+class _Texts:
+    """Texts in a temporary file, by their index."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._ends = array("Q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def add(self, text: bytes) -> None:
+        self._file.write(text)
+        self._ends.append(self._ends[-1] + len(text))
+
+    def get(self, index: int) -> bytes:
+        self._file.flush()
+        return os.pread(self._file.fileno(), self._ends[index + 1] - self._ends[index], self._ends[index])
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def question_of(problem: Problem) -> str:
@@ -84,7 +108,7 @@ def question_of(problem: Problem) -> str:
 
 def reference_of(problem: Problem) -> str:
     """What an answer is checked against, in one text with its white space folded: a letter depends on its choices."""
-    tests = "" if problem.tests is None else json.dumps(problem.tests, sort_keys=True)
+    tests = "" if problem.tests is None else json_line(problem.tests).decode()
     return " ".join("\n".join([problem.answer, tests, *(problem.choices or ())]).split())
 
 

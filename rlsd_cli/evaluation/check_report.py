@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rlsd_cli.data.lengths import quantiles
 from rlsd_cli.evaluation.check import Checked
 from rlsd_cli.evaluation.check_views import FAULTS, NOTES
 
@@ -95,17 +96,3 @@ def percent(number: int, of: int) -> str:
     if number and share < 0.01:
         return "< 0.01 %"
     return f"{math.floor(round(100 * share, 6)) / 100:.2f} %"
-
-
-def quantiles(counts: Mapping[int, int]) -> dict[str, int]:
-    """The median, the 99th percentile and the maximum: the smallest value that so many of the values do not exceed."""
-    total = sum(counts.values())
-    wanted = {"median": 0.5, "p99": 0.99, "max": 1.0}
-    found: dict[str, int] = {}
-    seen = 0
-    for value in sorted(counts):
-        seen += counts[value]
-        for name, share in wanted.items():
-            if name not in found and seen >= share * total:
-                found[name] = value
-    return found

@@ -4,7 +4,6 @@ Problems are sampled and graded in batches that lie where they lie in the source
 is drawn does not depend on where the work was interrupted: finished rows are kept, an unfinished batch is done again.
 """
 
-import base64
 import hashlib
 import json
 import math
@@ -13,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.jsons import Number
+from rlsd_cli.data.jsons import plain
 from rlsd_cli.data.problems import Found, Problem, strictly, to_row
 from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.evaluation.statistics import clustered
@@ -152,26 +151,13 @@ def read_all(found: Iterable[Found], source: str) -> tuple[list[Problem], list[d
         for item in found:
             if item.problem:
                 row = to_row(item.problem) | dict(item.rest)
-                rows.append({name: _plain(value) for name, value in row.items() if name not in ADDED})
+                rows.append({name: plain(value) for name, value in row.items() if name not in ADDED})
             yield item
 
     return strictly(kept(), source), rows
 
 
 ADDED = ("pass_rate", "difficulty")
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: a date as text, bytes in base64, a number that is none as null."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return value.text if isinstance(value, Number) else None
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def to_line(row: Mapping[str, Any], measured: Measured) -> str:

@@ -188,7 +188,7 @@ def test_lengths_are_those_of_the_model_that_is_named(data: Data, tmp_path: Path
         (["in.jsonl", "--split", "train"], 2, "is no data set of the hub"),
         (["in.jsonl", "mode=rlsd"], 2, "unknown key `mode`"),
         (["in.jsonl", "model=nowhere"], 3, "no model named `nowhere`"),
-        (["empty.jsonl"], 2, "no row of empty.jsonl is a problem"),
+        (["empty.jsonl"], 2, "no problem is left for train, of 0 rows"),
         (["sums:size=3"], 2, "`size`"),
         ([], 2, "Missing argument"),
     ],

@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 from rlsd_cli.data.duplicates import BANDS, ROWS, Sketches
 from rlsd_cli.data.ngrams import jaccard, ngrams, words
 from rlsd_cli.data.overlap import MAX_OWNERS, OverlapIndex, Target
-from rlsd_cli.data.problems import Problem, content_hash
+from rlsd_cli.data.problems import content_hash
 
 LEXICON = [a + b for a in "bdfgklmnprst" for b in ("al", "en", "or", "ut", "ish", "and")]
 
 
 def text_of(random: Random, length: int = 40) -> list[str]:
     return [random.choice(LEXICON) for _ in range(length)]
-
-
-def problem(question: str, answer: str = "1") -> Problem:
-    return Problem(content_hash(question), content_hash(question), question, answer)
 
 
 # -- words and n-grams ---------------------------------------------------------------------------------------------
@@ -120,8 +116,8 @@ HELD = "Bella bought 11 snowflake stamps and 9 more truck stamps than snowflake 
 
 
 def overlaps(held: list[str], trained: list[str]) -> list[tuple[int, str, float]]:
-    index = OverlapIndex(Target("test", problem(question)) for question in held)
-    found = index.find([problem(question) for question in trained])
+    index = OverlapIndex(Target("test", "id", content_hash(question), question) for question in held)
+    found = index.find(trained)
     return [(overlap.place, overlap.kind, round(overlap.share, 3)) for overlap in found]
 
 
@@ -153,6 +149,17 @@ def test_a_template_that_many_evaluation_problems_share_tells_nothing_but_a_repe
     held = [template.format(n + 50, n) for n in range(MAX_OWNERS + 1)]
     assert overlaps(held, [template.format(7, 6), held[3]]) == [(1, "exact", 1.0)]
     assert overlaps(held[:2], [template.format(7, 6)]) == [(0, "numbers", 1.0), (0, "numbers", 1.0)]
+
+
+@pytest.mark.parametrize("count", [MAX_OWNERS, MAX_OWNERS + 1, MAX_OWNERS + 9])
+def test_words_of_a_template_count_on_neither_side(count: int) -> None:
+    template = "Here is a problem of the autumn contest, which you are asked to solve with care, at home, and alone: {}"
+    held = [template.format(" ".join(text_of(Random(n), 20))) for n in range(count)]
+    assert overlaps(held, [f"Read this. {held[3]} Go on."]) == [(0, "near", 1.0)]
+
+
+def test_of_evaluation_problems_that_ask_the_same_some_are_named() -> None:
+    assert len(overlaps([HELD] * 500, [HELD])) == MAX_OWNERS
 
 
 def test_without_evaluation_problems_there_is_nothing_to_find() -> None:

@@ -122,6 +122,44 @@ def test_duplicates_can_be_kept_and_the_threshold_moved(tmp_path: Path) -> None:
     assert len(run(tmp_path, source, near=0.97, keep_duplicates=True).rows()) == 4
 
 
+def test_near_repeats_have_the_same_numbers_and_the_same_reference_each_for_itself(tmp_path: Path) -> None:
+    angle = (
+        "In the big right triangle that the child drew with chalk, one angle has {} degrees. What has the other one?"
+    )
+    same = "Which number is it that the oracle wrote down on a small clay tablet long ago, if it is {} and no other?"
+    rows = [
+        row(angle.format(30), "60"),
+        row(angle.format(60), "30"),
+        row(same.format(25), "25"),
+        row(same.format(26), "26"),
+    ]
+    assert len(run(tmp_path, write(tmp_path / "in.jsonl", rows)).rows()) == 4
+
+
+def test_a_contradiction_does_not_hide_near_repeats_behind_it(tmp_path: Path) -> None:
+    story = STORY.format(12, 30, 7)
+    rows = [row(story, "1"), row(story + " Ok!", "1"), row(story + " Ok?", "1"), row(story, "2")]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows))
+    assert [each["source"] for each in done.rows()] == ["in.jsonl:2"]
+
+
+def test_a_repeat_that_may_stay_goes_where_the_first_of_it_goes(tmp_path: Path) -> None:
+    story = STORY.format(12, 30, 7)
+    rows = [row(story + " Ok."), row(story), row(story), row("q"), row("q")]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows), keep_duplicates=True)
+    assert [each["source"] for each in done.rows()] == ["in.jsonl:1", "in.jsonl:4", "in.jsonl:5"]
+    assert [reason for _, reason, _ in done.report()] == ["near_duplicate", "near_duplicate"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Yes", "yes"), (r"\dfrac{\pi}{2}", r"\frac{\pi}{2}"), ("7", "7.0"), ("1,080", "1080"), (r"\frac12", "0.5")],
+)
+def test_references_that_are_equal_do_not_contradict_each_other(tmp_path: Path, first: str, second: str) -> None:
+    done = run(tmp_path, write(tmp_path / "in.jsonl", [row("q", first), row("q", second), row("w", "1")]))
+    assert [reason for _, reason, _ in done.report()] == ["duplicate"]
+
+
 def test_every_row_is_a_problem_or_is_accounted_for(tmp_path: Path) -> None:
     random, rows = Random(1), stories(400)
     rows += [random.choice(rows) for _ in range(100)]
@@ -170,6 +208,54 @@ def test_training_problems_that_hold_an_evaluation_problem_are_listed_and_remove
     removed = run(tmp_path, str(folder), against=(extra,), remove_overlap=True)
     assert [each["source"] for each in removed.rows()] == [f"train.jsonl:{line}" for line in (1, 2, 4, 5)]
     assert Counter(reason for _, reason, _ in removed.report()) == {"overlap": 3}
+
+
+def test_no_question_goes_for_the_sake_of_one_that_goes_too(tmp_path: Path) -> None:
+    """Near repeats on both sides of the split, and an overlap that is removed: one of each stays."""
+    rows = []
+    for number in range(40):
+        story = " ".join(Random(number).choices(STORY.split(), k=25)) + f" {number}."
+        rows += [row(story, str(number)), row(f"{story} Ok?", str(number))]
+    source = write(tmp_path / "in.jsonl", rows)
+    for options in ({}, {"keep_duplicates": True}, {"min_pass_rate": 0.5}):
+        done = run(tmp_path, source, holdout=0.5, remove_overlap=True, **options)
+        left = {each["answer"] for each in done.rows() + done.rows("test")}
+        assert left == {str(number) for number in range(40)}
+    against = write(tmp_path / "held.jsonl", [rows[0], row("x")])
+    done = run(tmp_path, source, against=(against,), remove_overlap=True)
+    assert {each["answer"] for each in done.rows()} >= {str(number) for number in range(1, 40)}
+
+
+def test_what_is_held_out_and_goes_is_no_evaluation_problem(tmp_path: Path) -> None:
+    story = STORY.format(12, 30, 7)
+    sides = {
+        is_held_out(Problem("", content_hash(text), text, ""), 0.5): text
+        for text in (story + "!" * n for n in range(9))
+    }
+    rows = [row(sides[True], "35", pass_rate=0.0), row(sides[False], "35", pass_rate=0.5), *stories(30)]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows), holdout=0.5, remove_overlap=True, min_pass_rate=0.1)
+    assert sides[False] in {each["question"] for each in done.rows()}
+
+
+def test_names_of_columns_do_not_apply_to_what_train_is_compared_with(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", [{"question": "What is it?", "gold": "1"}])
+    against = write(tmp_path / "held.jsonl", [row("What is it?"), row("")])
+    done = run(tmp_path, source, against=(against,), columns={"answer": "gold"})
+    assert done.manifest["evaluation_problems"] == {"held.jsonl": 1}
+    assert done.manifest["splits"]["train"]["overlaps"] == {"exact": 1}
+    assert [(where.rpartition("/")[2], removed) for where, _, removed in done.report()] == [("held.jsonl:2", False)]
+    empty = write(tmp_path / "empty.jsonl", [row("")])
+    with pytest.raises(RlsdError, match="nothing could be compared with it"):
+        run(tmp_path, source, against=(empty,), columns={"answer": "gold"})
+
+
+def test_of_a_generated_task_only_the_same_question_is_an_overlap_or_a_repeat(tmp_path: Path) -> None:
+    done = run(tmp_path, "sums:count=400", holdout=0.1, remove_overlap=True)
+    assert len(done.rows()) > 300
+    assert done.manifest["splits"]["train"]["overlaps"] == {}
+    assert len(run(tmp_path, "knights:count=300").rows()) > 250
+    with pytest.raises(RlsdError, match="are demonstrations"):
+        run(tmp_path, "arithmetic-warmup:count=10")
 
 
 @needs_gsm8k
@@ -223,6 +309,17 @@ def test_ids_are_hashes_of_content_and_nothing_that_a_row_held_is_lost(tmp_path:
     ]
     assert done.report() == [("in.jsonl:2", "duplicate_id", False)]
     assert done.manifest["splits"]["train"]["other_columns"] == {"colour": 1, "when": 1}
+
+
+def test_a_column_named_source_is_not_the_place_of_a_row_and_odd_values_can_be_read_again(tmp_path: Path) -> None:
+    line = '{"question": "q", "answer": "1", "source": 5, "x": NaN, "y": 1e999, "z": [1]}'
+    (tmp_path / "in.json").write_text(f"[{line}, {line}]", encoding="utf-8")
+    done = run(tmp_path, str(tmp_path / "in.json"))
+    (kept,) = read_problems(done.folder / "train.jsonl")
+    assert kept.question == "q"
+    assert done.rows()[0]["source"] == "in.json:1"
+    assert done.rows()[0]["meta"] == {"source": 5, "x": None, "y": "1e999", "z": [1]}
+    assert done.report() == [("in.json:1", "duplicate", True)]
 
 
 def test_half_a_character_is_a_fault_in_a_field_and_kept_as_an_escape_elsewhere(tmp_path: Path) -> None:
@@ -286,7 +383,7 @@ def test_problems_can_be_left_out_by_pass_rate_and_by_length(tmp_path: Path) -> 
     done = run(tmp_path, write(tmp_path / "in.jsonl", [row("q" * n, str(n)) for n in range(1, 7)]), measure=measure)
     assert len(done.rows()) == 4
     assert [where for where, reason, _ in done.report() if reason == "too_long"] == ["in.jsonl:5", "in.jsonl:6"]
-    assert done.manifest["splits"]["train"]["tokens"]["student"] == {"median": 4, "p99": 6, "max": 6}
+    assert done.manifest["splits"]["train"]["tokens"]["student"] == {"median": 3, "p99": 6, "max": 6}
 
 
 def test_columns_of_other_names_are_mapped_and_their_absence_is_named(tmp_path: Path) -> None:
@@ -307,7 +404,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, write(tmp_path / "in.jsonl", stories(3)), measure=fail)
-    with pytest.raises(RlsdError, match=r"no row of .* is a problem"):
+    with pytest.raises(RlsdError, match=r"no problem is left for train, of 1 rows: 1 unreadable"):
         run(tmp_path, write(tmp_path / "in.jsonl", [row("")]))
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
@@ -358,6 +455,13 @@ def test_a_folder_stands_for_its_problem_files_and_the_others_are_named(tmp_path
         ("test-0.jsonl", "test"),
         ("train-0.jsonl", "train"),
         ("train-1.jsonl", "train"),
+    ]
+    assert [each.name for each in found.inputs] == ["data/test-0.jsonl", "data/train-0.jsonl", "data/train-1.jsonl"]
+    write(tmp_path / "hub" / "test" / "0000.jsonl", stories(1))
+    write(tmp_path / "hub" / "train" / "0000.jsonl", stories(1))
+    assert [(each.name, each.split) for each in find_inputs([str(tmp_path / "hub")]).inputs] == [
+        ("test/0000.jsonl", "test"),
+        ("train/0000.jsonl", "train"),
     ]
     assert sorted(path.name for path in found.skipped) == ["LICENSE", "dataset_info.json"]
     assert found.name == "in"

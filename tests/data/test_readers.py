@@ -115,6 +115,32 @@ def test_behind_an_item_that_is_not_json_an_array_ends_and_says_so(tmp_path: Pat
     assert faults_of(write(path, '[{"a": 1},]'))[0][1].startswith("item 1 is not JSON")
 
 
+def test_behind_the_end_of_an_array_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
+    for text, where in (('[{"a": 1}]\n[{"a": 2}]', ":2"), ('[] {"a": 1}', ":1"), ('[{"a": 1}]]', ":1")):
+        assert faults_of(write(tmp_path / "rows.json", text)) == [
+            (where, "there is more behind the end of the array, which was not read")
+        ]
+    assert fields_of(write(tmp_path / "rows.json", '[{"a": 1}] \n ')) == [{"a": 1}]
+
+
+def test_an_array_may_be_one_long_line_and_a_number_may_lie_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK", 4)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 64)
+    rows = [{"question": f"q{number}", "x": None} for number in range(9)]
+    assert fields_of(write(tmp_path / "rows.json", json.dumps(rows))) == rows
+    assert fields_of(write(tmp_path / "rows.json", '[1234567, {"a": NaN}, 12e3, {"a": 2}]'))[1::2] != [None, None]
+    assert fields_of(tmp_path / "rows.json")[3] == {"a": 2}
+
+
+def test_lines_in_a_json_file_are_judged_one_by_one_and_a_problem_is_not_its_tests(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.json", '{"a": \n{"a": 2}\n{"a": 3}\n')
+    assert fields_of(path) == [None, {"a": 2}, {"a": 3}]
+    one = {"question": "q", "tests": [{"input": "1", "output": "2"}]}
+    assert fields_of(write(path, json.dumps(one, indent=1))) == [one]
+
+
 def test_a_line_is_judged_by_itself(tmp_path: Path) -> None:
     good, latin = b'{"a": 1}', '{"a": "caf\u00e9"}'.encode("latin-1")
     bom = b"\xef\xbb\xbf"
@@ -161,7 +187,7 @@ def test_a_table_names_the_line_and_the_column(tmp_path: Path) -> None:
         (":6", "1 cells under a header of 2"),
         (":7", "field `question` is not UTF-8 text"),
         (":9", "not CSV: ',' expected after '\"'"),
-        (":11", "not CSV: unexpected end of data"),
+        (":11", "not CSV: unexpected end of data; a quote is not closed, and nothing behind it was read"),
     ]
     assert faults_of(write(path, "a,b,a\n1,2,3\n")) == [(":1", "the header names column `a` twice")]
 

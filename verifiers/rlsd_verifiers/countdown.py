@@ -12,7 +12,7 @@ from fractions import Fraction
 from operator import add, mul, sub, truediv
 from typing import NamedTuple
 
-from rlsd_verifiers.extract import Extraction, extract, visible_text, why_no_answer
+from rlsd_verifiers.extract import extract, only_line, why_no_answer
 from rlsd_verifiers.notation import fold_typography
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
@@ -44,7 +44,7 @@ def grade_countdown(submission: Submission, policy: Policy) -> Verdict:  # noqa:
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, f"{shown_reference} is not an expression: {error}")
     if fault := _fault(reference):
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, f"{shown_reference} {fault}")
-    found = extract(submission.response, last_number=False) or _only_line(submission.response)
+    found = extract(submission.response, last_number=False) or only_line(submission.response)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, 0.0, None, why_no_answer(submission.response))
     shown = f"`{shorten(found.text)}` ({found.rule})"
@@ -78,11 +78,6 @@ def _difference(reference: Expression, answer: Expression) -> str | None:
 
 def _show(value: Fraction | None) -> str:
     return shorten(str(value))
-
-
-def _only_line(response: str) -> Extraction | None:
-    text = (visible_text(response) or "").strip()
-    return Extraction(text, "only line") if text and "\n" not in text else None
 
 
 _SIGNS = str.maketrans("×·⋅∙∗÷∕⁄", "*****///")

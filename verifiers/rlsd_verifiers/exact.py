@@ -2,7 +2,7 @@
 
 import re
 
-from rlsd_verifiers.extract import Extraction, extract, visible_text, why_no_answer
+from rlsd_verifiers.extract import extract, only_line, why_no_answer
 from rlsd_verifiers.notation import fold_typography
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
@@ -30,7 +30,7 @@ def grade_exact(submission: Submission, policy: Policy) -> Verdict:  # noqa: ARG
     except (re.error, OverflowError, RecursionError) as error:
         reason = f"the reference `{shorten(reference)}` is not a regular expression: {error}"
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, reason)
-    found = extract(submission.response, last_number=False) or _only_line(submission.response)
+    found = extract(submission.response, last_number=False) or only_line(submission.response)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, 0.0, None, why_no_answer(submission.response))
     answer = normalise(found.text)
@@ -59,8 +59,3 @@ def _pattern(reference: str) -> re.Pattern[str] | None:
         return None
     body, _, flag = reference.strip()[1:].rpartition("/")
     return re.compile(body, re.IGNORECASE if flag else 0) if body else None
-
-
-def _only_line(response: str) -> Extraction | None:
-    text = (visible_text(response) or "").strip()
-    return Extraction(text, "only line") if text and "\n" not in text else None

@@ -98,6 +98,12 @@ def extract(response: str, *, last_number: bool = True, formulas: bool = False) 
     return _unmarked(text, last_number=last_number, formulas=formulas)
 
 
+def only_line(response: str) -> Extraction | None:
+    """A response of one line as its own answer."""
+    text = (visible_text(response) or "").strip()
+    return Extraction(text, "only line") if text and "\n" not in text else None
+
+
 def why_no_answer(response: str) -> str:
     """The reason to give when `extract` found nothing."""
     if not response.strip():

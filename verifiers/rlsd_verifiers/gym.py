@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlsd_sandbox.values import NotPlainError, decode
-from rlsd_verifiers.extract import Extraction, extract, visible_text, why_no_answer
+from rlsd_verifiers.extract import extract, only_line, why_no_answer
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 FULL_MARKS = 1 - 1e-9
@@ -53,7 +53,7 @@ def grade_gym(submission: Submission) -> Verdict:
         reference = _entry(encoded).get("answer")
     except BadEntryError as error:
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, f"tests: {error}")
-    found = extract(submission.response, last_number=False) or _only_line(submission.response)
+    found = extract(submission.response, last_number=False) or only_line(submission.response)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, 0.0, None, why_no_answer(submission.response))
     what = f"`{shorten(found.text)}` ({found.rule})"
@@ -120,11 +120,6 @@ def _grades(score: Scorer, reference: str | None, entry: dict[str, Any]) -> bool
     except Exception:
         return False
     return True
-
-
-def _only_line(response: str) -> Extraction | None:
-    text = (visible_text(response) or "").strip()
-    return Extraction(text, "only line") if text and "\n" not in text else None
 
 
 _LITERALS = (

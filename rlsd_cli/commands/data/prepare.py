@@ -98,7 +98,7 @@ def prepare(
             manifest = run(found.inputs, options, folder, wanted, measure=measure, progress=_Progress("read"))
     seconds = time.perf_counter() - started
     with _interruptible(f"{folder} is written, its references were not all checked"):
-        references = {} if no_check or current else _check_references(folder, manifest, config)
+        references = {} if no_check else _check_references(folder, manifest, config)
     _show(folder, manifest, references, None if current else seconds, as_json=as_json)
     if any(split["removed"].get("unreadable") for split in manifest["splits"].values()):
         raise typer.Exit(EXIT_NO)
@@ -158,12 +158,18 @@ def _check_options(options: "Options", splits: set[str | None]) -> None:
 
 
 def _check_folder(folder: Path, *, again: bool) -> None:
+    from rlsd_cli.data.prepare import others_in
+
     if not folder.exists():
         return
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if not (folder / "manifest.json").is_file():
         raise RlsdError(f"{folder} is there and holds no prepared problems", hint="name another folder with `--out`")
+    if others := others_in(folder):
+        named = ", ".join(path.name for path in others[:3])
+        hint = f"move {named} away, or name another folder with `--out`"
+        raise RlsdError(f"{folder} holds what is not of a preparation: {named}", hint=hint, exit_code=EXIT_BUSY)
     if not again:
         hint = "`--again` replaces it, another `--out` leaves it as it is"
         raise RlsdError(f"{folder} holds another preparation, or was changed", hint=hint, exit_code=EXIT_BUSY)
@@ -176,7 +182,7 @@ def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengt
     def measure(problem: "Problem") -> Lengths:
         flags, tokens = view_flags(problem, config, reading)
         fault = next((flag.detail for flag in flags if flag.reason == "too_long"), None)
-        return Lengths(tokens.student if tokens else 0, (tokens.teacher if tokens else None) or 0, fault)
+        return Lengths(tokens.student if tokens else 0, tokens.teacher if tokens else None, fault)
 
     return measure
 
@@ -272,9 +278,11 @@ def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]], evaluation: Map
             yield f"{name}: tokens of the {view}'s view: {spread}"
     if "train" in splits and evaluation:
         overlaps, number = splits["train"]["overlaps"], sum(evaluation.values())
-        kinds = ", ".join(f"{overlaps.get(kind, 0)} {kind}" for kind in ("exact", "numbers", "near"))
+        kinds = ", ".join(f"{overlaps.get(kind, 0):,} {kind}" for kind in ("exact", "numbers", "near"))
         listed = f", listed in {folder / 'overlap.tsv'}" if overlaps else ""
-        yield f"overlap of train with {number:,} evaluation problems: {kinds}{listed}"
+        yield f"overlap of train with {number:,} evaluation problems, in pairs: {kinds}{listed}"
+        if (gone := splits["train"]["removed"].get("overlap", 0)) > splits["train"]["rows"] / 2:
+            yield f"warning: {gone:,} of {splits['train']['rows']:,} rows went as overlap: do they share their wording?"
     elif "train" in splits:
         yield "no overlap was looked for: there are no evaluation problems (`--against FILE`, or `--holdout SHARE`)"
 
