@@ -114,7 +114,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name in lines[0]:
-        grid.add_column(Text(name))
+        grid.add_column(Text(name), overflow="fold")
     for line in lines[1:]:
         grid.add_row(*map(Text, line))
     stdout().print(grid)

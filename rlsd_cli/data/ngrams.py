@@ -1,10 +1,11 @@
 """Texts as hashed word n-grams: what near duplicates and overlaps are measured with.
 
-Words are folded to lower case, sentence punctuation and `$` are left out, and a text in a script without blanks is cut
-into its characters. Hashes are the same on every machine.
+Words are folded to lower case and compatibility forms (NFKC); sentence punctuation, `$` and what LaTeX has for looks
+are left out, and a text in a script without blanks is cut into its characters. Hashes are the same on every machine.
 """
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 
 _WORD = re.compile(
-    r"\d+(?:[.,]\d+)*|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+|[^\w\s.,;:?!\"'`\u2018\u2019\u201c\u201d$]|_"
+    r"\d+(?:[.,]\d+)*|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\d_]+"
+    r"|[^\w\s.,;:?!\"'`\u2018\u2019\u201c\u201d\u3001\u3002\u300c\u300d$\\{}]|_"
+)
+_LOOKS = re.compile(r"\\(?:left|right|displaystyle|[,;:! ()\[\]])|(?<=\\)[dt](?=frac)")
+_DASHES = str.maketrans("\u2212\u2010\u2011\u2013\u2014", "-----")
+_SYMBOL = re.compile(
+    r"(?<=[\d)])!|(?<=\b[^\W\d_])[!'](?![^\W\d_])|[^\w\s.,;:?!\"'`\u2018\u2019\u201c\u201d\u3001\u3002$\\{}]"
 )
 _NUMBER_WORDS = frozenset(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
@@ -42,13 +49,20 @@ class Grams(NamedTuple):
 
 def words(text: str, *, masked: bool = False) -> list[str]:
     """The words of a text; with `masked`, every number, in digits or as a word, is the same word."""
-    found: list[str] = _WORD.findall(text.lower())
+    found: list[str] = _WORD.findall(_folded(text).lower())
     return ["0" if word[0].isdigit() or word in _NUMBER_WORDS else word for word in found] if masked else found
 
 
-def numbers(text: str) -> list[str]:
-    """The numbers of a text in digits, in order; `1,080` is `1080`."""
-    return [word.replace(",", "") for word in _WORD.findall(text) if word[0].isdigit()]
+def details(text: str) -> list[str]:
+    """What makes another problem of a text with the same words: numbers, signs, and how its lines are indented."""
+    folded = _folded(text)
+    numbers = [word.replace(",", "") for word in _WORD.findall(folded) if word[0].isdigit()]
+    indents = [line[: len(line) - len(line.lstrip())] for line in text.split("\n") if line.strip()]
+    return [*numbers, "", *_SYMBOL.findall(folded), "", *(indents if any(indents) else [])]
+
+
+def _folded(text: str) -> str:
+    return _LOOKS.sub("", unicodedata.normalize("NFKC", text).translate(_DASHES))
 
 
 def ngrams(texts: Iterable[Sequence[str]], n: int) -> Grams:

@@ -8,6 +8,7 @@ words than an n-gram is only found as a whole.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ Key = TypeVar("Key", str, bytes)
 
 NGRAM = 8
 NEAR = 0.5
+MOST = 5
 MAX_OWNERS = 32
 """What more evaluation problems have in common tells nothing about any of them."""
 
@@ -65,9 +67,9 @@ class OverlapIndex:
         self._masked = {key: owners for key, owners in same.items() if len(owners) <= MAX_OWNERS}
 
     def find(self, questions: Sequence[str]) -> list[Overlap]:
-        """Every overlap of these questions with an evaluation problem, by question and then the largest first.
+        """The overlaps of these questions with evaluation problems, by question and then the largest first.
 
-        Of evaluation problems that ask the same, at most `MAX_OWNERS` are named.
+        Of each question there are at most `MOST`.
         """
         if not self.targets:
             return []
@@ -78,9 +80,10 @@ class OverlapIndex:
         for index, (question, text) in enumerate(zip(questions, masked, strict=True)):
             for owner in self._masked.get(_key(text), []) if text else []:
                 found[index, owner] = Overlap(index, self.targets[owner], "numbers", 1.0)
-            for owner in self._exact.get(content_hash(question), [])[:MAX_OWNERS]:
+            for owner in self._exact.get(content_hash(question), [])[:MOST]:
                 found[index, owner] = Overlap(index, self.targets[owner], "exact", 1.0)
-        return sorted(found.values(), key=lambda overlap: (overlap.place, -overlap.share, KINDS.index(overlap.kind)))
+        ranked = sorted(found.values(), key=lambda overlap: (overlap.place, KINDS.index(overlap.kind), -overlap.share))
+        return [each for _, group in groupby(ranked, key=lambda overlap: overlap.place) for each in islice(group, MOST)]
 
     def _shares(self, grams: Grams) -> Iterator[tuple[int, int, float]]:
         pairs = _distinct(grams)

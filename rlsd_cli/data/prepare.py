@@ -4,7 +4,7 @@
 2. repeats     of one question the first row stays; a question whose references differ loses all its rows, for one of
                them is wrong
 3. overlap     training problems that hold an evaluation problem are listed, and go if that is asked for
-4. near ones   of nearly one question, with the same numbers and the same reference, the first of those left stays
+4. near ones   of nearly one question, with the same numbers, signs and reference, the first of those left stays
 5. write       what stays, in its order, to the file of its split; the manifest last
 
 Every step looks only at rows that are still there, so a row never goes for the sake of one that goes too. An evaluation
@@ -12,6 +12,7 @@ split keeps every row that can be read: without it its scores would be those of 
 noted. Equal sources and options give equal bytes, wherever and whenever.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -36,10 +37,10 @@ from rlsd_cli.data.jsons import json_line
 from rlsd_cli.data.lengths import quantiles
 from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
 from rlsd_cli.data.overlap import OverlapIndex, Target
-from rlsd_cli.data.problems import Found, Problem, content_hash, is_held_out, to_row
+from rlsd_cli.data.problems import Found, Problem, asked, content_hash, is_held_out, short_hash, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, question_of
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.data.spool import Spool, question_of, tests_text
+from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
 from rlsd_verifiers import Policy, Submission
 from rlsd_verifiers.maths.quick import grade_math_quickly
 
@@ -55,7 +56,7 @@ class Options(NamedTuple):
     columns: Mapping[str, str] = MappingProxyType({})
     holdout: float | None = None
     shuffle: int | None = None
-    near: float = 0.8
+    near: float = 0.9
     keep_duplicates: bool = False
     remove_overlap: bool = False
     min_pass_rate: float = 0.0
@@ -121,13 +122,16 @@ def request(inputs: Sequence[Input], options: Options, view: Mapping[str, Any]) 
     }
 
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
 def is_current(folder: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether a folder holds the result of this request, unchanged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"].items()
         return manifest["request"] == wanted and all(_facts(folder / name) == facts for name, facts in files)
-    except (OSError, ValueError, KeyError):
+    except UNREADABLE:
         return False
 
 
@@ -136,7 +140,7 @@ def others_in(folder: Path) -> list[Path]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         own = {MANIFEST, *manifest["files"]}
-    except (OSError, ValueError, KeyError):
+    except UNREADABLE:
         own = set()
     return sorted(path for path in folder.iterdir() if path.name not in own)
 
@@ -186,9 +190,13 @@ def _staged(folder: Path) -> Iterator[Path]:
     draft, old = (folder.parent / f".{folder.name}.{os.getpid()}{suffix}" for suffix in ("", ".old"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
         draft.mkdir()
+        before = _stamp(folder)
         try:
             yield draft
+            if _stamp(folder) != before:
+                raise RlsdError(f"{folder} was written by another process meanwhile", exit_code=EXIT_BUSY)
             if folder.exists():
                 folder.rename(old)
             draft.rename(folder)
@@ -197,6 +205,22 @@ def _staged(folder: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise RlsdError(f"cannot write {folder}: {error.strerror or error}", exit_code=EXIT_MACHINE) from error
+
+
+def _stamp(folder: Path) -> int | None:
+    """When the manifest of a folder was written; None without one."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left beside a folder that were killed while they worked on it."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        owner = path.name.removeprefix(f".{folder.name}.").removesuffix(".old")
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _targets(inputs: Sequence[Input], options: Options, report: IO[bytes]) -> Iterator[Target]:
@@ -208,13 +232,14 @@ def _targets(inputs: Sequence[Input], options: Options, report: IO[bytes]) -> It
         if given.split == TRAIN:
             continue
         suite, num_problems = given.split or given.name, 0
+        account = Account(suite, report)
         for found in read_source(given.source, options.columns if given.split else MappingProxyType({})):
             if found.problem:
                 num_problems += 1
-                yield Target(suite, found.problem.id, found.problem.fingerprint, found.problem.question)
+                question = asked(found.problem.question, found.problem.choices)
+                yield Target(suite, found.problem.id, found.problem.fingerprint, question)
             elif not given.split:
-                line = {"split": suite, "where": found.where, "reason": "unreadable", "removed": False}
-                report.write(json_line(line | {"detail": found.fault}))
+                account.say(found.where, "unreadable", found.fault or "", removed=False)
         if not num_problems:
             raise RlsdError(f"no row of {given.source.text} is a problem, so nothing could be compared with it")
 
@@ -330,7 +355,7 @@ def _row(problem: Problem, rest: Mapping[str, Any], where: str) -> tuple[dict[st
     Its id is a hash of its content; beside it are its place and the id it came with, or those that it had already if it
     comes out of a prepared file, and whatever else it had.
     """
-    name = content_hash(question_of(problem))
+    name = short_hash(question_of(problem))
     origin = {"source": where} | ({"source_id": problem.id} if problem.id not in (name, problem.fingerprint) else {})
     others = dict(rest)
     if problem.id == name and isinstance(rest.get("source"), str):
@@ -367,7 +392,8 @@ def _agree(same: NDArray[np.int64], spool: Spool) -> bool:
     """Whether rows with one question have one reference: the same text up to case, or one that equals it."""
     _, firsts = np.unique(spool.hashes("references")[same], return_index=True)
     first, *rest = (spool.row(index) for index in same[np.sort(firsts)].tolist())
-    return all(row.get("tests") == first.get("tests") and _are_equal(row, first) for row in rest)
+    tests = tests_text(first.get("tests"))
+    return all(tests_text(row.get("tests")) == tests and _are_equal(row, first) for row in rest)
 
 
 def _are_equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -396,13 +422,14 @@ def _note_ids(spool: Spool, account: Account) -> None:
 
 
 def _left(spool: Spool, fates: Fates, chosen: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[str]]]:
-    """The chosen rows that still stay, some at a time, with their questions."""
+    """The chosen rows that still stay, some at a time, with what they ask."""
     indices: list[int] = []
     questions: list[str] = []
     chars = 0
     for index in np.flatnonzero(chosen & (fates.reasons == STAYS)).tolist():
         indices.append(index)
-        questions.append(spool.row(index)["question"])
+        row = spool.row(index)
+        questions.append(asked(row["question"], row.get("choices")))
         chars += len(questions[-1])
         if len(indices) == BATCH or chars > BATCH_CHARS:
             yield indices, questions
@@ -416,20 +443,17 @@ def _mark_overlaps(spool: Spool, fates: Fates, account: Account, work: Work, *, 
 
     Problems of a generated task differ in little more than their numbers, so there only the same question counts.
     """
-    held = [
-        Target(TEST, row["id"], content_hash(row["question"]), row["question"])
-        for indices, _ in _left(spool, fates, spool.held)
-        for row in map(spool.row, indices)
-    ]
-    work.targets.extend(held)
-    index = OverlapIndex(work.targets)
+    for indices, questions in _left(spool, fates, spool.held):
+        for row, question in zip(indices, questions, strict=True):
+            work.targets.append(Target(TEST, spool.row(row)["id"], content_hash(question), question))
     if not work.targets:
         return
+    index = OverlapIndex(work.targets)
     for indices, questions in _left(spool, fates, ~spool.held):
         for overlap in index.find(questions):
+            row, target = indices[overlap.place], overlap.target
             if generated and overlap.kind != "exact":
                 continue
-            row, target = indices[overlap.place], overlap.target
             account.overlaps[overlap.kind] += 1
             cells = spool.where(row), target.suite, target.id, overlap.kind, f"{overlap.share:.3f}"
             work.overlaps.write(_tabs((*cells, questions[overlap.place], target.question)))
@@ -448,7 +472,8 @@ def _mark_near(spool: Spool, fates: Fates, near: float) -> None:
 
         @lru_cache(maxsize=256)
         def grams(index: int) -> Hashes:
-            return ngrams([words(spool.row(index)["question"])], SHINGLE).values
+            row = spool.row(index)
+            return ngrams([words(asked(row["question"], row.get("choices")))], SHINGLE).values
 
         kinds = spool.hashes("kinds")
         for place, candidates in sketches.candidates():

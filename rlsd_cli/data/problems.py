@@ -6,13 +6,14 @@ Training ignores anything else. Rows as `layouts` knows them are read too, from 
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rlsd_cli.data.jsons import as_text
+from rlsd_cli.data.jsons import DECODER, as_text
 from rlsd_cli.data.layouts import in_own_fields
 from rlsd_cli.data.readers import RawRow, read_rows
 from rlsd_cli.errors import RlsdError
@@ -23,7 +24,7 @@ MAX_TEXT = 2**20
 
 
 class Problem(NamedTuple):
-    """One problem. `fingerprint` hashes its question; `id` is the file's own or the fingerprint.
+    """One problem. `fingerprint` hashes its question and choices; `id` is the file's own or the fingerprint.
 
     `hints` go from the vaguest to the most telling. `pass_rate` is the share of a model's answers that were right.
     """
@@ -42,8 +43,18 @@ class Problem(NamedTuple):
 
 
 def content_hash(text: str) -> str:
-    """Twelve hex digits of the SHA-256 of a text with its white space folded."""
-    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
+    """`short_hash` of a text with its white space folded."""
+    return short_hash(" ".join(text.split()))
+
+
+def short_hash(text: str) -> str:
+    """Twelve hex digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def asked(question: str, choices: Iterable[object] | None = None) -> str:
+    """What a problem asks, with its choices, in one text."""
+    return "\n".join([question, *map(str, choices or ())])
 
 
 def is_held_out(problem: Problem, share: float) -> bool:
@@ -61,7 +72,7 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
     Raises:
         ValueError: naming a field that is missing, null, empty, too long or of the wrong type.
     """
-    row = in_own_fields(given)
+    row = {name: _read(name, value) for name, value in in_own_fields(given).items()}
     for name, (fits, expected) in FIELDS.items():
         value = row.get(name)
         required = name == "question" or (name == "answer" and row.get("tests") is None)
@@ -70,12 +81,13 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
         if value is None:
             continue
         if not fits(value):
-            raise ValueError(f"field `{name}` must be {expected}, found {type(value).__name__}")
+            raise ValueError(f"field `{name}` must be {expected}, found {_found(value)}")
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 _check_text(name, text, required=required)
-    fingerprint = content_hash(row["question"])
-    choices, hints, answer = row.get("choices"), row.get("hints"), row.get("answer")
+    hints, answer = row.get("hints"), row.get("answer")
+    choices = None if row.get("choices") is None else tuple(map(as_text, row["choices"]))
+    fingerprint = content_hash(asked(row["question"], choices))
     problem = Problem(
         id=fingerprint if row.get("id") in (None, "") else as_text(row["id"]),
         fingerprint=fingerprint,
@@ -85,11 +97,29 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
         verifier=row.get("verifier"),
         tests=row.get("tests"),
         entry_point=row.get("entry_point"),
-        choices=None if choices is None else tuple(map(as_text, choices)),
+        choices=choices,
         hints=None if hints is None else tuple(hints),
         pass_rate=None if row.get("pass_rate") is None else float(row["pass_rate"]),
     )
     return problem, {name: value for name, value in row.items() if name not in FIELDS and value is not None}
+
+
+def _read(name: str, value: Any) -> Any:
+    """A value of a table, where all is text: a list in JSON, or a rate, where a field holds one."""
+    if not isinstance(value, str):
+        return value
+    if name in LISTS and value.lstrip().startswith("["):
+        try:
+            return DECODER.decode(value)
+        except (ValueError, RecursionError):
+            return value
+    if name == "pass_rate":
+        return float(value) if _NUMBER.fullmatch(value.strip()) else value
+    return value
+
+
+LISTS = ("choices", "hints", "tests")
+_NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def _missing(name: str, row: Mapping[str, Any]) -> str:
@@ -184,6 +214,11 @@ def strictly(found: Iterable[Found], source: str) -> list[Problem]:
 def read_problems(path: Path) -> list[Problem]:
     """The problems of a file, in order; raises RlsdError as `strictly` does."""
     return strictly(problems_of(read_rows(path)), str(path))
+
+
+def _found(value: object) -> str:
+    """A number as it is, for it may be out of range; anything else by its type."""
+    return as_text(value) if isinstance(value, float) else type(value).__name__
 
 
 def _is_text(value: object) -> bool:

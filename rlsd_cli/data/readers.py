@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from rlsd_cli.data.jsons import DECODER, LENIENT, MAX_LINE_BYTES, decode_object, kind_of
+from rlsd_cli.data.jsons import LENIENT, MAX_LINE_BYTES, decode_object, kind_of
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 BLOCK = 2**18
@@ -237,7 +238,7 @@ def _tsv(file: IO[bytes], path: Path) -> Iterator[RawRow]:
 
 
 def _table(file: IO[bytes], path: Path, delimiter: str) -> Iterator[RawRow]:
-    """Rows under a header. An empty cell is absent; one that opens like a JSON list is a list."""
+    """Rows under a header, all text. An empty cell is absent."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] | None = None
@@ -269,25 +270,10 @@ def _table_row(header: list[str], cells: list[str], where: str) -> RawRow:
     for name, cell in zip(header, cells, strict=True):
         if _ESCAPED.search(cell):
             return RawRow(where, None, f"field `{name}` is not UTF-8 text")
-    try:
-        fields = {name: _cell(cell) for name, cell in zip(header, cells, strict=True)}
-    except ValueError as error:
-        return RawRow(where, None, str(error))
-    return RawRow(where, fields)
+    return RawRow(where, {name: cell if cell.strip() else None for name, cell in zip(header, cells, strict=True)})
 
 
 _ESCAPED = re.compile("[\udc80-\udcff]")
-
-
-def _cell(cell: str) -> Any:
-    if not cell.strip():
-        return None
-    if cell.lstrip().startswith(('["', "[{")):
-        try:
-            return DECODER.decode(cell)
-        except (ValueError, RecursionError):
-            return cell
-    return cell
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
@@ -304,12 +290,17 @@ def _parquet(path: Path) -> Iterator[RawRow]:
         with ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1000):
                 for fields in batch.to_pylist():
-                    yield RawRow(f"{path}: row {number}", fields)
+                    yield RawRow(f"{path}: row {number}", {name: _known(value) for name, value in fields.items()})
                     number += 1
     except pyarrow.ArrowInvalid as error:
         yield RawRow(f"{path}: row {number}", None, f"no Parquet file, or a damaged one: {str(error).split('. ')[0]}")
     except OSError as error:
         yield RawRow(f"{path}: row {number}", None, f"cannot be read: {error}")
+
+
+def _known(value: Any) -> Any:
+    """A value of a data frame: there a NaN stands for none."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 SUFFIXES: Mapping[str, Callable[[IO[bytes], Path], Iterator[RawRow]]] = {

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from array import array
 from collections.abc import Mapping
@@ -12,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsd_cli.data.jsons import json_line
-from rlsd_cli.data.ngrams import Hashes, numbers
-from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.ngrams import Hashes, details
+from rlsd_cli.data.problems import Problem, asked
 
 
 class Spool:
     """Rows in the order they came, read again by their index. In memory are some 60 bytes a row.
 
     Of every row there are hashes: of what it asks (`questions`), of what an answer is checked against (`references`),
-    of that with the numbers of the question (`kinds`), and of the id it came with (`own_ids`, 0 for none). `held` says
+    of that with the details of the question (`kinds`), and of the id it came with (`own_ids`, 0 for none). `held` says
     which rows are held out.
     """
 
@@ -46,7 +47,7 @@ class Spool:
         found = {
             "questions": hash64(question),
             "references": hash64(reference),
-            "kinds": hash64("\0".join([reference, *numbers(problem.question)])),
+            "kinds": hash64("\0".join([reference, *details(problem.question)])),
             "own_ids": 0 if problem.id == problem.fingerprint else hash64(problem.id),
             "ranks": rank,
         }
@@ -102,14 +103,28 @@ class _Texts:
 
 
 def question_of(problem: Problem) -> str:
-    """What is asked, in one text with its white space folded."""
-    return " ".join("\n".join([problem.question, *(problem.choices or ())]).split())
+    """What is asked, in one text with its white space folded; where lines are indented, their indents stay."""
+    text = asked(problem.question, problem.choices)
+    return "".join(part if part.startswith("\n") else folded(part) for part in _INDENT.split(text))
+
+
+_INDENT = re.compile(r"(\n[ \t]+)(?=\S)")
 
 
 def reference_of(problem: Problem) -> str:
-    """What an answer is checked against, in one text with its white space folded: a letter depends on its choices."""
-    tests = "" if problem.tests is None else json_line(problem.tests).decode()
-    return " ".join("\n".join([problem.answer, tests, *(problem.choices or ())]).split())
+    """What an answer is checked against, in one text: a letter depends on its choices."""
+    return "\n".join([folded(problem.answer), tests_text(problem.tests), *map(folded, problem.choices or ())])
+
+
+def tests_text(tests: object) -> str:
+    """Tests in one text, without blanks at the ends of lines."""
+    if isinstance(tests, str):
+        return "\n".join(line.rstrip() for line in tests.strip().split("\n"))
+    return "" if tests is None else json_line(tests).decode()
+
+
+def folded(text: str) -> str:
+    return " ".join(text.split())
 
 
 def hash64(text: str) -> int:

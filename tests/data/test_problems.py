@@ -34,7 +34,7 @@ def test_every_field_of_a_row_arrives(tmp_path: Path) -> None:
     (problem,) = read_problems(write(tmp_path / "p.jsonl", json.dumps(row)))
     assert problem == Problem(
         id="p1",
-        fingerprint=content_hash("q"),
+        fingerprint=content_hash("q x 2"),
         question="q",
         answer="a",
         solution="s",
@@ -67,6 +67,22 @@ def test_an_id_is_the_files_own_or_the_fingerprint(tmp_path: Path, given: str, k
 def test_tests_stand_in_for_an_answer(tmp_path: Path) -> None:
     (problem,) = read_problems(write(tmp_path / "p.jsonl", '{"question": "q", "tests": "assert f(1) == 2"}'))
     assert (problem.answer, problem.tests) == ("", "assert f(1) == 2")
+
+
+def test_a_table_gives_lists_and_rates_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text('question,answer,choices,pass_rate\nq,"[1, 2]","[1, ""b""]",.5\nw,1,,1e0\n', encoding="utf-8")
+    first, second = read_problems(path)
+    assert (first.answer, first.choices, first.pass_rate) == ("[1, 2]", ("1", "b"), 0.5)
+    assert (second.choices, second.pass_rate) == (None, 1.0)
+    path.write_text("question,answer,pass_rate\nq,1,1.5\n", encoding="utf-8")
+    assert fault_of(path) == f"{path}:2: field `pass_rate` must be a number from 0 to 1, found 1.5"
+
+
+def test_an_answer_may_be_a_number_of_any_size(tmp_path: Path) -> None:
+    number = 10**400
+    (problem,) = read_problems(write(tmp_path / "p.jsonl", f'{{"question": "q", "answer": {number}}}'))
+    assert problem.answer == str(number)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def prepare(
     revision: Annotated[str | None, typer.Option(help="The revision of a hub data set.")] = None,
     holdout: Annotated[float | None, typer.Option(help="Share of train that becomes test.jsonl, by hash.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Order train by a hash of content and this seed.")] = None,
-    near: Annotated[float, typer.Option(help="Jaccard similarity of word 3-grams from which problems repeat.")] = 0.8,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of word 3-grams from which problems repeat.")] = 0.9,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Leave exact repeats in.")] = False,
     remove_overlap: Annotated[
         bool, typer.Option("--remove-overlap", help="Remove training problems that hold an evaluation problem.")
@@ -92,7 +92,7 @@ def prepare(
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         console.talk(f"{folder} is up to date")
     else:
-        _check_folder(folder, again=again)
+        _check_folder(folder, [Path(given.source.text) for given in found.inputs], again=again)
         measure = _measure(config, reading) if reading.tokenizer else None
         with _interruptible("nothing was written"):
             manifest = run(found.inputs, options, folder, wanted, measure=measure, progress=_Progress("read"))
@@ -157,9 +157,12 @@ def _check_options(options: "Options", splits: set[str | None]) -> None:
             raise RlsdError(message)
 
 
-def _check_folder(folder: Path, *, again: bool) -> None:
+def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
+    """Whether a preparation may be put there: nothing of somebody else's is lost by it."""
     from rlsd_cli.data.prepare import others_in
 
+    if folder.resolve() == Path.cwd() or any(folder.resolve() in file.resolve().parents for file in files):
+        raise RlsdError(f"{folder} is where the sources are, or the working directory", hint="name another `--out`")
     if not folder.exists():
         return
     if folder.is_dir() and not any(folder.iterdir()):
