@@ -38,6 +38,13 @@ class LineFile:
         except OSError as error:
             raise RlsdError(f"cannot write {path}: {error.strerror}") from error
         if again and self.is_regular:
+            if not _BEGINNING.startswith(begins := os.pread(self._descriptor, len(_BEGINNING), 0)):
+                os.close(self._descriptor)
+                raise RlsdError(
+                    f"{path} begins with `{shorten(begins.decode(errors='replace'))}`, which is no {self.content}",
+                    hint="it is left as it is: name another `--out`",
+                    exit_code=EXIT_BUSY,
+                )
             os.ftruncate(self._descriptor, 0)
 
     def __enter__(self) -> Self:

@@ -160,6 +160,50 @@ def test_references_that_are_equal_do_not_contradict_each_other(tmp_path: Path, 
     assert [reason for _, reason, _ in done.report()] == ["duplicate"]
 
 
+def test_programs_that_differ_in_indents_alone_are_two_and_tests_that_differ_in_trailing_blanks_one(
+    tmp_path: Path,
+) -> None:
+    loop = "What does this print?\nfor i in range(3):\n    x = i\n{}print(x)"
+    rows = [row(loop.format("    "), "0 1 2"), row(loop.format(""), "2"), row(loop.format("    ") + "\n", "0 1 2")]
+    rows += [{"question": "Write f.", "tests": "assert f(1)\nassert f(2)"}]
+    rows += [{"question": "Write f.", "tests": "assert f(1) \nassert f(2)\n"}]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows))
+    assert [(where, reason) for where, reason, _ in done.report()] == [
+        ("in.jsonl:3", "duplicate"),
+        ("in.jsonl:5", "duplicate"),
+    ]
+    assert len({each["id"] for each in done.rows()}) == 3
+    assert len(read_problems(done.folder / "train.jsonl")) == 3
+
+
+def test_choices_are_part_of_the_question(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    asked = [row("Which is true?", "A", choices=[f"choice {n} of many", f"other {n} of all"]) for n in range(40)]
+    write(folder / "train.jsonl", asked[:20])
+    write(folder / "test.jsonl", [*asked[20:], asked[3]])
+    done = run(tmp_path, str(folder))
+    assert len(done.rows()) == 20
+    assert done.manifest["splits"]["train"]["overlaps"]["exact"] == 1
+    split = run(tmp_path, write(tmp_path / "all.jsonl", asked), holdout=0.5)
+    assert 8 < len(split.rows("test")) < 32
+
+
+def test_two_preparations_of_one_folder_do_not_replace_each_other(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", stories(3))
+    inputs, folder = find_inputs([source]).inputs, tmp_path / "out"
+
+    def other(_: Problem) -> Lengths:
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text('{"request": {"by": "another"}}', encoding="utf-8")
+        return Lengths(1, None)
+
+    with pytest.raises(RlsdError, match="was written by another process meanwhile") as caught:
+        prepare(inputs, Options(), folder, {"by": "this"}, measure=other)
+    assert caught.value.exit_code == 4
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["request"] == {"by": "another"}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_every_row_is_a_problem_or_is_accounted_for(tmp_path: Path) -> None:
     random, rows = Random(1), stories(400)
     rows += [random.choice(rows) for _ in range(100)]

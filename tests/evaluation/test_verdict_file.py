@@ -100,9 +100,17 @@ def test_verdicts_on_other_rows_are_not_continued(change: dict[str, Any], words:
         taken_over(path, rows[:5])
 
 
+def test_starting_over_leaves_a_file_alone_that_never_held_verdicts(tmp_path: Path) -> None:
+    path = tmp_path / "thesis.tex"
+    path.write_text("years of work")
+    with pytest.raises(RlsdError, match="begins with `years o`, which is no verdict"):
+        VerdictFile(path, again=True)
+    assert path.read_text() == "years of work"
+
+
 def test_starting_over_and_continuing_keep_others_out(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    path.write_text("anything")
+    path.write_text('{"id": 1, "anything')
     with VerdictFile(path, again=True) as verdicts:
         assert path.read_text() == ""
         assert list(verdicts.match(iter([]), Policy())) == []

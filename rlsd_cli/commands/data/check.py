@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
-from rlsd_cli.errors import EXIT_NO, RlsdError
+from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
@@ -145,6 +145,9 @@ def _flag_file(out: Path, source: str) -> Iterator[IO[str]]:
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise RlsdError(f"`--out {out}` is {source} itself", hint="name another file")
     is_regular = out.is_file() or not out.exists()
+    if out.is_file() and not _holds_flags(out):
+        hint = "it is left as it is: name another file"
+        raise RlsdError(f"`--out {out}` is there and holds no flags", hint=hint, exit_code=EXIT_BUSY)
     place = out.with_name(f".{out.name}.{os.getpid()}") if is_regular else out
     try:
         with place.open("w", encoding="ascii") as file:
@@ -156,6 +159,16 @@ def _flag_file(out: Path, source: str) -> Iterator[IO[str]]:
     finally:
         if is_regular:
             place.unlink(missing_ok=True)
+
+
+def _holds_flags(path: Path) -> bool:
+    """Whether a file is of an earlier check, or empty."""
+    with path.open("rb") as file:
+        begins = file.read(len(FLAG_BEGINS))
+    return begins in (b"", FLAG_BEGINS)
+
+
+FLAG_BEGINS = b'{"where": '
 
 
 def _write(file: IO[str], checked: "Checked") -> None:
