@@ -60,6 +60,7 @@ def test_interrupted_killed_and_continued_it_ends_in_the_same_bytes(
 
     killed = start(tmp_path, environment)
     wait_for_rows(out, BATCH)
+    killed.send_signal(signal.SIGSTOP)
     busy = rlsd("data", "difficulty", *SMALL)
     assert busy.returncode == 4
     assert "is being written by another process" in busy.stderr

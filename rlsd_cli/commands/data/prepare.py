@@ -43,7 +43,7 @@ def prepare(
     revision: Annotated[str | None, typer.Option(help="The revision of a hub data set.")] = None,
     holdout: Annotated[float | None, typer.Option(help="Share of train that becomes test.jsonl, by hash.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Order train by a hash of content and this seed.")] = None,
-    near: Annotated[float, typer.Option(help="Jaccard similarity of word 3-grams from which problems repeat.")] = 0.9,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of 3-grams from which problems repeat.")] = 0.9,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Leave exact repeats in.")] = False,
     remove_overlap: Annotated[
         bool, typer.Option("--remove-overlap", help="Remove training problems that hold an evaluation problem.")
