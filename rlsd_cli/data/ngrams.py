@@ -20,6 +20,8 @@ _WORD = re.compile(
     r"|[^\w\s.,;:?!\"'`\u2018\u2019\u201c\u201d\u3001\u3002\u300c\u300d$\\{}]|_"
 )
 _LOOKS = re.compile(r"\\(?:left|right|displaystyle|[,;:! ()\[\]])|(?<=\\)[dt](?=frac)")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_INDENT = re.compile(r"\n([ \t]*)(?=\S)")
 _DASHES = str.maketrans("\u2212\u2010\u2011\u2013\u2014", "-----")
 _SYMBOL = re.compile(
     r"(?<=[\d)])!|(?<=\b[^\W\d_])[!'](?![^\W\d_])|[^\w\s.,;:?!\"'`\u2018\u2019\u201c\u201d\u3001\u3002$\\{}]"
@@ -56,13 +58,15 @@ def words(text: str, *, masked: bool = False) -> list[str]:
 def details(text: str) -> list[str]:
     """What makes another problem of a text with the same words: numbers, signs, and how its lines are indented."""
     folded = _folded(text)
-    numbers = [word.replace(",", "") for word in _WORD.findall(folded) if word[0].isdigit()]
-    indents = [line[: len(line) - len(line.lstrip())] for line in text.split("\n") if line.strip()]
+    numbers = [number.replace(",", "") for number in _NUMBER.findall(folded)]
+    indents = _INDENT.findall(text) if "\n" in text else []
     return [*numbers, "", *_SYMBOL.findall(folded), "", *(indents if any(indents) else [])]
 
 
 def _folded(text: str) -> str:
-    return _LOOKS.sub("", unicodedata.normalize("NFKC", text).translate(_DASHES))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_DASHES)
+    return _LOOKS.sub("", text) if "\\" in text else text
 
 
 def ngrams(texts: Iterable[Sequence[str]], n: int) -> Grams:
