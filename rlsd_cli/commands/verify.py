@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.programs import announce_sandbox
 from rlsd_cli.errors import EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
@@ -212,16 +213,11 @@ def _verify_file(
 
 def _with_sandbox(rows: "Iterable[Row | None]", config: "Config") -> "Iterator[Row | None]":
     """The rows; before the first that holds a program, it is made sure that programs can be run."""
-    from rlsd_cli.evaluation.grade import require_sandbox
-
-    name = None
+    announced = False
     for row in rows:
-        if row and row.verifier == "code" and name is None:
-            name = require_sandbox(config)
-            if name.startswith("UNSAFE"):
-                console.warning(f"programs run without a jail (`sandbox.allow_unsafe`): {name}")
-            else:
-                console.talk(f"programs run behind {name}")
+        if row and row.verifier == "code" and not announced:
+            announce_sandbox(config)
+            announced = True
         yield row
 
 

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.programs import announce_sandbox
 from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
@@ -103,16 +104,13 @@ def reading_of(resolved: "Resolved") -> "Reading":
 
 def with_sandbox(found: "Iterable[Found]", config: "Config") -> "Iterator[Found]":
     """The rows; before the first that needs a program to be run, it is made sure that programs can be run."""
-    from rlsd_cli.evaluation.grade import is_code, require_sandbox
+    from rlsd_cli.evaluation.grade import is_code
 
-    name = None
+    announced = False
     for row in found:
-        if name is None and row.problem and is_code(row.problem, config):
-            name = require_sandbox(config)
-            if name.startswith("UNSAFE"):
-                console.warning(f"programs run without a jail (`sandbox.allow_unsafe`): {name}")
-            else:
-                console.talk(f"programs run behind {name}")
+        if not announced and row.problem and is_code(row.problem, config):
+            announce_sandbox(config)
+            announced = True
         yield row
 
 
