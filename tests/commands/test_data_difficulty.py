@@ -141,6 +141,7 @@ def check_complete(rlsd: Rlsd, out: Path) -> None:
     [
         (["gone.jsonl"], 2, "no task or file named `gone.jsonl`"),
         (["p.jsonl", "--out", "p.jsonl"], 2, "`--out p.jsonl` is p.jsonl itself"),
+        (["p.jsonl", "--out", "p.csv"], 2, "name a file that ends in `.jsonl`"),
         (["p.jsonl", "steps=3"], 2, "`steps` (command line) changes nothing here"),
         (["p.jsonl", "evaluation.temperature=0"], 2, "all 8 answers to a problem are the same"),
         (["p.jsonl", "one", "two"], 2, "one thing answers at a time, not 2: one, two"),

@@ -53,6 +53,8 @@ def difficulty(
     out = out or default_out(source)
     if out.is_file() and Path(source).is_file() and out.samefile(source):
         raise RlsdError(f"`--out {out}` is {source} itself", hint="name another file")
+    if out.suffix != ".jsonl" and (out.is_file() or not out.exists()):
+        raise RlsdError(f"`--out {out}`: what is written are lines of JSON", hint="name a file that ends in `.jsonl`")
     config = _config(arguments or [], samples, context.obj)
     started = time.perf_counter()
 
