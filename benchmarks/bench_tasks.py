@@ -30,7 +30,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "arithmetic": Setting("arithmetic", 56, 0, 40, model="quickstart"),
-    "sums": Setting("sums:terms=2:largest=50", 30, 600, 20),
+    "sums": Setting("sums:terms=2:largest=50", 30, 600, 150),
     "linear": Setting("linear:largest=3", 50, 1000, 20),
     "base-conversion": Setting("base-conversion:base_from=10:base_to=2:digits=3", 175, 1000, 20),
     "countdown": Setting("countdown:numbers=3:largest=9", 130, 1500, 20),

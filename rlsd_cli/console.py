@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
@@ -148,6 +149,55 @@ def bar(*columns: "ProgressColumn") -> "Bar":
     from rich.progress import Progress as Bar
 
     return Bar(*columns, console=stderr(), transient=True, redirect_stdout=False)
+
+
+class Meter:
+    """How many of what are done, and how fast: a bar on a terminal, elsewhere a line now and then.
+
+    `things` are what is counted, such as `rows read`. Without a total the bar only says that something moves.
+    """
+
+    def __init__(self, things: str, total: int | None = None, done: int = 0, elsewhere: str = "lines") -> None:
+        self.things = things
+        self.total = total
+        self.style = progress_style(elsewhere)
+        self.started = time.perf_counter()
+        self.every = REDRAW_SECONDS if self.style == "bar" else LINE_SECONDS
+        self._due = self.started + self.every
+        self._begun = done
+        self._bar: Any = None
+        if self.style == "bar":
+            from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+            far = [SpinnerColumn("line")] if total is None else [BarColumn(16), TimeRemainingColumn(compact=True)]
+            self._bar = bar(*far, TextColumn("{task.description}"))
+            self._task = self._bar.add_task("", total=total, completed=done)
+            self._bar.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, done: int, also: str = "") -> None:
+        """Say how many are done, if it is time to."""
+        now = time.perf_counter()
+        if self.style == "none" or now < self._due:
+            return
+        self._due = now + self.every
+        of = "" if self.total is None else f" of {self.total:,}"
+        rate = (done - self._begun) / (now - self.started)
+        words = f"{done:,}{of} {self.things}  {rate:,.{0 if rate >= 10 else 1}f}/s{also}"
+        if self._bar:
+            self._bar.update(self._task, completed=done, description=words)
+        else:
+            say(words)
+
+
+REDRAW_SECONDS = 0.2
+LINE_SECONDS = 10.0
 
 
 class Progress:

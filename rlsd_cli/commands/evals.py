@@ -47,10 +47,11 @@ def evaluate(
     if len(targets) > 1:
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
     if data is not None:
-        from rlsd_cli.data.sources import is_task
+        from rlsd_cli.data.sources import parse_source
+        from rlsd_cli.data.tasks import TASKS
 
         overrides["eval_data"] = data
-        if not is_task(data):
+        if parse_source(data).name not in TASKS:
             overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples

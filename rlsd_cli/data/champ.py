@@ -16,12 +16,10 @@ None is a proof.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
 
+from rlsd_cli.data.packages import package_file
 from rlsd_cli.data.problems import Problem, content_hash
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 
 Row = Mapping[str, Any]
 
@@ -32,16 +30,7 @@ def load_champ() -> list[Problem]:
     `hints` are the concepts that a problem needs, which say what is known in general, then its own hints; each in the
     order in which the solution uses them. 25 problems have concepts alone.
     """
-    try:
-        files = distribution("champ-dataset").files or []
-        where = next(Path(str(file.locate())) for file in files if file.name == "v0.json")
-        data = json.loads(where.read_text(encoding="utf-8"))
-    except (PackageNotFoundError, StopIteration, FileNotFoundError) as error:
-        raise RlsdError(
-            "`champ` is the data of the package `champ-dataset`, which is not installed or holds none",
-            hint="`pip install champ-dataset` (the extra `gym`), or name a file",
-            exit_code=EXIT_MACHINE,
-        ) from error
+    data = json.loads(package_file("champ", "v0.json").read_text(encoding="utf-8"))
     return [_problem(row, data) for row in data["problems"].values()]
 
 

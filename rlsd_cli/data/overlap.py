@@ -6,7 +6,6 @@ N-grams that many evaluation problems have in common are a template, and count o
 words than an n-gram is only found as a whole.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Literal, NamedTuple, TypeVar
@@ -15,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlsd_cli.data.ngrams import Grams, ngrams, words
-from rlsd_cli.data.problems import content_hash
+from rlsd_cli.data.problems import content_hash, hash64
 
-Key = TypeVar("Key", str, bytes)
+Key = TypeVar("Key", int, str)
 
 NGRAM = 8
 NEAR = 0.5
 MOST = 5
+"""Overlaps that are named of one question."""
+
 MAX_OWNERS = 32
 """What more evaluation problems have in common tells nothing about any of them."""
 
@@ -71,8 +72,6 @@ class OverlapIndex:
 
         Of each question there are at most `MOST`.
         """
-        if not self.targets:
-            return []
         masked = [words(question, masked=True) for question in questions]
         found: dict[tuple[int, int], Overlap] = {}
         for index, owner, share in self._shares(ngrams(masked, self.n)):
@@ -112,8 +111,8 @@ def _counts(values: NDArray[np.uint64]) -> NDArray[np.int64]:
     return np.searchsorted(values, values, "right") - np.searchsorted(values, values, "left")
 
 
-def _key(text: Sequence[str]) -> bytes:
-    return hashlib.blake2b(" ".join(text).encode(), digest_size=16).digest()
+def _key(text: Sequence[str]) -> int:
+    return hash64(" ".join(text))
 
 
 def _by_key(keys: Iterable[Key]) -> dict[Key, list[int]]:

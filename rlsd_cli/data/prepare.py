@@ -7,20 +7,14 @@
 4. near ones   of nearly one question, with the same numbers, signs and reference, the first of those left stays
 5. write       what stays, in its order, to the file of its split; the manifest last
 
-Every step looks only at rows that are still there, so a row never goes for the sake of one that goes too. An evaluation
-split keeps every row that can be read: without it its scores would be those of another set. What would have gone is
-noted. Equal sources and options give equal bytes, wherever and whenever.
+An evaluation split keeps every row that can be read: without it its scores would be those of another set. What would
+have gone is noted. Equal sources and options give equal bytes, wherever and whenever.
 """
 
-import glob
 import json
-import os
-import shutil
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -28,25 +22,19 @@ from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlsd_cli import __version__
-from rlsd_cli.data.duplicates import Sketches
-from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe, sha256
+from rlsd_cli.data.fates import HOLDS, Fates, find_overlaps, groups, held_out_targets, mark_near, mark_repeats
+from rlsd_cli.data.folder import OVERLAP, REPORT, file_facts, staged, write_manifest
+from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe
 from rlsd_cli.data.jsons import json_line
 from rlsd_cli.data.lengths import quantiles
-from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
-from rlsd_cli.data.overlap import OverlapIndex, Target
-from rlsd_cli.data.problems import Found, Problem, asked, content_hash, is_held_out, short_hash, to_row
+from rlsd_cli.data.overlap import Target
+from rlsd_cli.data.problems import Found, Problem, asked, is_held_out, short_hash, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, question_of, tests_text
-from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
-from rlsd_verifiers import Policy, Submission
-from rlsd_verifiers.maths.quick import grade_math_quickly
+from rlsd_cli.data.spool import Spool, question_of
+from rlsd_cli.errors import RlsdError
 
-SHINGLE = 3
-BATCH, BATCH_CHARS = 2000, 2**24
-MANIFEST, REPORT, OVERLAP = "manifest.json", "report.jsonl", "overlap.tsv"
 OVERLAP_COLUMNS = ("where", "suite", "id", "kind", "share", "problem", "held")
 
 
@@ -72,7 +60,10 @@ class Lengths(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What all splits share. `measure` is None where no model is known; `progress` is told of rows as they are read."""
+    """What all splits share: where they write, and the evaluation problems, to which a split may add what it holds out.
+
+    `measure` is None where no model is known; `progress` is told of rows as they are read.
+    """
 
     options: Options
     targets: list[Target]
@@ -84,11 +75,12 @@ class Work(NamedTuple):
 
 
 class Account:
-    """What is known of a split: a line in the report for each thing found about a row, and counts."""
+    """What is known of a split or an evaluation set: a line in the report for each finding about a row, and counts."""
 
     def __init__(self, split: str, report: IO[bytes]) -> None:
         self.split = split
         self.rows = 0
+        self.unrated = 0
         self.removed: Counter[str] = Counter()
         self.noted: Counter[str] = Counter()
         self.overlaps: Counter[str] = Counter()
@@ -102,10 +94,11 @@ class Account:
         self._report.write(json_line(line))
 
     def summary(self) -> dict[str, Any]:
-        counts = {name: dict(sorted(getattr(self, name).items())) for name in ("removed", "noted", "overlaps")}
+        """The counts; `unrated` are the problems that have no pass rate."""
+        names = ("removed", "noted", "overlaps", "other_columns")
+        counts = {name: dict(sorted(getattr(self, name).items())) for name in names}
         tokens = {view: quantiles(lengths) for view, lengths in self.tokens.items() if lengths}
-        columns = dict(sorted(self.other_columns.items()))
-        return {"rows": self.rows, **counts, "other_columns": columns, **({"tokens": tokens} if tokens else {})}
+        return {"rows": self.rows, "unrated": self.unrated, **counts, **({"tokens": tokens} if tokens else {})}
 
 
 # -- the whole -----------------------------------------------------------------------------------------------------
@@ -120,29 +113,6 @@ def request(inputs: Sequence[Input], options: Options, view: Mapping[str, Any]) 
         "options": options._asdict() | {"columns": dict(options.columns)},
         "view": dict(view),
     }
-
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
-
-
-def is_current(folder: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the result of this request, unchanged."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"].items()
-        return manifest["request"] == wanted and all(_facts(folder / name) == facts for name, facts in files)
-    except UNREADABLE:
-        return False
-
-
-def others_in(folder: Path) -> list[Path]:
-    """What lies in the folder of a preparation and is not of it."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        own = {MANIFEST, *manifest["files"]}
-    except UNREADABLE:
-        own = set()
-    return sorted(path for path in folder.iterdir() if path.name not in own)
 
 
 def prepare(
@@ -165,143 +135,69 @@ def prepare(
     for given in inputs:
         if given.split:
             splits.setdefault(given.split, []).append(given)
-    with _staged(folder.resolve()) as draft, ExitStack() as stack:
+    with staged(folder.resolve()) as draft, ExitStack() as stack:
         report = stack.enter_context((draft / REPORT).open("wb"))
         overlaps = stack.enter_context((draft / OVERLAP).open("wb"))
         overlaps.write(_tabs(OVERLAP_COLUMNS))
-        targets = [*_targets(inputs, options, report)] if TRAIN in splits else []
+        against: dict[str, Account] = {}
+        targets = [*_targets(inputs, options, report, against)] if TRAIN in splits else []
         work = Work(options, targets, draft, report, overlaps, measure, progress)
         accounts = {split: _prepare_split(split, given, work) for split, given in splits.items()}
         stack.close()
         manifest = {
             "request": dict(wanted),
             "evaluation_problems": dict(Counter(target.suite for target in targets)),
+            "against": {suite: account.summary() for suite, account in against.items()},
             "splits": {split: account.summary() for split, account in accounts.items()},
-            "files": {path.name: _facts(path) for path in sorted(draft.iterdir())},
+            "files": {path.name: file_facts(path) for path in sorted(draft.iterdir())},
         }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        (draft / MANIFEST).write_bytes(text.encode(errors="backslashreplace"))
+        write_manifest(draft, manifest)
     return manifest
 
 
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder beside the one that is wanted, which takes its place if nothing goes wrong."""
-    draft, old = (folder.parent / f".{folder.name}.{os.getpid()}{suffix}" for suffix in ("", ".old"))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        draft.mkdir()
-        before = _stamp(folder)
-        try:
-            yield draft
-            if _stamp(folder) != before:
-                raise RlsdError(f"{folder} was written by another process meanwhile", exit_code=EXIT_BUSY)
-            if folder.exists():
-                folder.rename(old)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise RlsdError(f"cannot write {folder}: {error.strerror or error}", exit_code=EXIT_MACHINE) from error
-
-
-def _stamp(folder: Path) -> int | None:
-    """When the manifest of a folder was written; None without one."""
-    try:
-        return (folder / MANIFEST).stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what processes left beside a folder that were killed while they worked on it."""
-    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        owner = path.name.removeprefix(f".{folder.name}.").removesuffix(".old")
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _targets(inputs: Sequence[Input], options: Options, report: IO[bytes]) -> Iterator[Target]:
+def _targets(
+    inputs: Sequence[Input], options: Options, report: IO[bytes], against: dict[str, Account]
+) -> Iterator[Target]:
     """What no training problem should hold: the problems of evaluation splits and of `--against`.
 
-    Columns have other names in the files that are prepared; what they are compared with has our own.
+    Columns have other names in the files that are prepared; what they are compared with has our own. Its rows are
+    accounted for in `against`.
     """
     for given in inputs:
         if given.split == TRAIN:
             continue
         suite, num_problems = given.split or given.name, 0
-        account = Account(suite, report)
+        account = None if given.split else against.setdefault(suite, Account(suite, report))
         for found in read_source(given.source, options.columns if given.split else MappingProxyType({})):
+            if account:
+                account.rows += 1
             if found.problem:
                 num_problems += 1
                 question = asked(found.problem.question, found.problem.choices)
                 yield Target(suite, found.problem.id, found.problem.fingerprint, question)
-            elif not given.split:
+            elif account:
                 account.say(found.where, "unreadable", found.fault or "", removed=False)
         if not num_problems:
             raise RlsdError(f"no row of {given.source.text} is a problem, so nothing could be compared with it")
-
-
-# -- a split -------------------------------------------------------------------------------------------------------
-
-STAYS, DUPLICATE, CONFLICT, HOLDS, NEAR = range(5)
-REASONS = ("", "duplicate", "conflict", "overlap", "near_duplicate")
-
-
-class Fates(NamedTuple):
-    """What becomes of every row, as an index into `REASONS`; the row it repeats or contradicts, and how similar."""
-
-    reasons: NDArray[np.uint8]
-    others: NDArray[np.int64]
-    similarities: NDArray[np.float32]
-
-    def set(self, rows: Any, reason: int, other: Any = -1, similarity: float = 1.0) -> None:
-        self.reasons[rows], self.others[rows], self.similarities[rows] = reason, other, similarity
-
-    def gone(self, index: int, spool: Spool, *, keep_duplicates: bool) -> tuple[str, str] | None:
-        """The reason and the detail for a row that goes. A repeat that may stay shares the fate of the first."""
-        reason, other = int(self.reasons[index]), int(self.others[index])
-        if reason == DUPLICATE and keep_duplicates:
-            return self.gone(other, spool, keep_duplicates=True)
-        if reason == STAYS:
-            return None
-        near = f"similarity {self.similarities[index]:.3f} to " if reason == NEAR else "see "
-        return REASONS[reason], near + (OVERLAP if reason == HOLDS else spool.where(other))
 
 
 def _prepare_split(split: str, inputs: Sequence[Input], work: Work) -> Account:
     account, options = Account(split, work.report), work.options
     training, generated = split == TRAIN, all(given.is_generated for given in inputs)
     with Spool(options.shuffle if training else None) as spool:
-        for batch in _batches(chain.from_iterable(_found(given, options) for given in inputs)):
-            _read(batch, spool, account, work)
+        for found in chain.from_iterable(_found(given, options) for given in inputs):
+            _read(found, spool, account, work)
             work.progress(account.rows)
-        size = len(spool)
-        fates = Fates(np.zeros(size, np.uint8), np.zeros(size, np.int64), np.zeros(size, np.float32))
-        _mark_repeats(spool, fates)
+        fates = Fates.of(spool)
+        mark_repeats(spool, fates)
         if training:
-            _mark_overlaps(spool, fates, account, work, generated=generated)
+            work.targets.extend(held_out_targets(spool, fates, TEST))
+            _list_overlaps(spool, fates, account, work, generated=generated)
         if not generated:
-            _mark_near(spool, fates, options.near)
+            mark_near(spool, fates, options.near)
         _note_ids(spool, account)
         _write(spool, fates, account, work)
     return account
-
-
-def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
-    """Some rows at a time: a bounded number, of a bounded size."""
-    batch: list[Found] = []
-    chars = 0
-    for each in found:
-        batch.append(each)
-        chars += len(each.problem.question) if each.problem else 0
-        if len(batch) == BATCH or chars > BATCH_CHARS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
 
 
 # -- 1: reading ----------------------------------------------------------------------------------------------------
@@ -314,24 +210,24 @@ def _found(given: Input, options: Options) -> Iterator[Found]:
         yield found._replace(where=given.name + found.where.removeprefix(given.source.text)) if inside else found
 
 
-def _read(batch: Sequence[Found], spool: Spool, account: Account, work: Work) -> None:
-    """Take the good rows of a batch into the spool."""
+def _read(found: Found, spool: Spool, account: Account, work: Work) -> None:
+    """Take a good row into the spool, and say of another why it goes."""
+    where, problem, rest, fault, note = found
     training, holdout = account.split == TRAIN, work.options.holdout
-    for where, problem, rest, fault, note in batch:
-        account.rows += 1
-        if problem is None:
-            account.say(where, "unreadable", fault or "", removed=True)
-            continue
-        if note:
-            account.say(where, "odd", note, removed=False)
-        if unfit := _unfit(problem, account, work):
-            account.say(where, *unfit, removed=training)
-            if training:
-                continue
-        held = training and holdout is not None and is_held_out(problem, holdout)
-        row, columns = _row(problem, rest, where)
-        account.other_columns.update(columns)
-        spool.add(problem, row, where, held=held)
+    account.rows += 1
+    if problem is None:
+        account.say(where, "unreadable", fault or "", removed=True)
+        return
+    if note:
+        account.say(where, "odd", note, removed=False)
+    account.unrated += problem.pass_rate is None
+    if unfit := _unfit(problem, account, work):
+        account.say(where, *unfit, removed=training)
+        if training:
+            return
+    row, columns = _row(problem, rest, where)
+    account.other_columns.update(columns)
+    spool.add(problem, row, where, held=training and holdout is not None and is_held_out(problem, holdout))
 
 
 def _unfit(problem: Problem, account: Account, work: Work) -> tuple[str, str] | None:
@@ -366,42 +262,26 @@ def _row(problem: Problem, rest: Mapping[str, Any], where: str) -> tuple[dict[st
     return to_row(problem._replace(id=name)) | origin | ({"meta": whole} if whole else {}), [*others]
 
 
-# -- 2: repeats ----------------------------------------------------------------------------------------------------
+# -- 3: overlap ----------------------------------------------------------------------------------------------------
 
 
-def _mark_repeats(spool: Spool, fates: Fates) -> None:
-    """Mark all rows but the first of a question, or all of a question whose references differ."""
-    for same in groups(spool.hashes("questions")):
-        if _agree(same, spool):
-            fates.set(same[1:], DUPLICATE, same[0])
-        else:
-            fates.set(same, CONFLICT, same[0])
-            fates.set(same[0], CONFLICT, same[1])
+def _list_overlaps(spool: Spool, fates: Fates, account: Account, work: Work, *, generated: bool) -> None:
+    """List the training rows that hold an evaluation problem, and mark them if they are to go.
+
+    Problems of a generated task differ in little more than their numbers, so there only the same question counts.
+    """
+    for row, question, overlap in find_overlaps(spool, fates, work.targets):
+        if generated and overlap.kind != "exact":
+            continue
+        account.overlaps[overlap.kind] += 1
+        target = overlap.target
+        cells = spool.where(row), target.suite, target.id, overlap.kind, f"{overlap.share:.3f}"
+        work.overlaps.write(_tabs((*cells, question, target.question)))
+        if work.options.remove_overlap:
+            fates.set(row, HOLDS)
 
 
-def groups(values: Hashes) -> Iterator[NDArray[np.int64]]:
-    """The indices of equal values, in rising order, for every value that occurs more than once."""
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(values[order]) != 0))[: len(order)])
-    ends = np.append(starts[1:], len(order))
-    for place in np.flatnonzero(ends - starts > 1):
-        yield order[starts[place] : ends[place]]
-
-
-def _agree(same: NDArray[np.int64], spool: Spool) -> bool:
-    """Whether rows with one question have one reference: the same text up to case, or one that equals it."""
-    _, firsts = np.unique(spool.hashes("references")[same], return_index=True)
-    first, *rest = (spool.row(index) for index in same[np.sort(firsts)].tolist())
-    tests = tests_text(first.get("tests"))
-    return all(tests_text(row.get("tests")) == tests and _are_equal(row, first) for row in rest)
-
-
-def _are_equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    answer, reference = (" ".join(each.get("answer", "").split()) for each in (row, other))
-    if answer.casefold() == reference.casefold():
-        return True
-    verdict = grade_math_quickly(Submission(rf"\boxed{{{answer}}}", reference), Policy())
-    return verdict is not None and verdict.correct is True
+# -- 5: writing ----------------------------------------------------------------------------------------------------
 
 
 def _note_ids(spool: Spool, account: Account) -> None:
@@ -416,78 +296,6 @@ def _note_ids(spool: Spool, account: Account) -> None:
                     f"field `id`: `{spool.row(index)['source_id']}` is that of another problem, {spool.where(first)}"
                 )
                 account.say(spool.where(index), "duplicate_id", detail, removed=False)
-
-
-# -- 3 and 4: overlap and near repeats -----------------------------------------------------------------------------
-
-
-def _left(spool: Spool, fates: Fates, chosen: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[str]]]:
-    """The chosen rows that still stay, some at a time, with what they ask."""
-    indices: list[int] = []
-    questions: list[str] = []
-    chars = 0
-    for index in np.flatnonzero(chosen & (fates.reasons == STAYS)).tolist():
-        indices.append(index)
-        row = spool.row(index)
-        questions.append(asked(row["question"], row.get("choices")))
-        chars += len(questions[-1])
-        if len(indices) == BATCH or chars > BATCH_CHARS:
-            yield indices, questions
-            indices, questions, chars = [], [], 0
-    if indices:
-        yield indices, questions
-
-
-def _mark_overlaps(spool: Spool, fates: Fates, account: Account, work: Work, *, generated: bool) -> None:
-    """List the training rows that hold an evaluation problem, and mark them if they are to go.
-
-    Problems of a generated task differ in little more than their numbers, so there only the same question counts.
-    """
-    for indices, questions in _left(spool, fates, spool.held):
-        for row, question in zip(indices, questions, strict=True):
-            work.targets.append(Target(TEST, spool.row(row)["id"], content_hash(question), question))
-    if not work.targets:
-        return
-    index = OverlapIndex(work.targets)
-    for indices, questions in _left(spool, fates, ~spool.held):
-        for overlap in index.find(questions):
-            row, target = indices[overlap.place], overlap.target
-            if generated and overlap.kind != "exact":
-                continue
-            account.overlaps[overlap.kind] += 1
-            cells = spool.where(row), target.suite, target.id, overlap.kind, f"{overlap.share:.3f}"
-            work.overlaps.write(_tabs((*cells, questions[overlap.place], target.question)))
-            if work.options.remove_overlap:
-                fates.set(row, HOLDS)
-
-
-def _mark_near(spool: Spool, fates: Fates, near: float) -> None:
-    """Mark rows whose question is nearly that of an earlier row of the same kind."""
-    rows = array("q")
-    with Sketches() as sketches:
-        for indices, questions in _left(spool, fates, np.ones(len(spool), dtype=np.bool_)):
-            kinds = spool.hashes("kinds")[indices]
-            sketches.add(ngrams([words(question) for question in questions], SHINGLE), kinds)
-            rows.extend(indices)
-
-        @lru_cache(maxsize=256)
-        def grams(index: int) -> Hashes:
-            row = spool.row(index)
-            return ngrams([words(asked(row["question"], row.get("choices")))], SHINGLE).values
-
-        kinds = spool.hashes("kinds")
-        for place, candidates in sketches.candidates():
-            later = rows[place]
-            for first in (rows[candidate] for candidate in candidates):
-                leader = int(fates.others[first]) if fates.reasons[first] == NEAR else first
-                if fates.reasons[later] == NEAR or kinds[later] != kinds[leader]:
-                    continue
-                similarity = jaccard(grams(later), grams(leader))
-                if similarity >= near:
-                    fates.set(later, NEAR, leader, similarity)
-
-
-# -- 5: writing ----------------------------------------------------------------------------------------------------
 
 
 def _write(spool: Spool, fates: Fates, account: Account, work: Work) -> None:
@@ -528,9 +336,3 @@ def _first_line(work: Work) -> str | None:
 
 def _tabs(cells: Iterable[str]) -> bytes:
     return "\t".join(" ".join(cell.split()) for cell in cells).encode(errors="backslashreplace") + b"\n"
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        lines = sum(1 for _ in file)
-    return {"lines": lines, "bytes": path.stat().st_size, "sha256": sha256(path)}

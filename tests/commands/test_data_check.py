@@ -188,10 +188,8 @@ def test_what_the_method_needs_is_a_fault_only_if_a_method_or_a_view_is_named(ch
 
 
 def test_progress_is_said_where_it_is_asked_for(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlsd_cli.commands.data import check as module
-
     write(tmp_path / "a.jsonl", *[WORDS | {"id": str(number)} for number in range(3)])
-    monkeypatch.setattr(module, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.0)
     monkeypatch.setenv("RLSD_PROGRESS", "lines")
     assert "2 rows  " in (done := check("a.jsonl")).err
     assert "/s  2 with a fault\n" in done.err

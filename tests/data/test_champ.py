@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rlsd_cli.data import champ
+from rlsd_cli.data import champ, packages
 from rlsd_cli.data.champ import in_short, load_champ
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_verifiers import Pool, Submission, verify, verify_all
@@ -96,7 +96,7 @@ def test_champ_without_its_package_or_its_file_says_what_to_install(
 
     gone = SimpleNamespace(name="v0.json", locate=lambda: tmp_path / "v0.json")
     for found in (missing, lambda _: SimpleNamespace(files=None), lambda _: SimpleNamespace(files=[gone])):
-        monkeypatch.setattr(champ, "distribution", found)
+        monkeypatch.setattr(packages, "distribution", found)
         with pytest.raises(RlsdError, match="`champ-dataset`") as caught:
             load_champ()
         assert caught.value.exit_code == EXIT_MACHINE

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.data import gym
+from rlsd_cli.data import gym, packages
 from rlsd_cli.data.gym import gym_tasks, load_gym
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_verifiers import Pool, Submission, verify_all
@@ -17,12 +17,12 @@ def test_gym_without_its_package_says_what_to_install(monkeypatch: pytest.Monkey
     def missing(name: str) -> Distribution:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(gym, "distribution", missing)
+    monkeypatch.setattr(packages, "distribution", missing)
     for load in (gym_tasks, lambda: load_gym("basic_arithmetic", {})):
         with pytest.raises(RlsdError, match="`reasoning-gym`, which is not installed") as caught:
             load()
         assert caught.value.exit_code == EXIT_MACHINE
-        assert "pip install 'rlsd[gym]'" in (caught.value.hint or "")
+        assert "pip install reasoning-gym` (the extra `gym`)" in (caught.value.hint or "")
 
 
 def made(task: str, **settings: int | float | str) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from rlsd_cli.data.folder import is_current
 from rlsd_cli.data.inputs import find_inputs, split_of
-from rlsd_cli.data.prepare import Lengths, Options, is_current, prepare, request
+from rlsd_cli.data.prepare import Lengths, Options, prepare, request
 from rlsd_cli.data.problems import Problem, content_hash, is_held_out, read_problems
 from rlsd_cli.data.readers import read_rows
 from rlsd_cli.errors import RlsdError

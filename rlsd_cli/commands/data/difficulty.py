@@ -1,8 +1,6 @@
 """`rlsd data difficulty`: how often a model solves each problem, written with the problem."""
 
-import re
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.interrupt import interruptible
 from rlsd_cli.errors import EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.problems import Problem
     from rlsd_cli.evaluation.difficulty import DifficultyFile, Measured
-    from rlsd_cli.training.interrupts import Interrupts
 
 SAMPLES = 8
-LINE_SECONDS = 10.0
 BAR_CELLS = 30
 TAKEN = (
     *("model", "seed", "device", "dtype", "verifier"),
@@ -77,15 +74,9 @@ def difficulty(
 
 def default_out(source: str) -> Path:
     """`train.jsonl.gz` -> `train.difficulty.jsonl`, `countdown:numbers=4` -> `countdown-numbers-4.difficulty.jsonl`."""
-    from rlsd_cli.data.readers import SUFFIXES
+    from rlsd_cli.data.inputs import name_of
 
-    path = Path(source)
-    if path.is_file():
-        path = Path(path.name.removesuffix(".gz"))
-        stem = path.stem if path.suffix in SUFFIXES else path.name
-    else:
-        stem = re.sub(r"[^\w.-]+", "-", source).strip("-.")
-    return Path(f"{stem}.difficulty.jsonl")
+    return Path(f"{name_of(source)}.difficulty.jsonl")
 
 
 def _config(arguments: list[str], samples: int | None, root: Path) -> "Config":
@@ -126,83 +117,32 @@ def _measure(
     file: "DifficultyFile",
 ) -> None:
     """Measure what is not yet in `measured`, and add it there and to the file, batch by batch."""
-    from rlsd_cli.training.interrupts import Interrupted, Interrupts
-
-    interrupts = Interrupts()
-    with interrupts.installed():
-        try:
-            _measure_rest(problems, rows, measured, config, file, interrupts)
-        except Interrupted as interrupt:
-            console.say(f"interrupted after problem {len(measured):,} of {len(problems):,}")
-            console.say("\nhint: the same command continues")
-            raise typer.Exit(interrupt.exit_code) from None
-
-
-def _measure_rest(
-    problems: "list[Problem]",
-    rows: list[dict[str, Any]],
-    measured: "list[Measured]",
-    config: "Config",
-    file: "DifficultyFile",
-    interrupts: "Interrupts",
-) -> None:
     from rlsd_cli.evaluation.difficulty import measure, to_line
     from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
 
-    start = len(measured)
+    start, total = len(measured), len(problems)
     with ExitStack() as stack:
+        state = f"of {total:,}\n\nhint: the same command continues"
+        interrupts = stack.enter_context(interruptible(lambda: f"after problem {len(measured):,} {state}"))
         pool = stack.enter_context(open_pool(config))
         if faults := check_problems(problems[start:], config, pool):
-            console.warning(f"{len(problems) - start:,} problems, of which {describe_faults(faults)}")
+            console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
 
         from rlsd_cli.policy.model import load_policy
         from rlsd_cli.rollout.transformers import TransformersSampler
 
         policy = load_policy(config)
         sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
-        where = f"continuing at problem {start + 1:,} of {len(problems):,}" if start else f"{len(problems):,} problems"
+        where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
-        progress = _Progress(len(problems), start)
-        stack.callback(progress.close)
+        meter = stack.enter_context(console.Meter("problems", total, start))
         for batch in measure(policy, sampler, problems, config, pool, start=start):
             lines = [to_line(row, found) for row, found in zip(rows[len(measured) :], batch, strict=False)]
             interrupts.hold()
             file.write("\n".join(lines))
             measured.extend(batch)
-            progress.show(measured)
+            meter.show(len(measured))
             interrupts.release()
-
-
-class _Progress:
-    """How far it is: a bar on a terminal, lines elsewhere."""
-
-    def __init__(self, total: int, start: int) -> None:
-        self._total = total
-        self._start = start
-        self._started = self._shown = time.perf_counter()
-        self._style = console.progress_style()
-        self._bar: Any = None
-        if self._style == "bar":
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-
-            columns = (BarColumn(16), TimeRemainingColumn(compact=True), TextColumn("{task.description}"))
-            self._bar = console.bar(*columns)
-            self._task = self._bar.add_task("", total=total, completed=start)
-            self._bar.start()
-
-    def show(self, measured: "Sequence[Measured]") -> None:
-        now, done = time.perf_counter(), len(measured)
-        rate = (done - self._start) / (now - self._started)
-        words = f"{done:,} of {self._total:,} problems  {rate:.1f} problems/s"
-        if self._bar:
-            self._bar.update(self._task, completed=done, description=words)
-        elif self._style == "lines" and now - self._shown >= LINE_SECONDS:
-            self._shown = now
-            console.say(words)
-
-    def close(self) -> None:
-        if self._bar:
-            self._bar.stop()
 
 
 def _show(summary: dict[str, Any], *, as_json: bool) -> None:

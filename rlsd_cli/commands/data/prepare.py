@@ -2,24 +2,26 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.data.reading import reading_of, resolve_for, with_sandbox
+from rlsd_cli.commands.interrupt import interruptible
 from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
+    from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
+    from rlsd_cli.data.inputs import Input
     from rlsd_cli.data.prepare import Lengths, Options
     from rlsd_cli.data.problems import Problem
-    from rlsd_cli.evaluation.check import Reading
+    from rlsd_cli.evaluation.check_views import Reading
 
 MAX_WARNINGS = 5
-LINE_SECONDS = 10.0
 VIEW = ("model", "prompt.", "teacher.view", "teacher.template", "teacher.max_prompt_tokens", "rollout.max_new_tokens")
 """Keys that decide what a model reads, and how much room there is for it."""
 
@@ -56,19 +58,18 @@ def prepare(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Make clean problem files of sources: read, deduplicate, compare with evaluation sets, account for every row."""
-    from rlsd_cli.commands.data.check import reading_of, resolve_for
-    from rlsd_cli.config.resolve import flatten, preset_names, split_arguments
+    from rlsd_cli.config.resolve import preset_names, split_arguments
     from rlsd_cli.data.inputs import find_inputs
-    from rlsd_cli.data.prepare import Options, is_current, request
-    from rlsd_cli.data.prepare import prepare as run
+    from rlsd_cli.data.prepare import Options
+    from rlsd_cli.data.sources import BENCHMARKS
 
     console.quiet = quiet
     named, _ = split_arguments(arguments)
-    sources = [name for name in named if not (name in preset_names() or name.endswith(".toml"))]
+    presets = {name for name in preset_names() if name not in BENCHMARKS}
+    sources = [name for name in named if name not in presets and not name.endswith(".toml")]
     if not sources:
-        raise RlsdError(
-            "nothing to prepare", hint="`rlsd data prepare SOURCE`; `rlsd data list` shows what is built in"
-        )
+        hint = "`rlsd data prepare SOURCE`; `rlsd data list` shows what is built in"
+        raise RlsdError("nothing to prepare", hint=hint)
     found = find_inputs([_with_options(source, split, revision) for source in sources], against or [])
     for path in found.skipped:
         console.talk(f"left alone: {path}, which is no problem file")
@@ -85,36 +86,36 @@ def prepare(
     _check_options(options, {given.split for given in found.inputs})
     folder = out or Path("data") / found.name
     resolved = resolve_for([argument for argument in arguments if argument not in sources])
-    config, reading = resolved.config, reading_of(resolved)
-    view = {key: value for key, value in flatten(config).items() if key.startswith(VIEW)} if reading.tokenizer else {}
-    wanted, started = request(found.inputs, options, view), time.perf_counter()
-    if current := is_current(folder, wanted):
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        console.talk(f"{folder} is up to date")
-    else:
-        _check_folder(folder, [Path(given.source.text) for given in found.inputs], again=again)
-        measure = _measure(config, reading) if reading.tokenizer else None
-        with _interruptible("nothing was written"):
-            manifest = run(found.inputs, options, folder, wanted, measure=measure, progress=_Progress("read"))
-    seconds = time.perf_counter() - started
-    with _interruptible(f"{folder} is written, its references were not all checked"):
-        references = {} if no_check else _check_references(folder, manifest, config)
-    _show(folder, manifest, references, None if current else seconds, as_json=as_json)
+    manifest, seconds = _prepare(found.inputs, options, folder, resolved, again=again)
+    references = {} if no_check else _check_references(folder, manifest, resolved.config)
+    _show(folder, manifest, references, seconds, as_json=as_json)
     if any(split["removed"].get("unreadable") for split in manifest["splits"].values()):
         raise typer.Exit(EXIT_NO)
 
 
-@contextmanager
-def _interruptible(state: str) -> Iterator[None]:
-    """End with the code of a signal, and say what there is."""
-    from rlsd_cli.training.interrupts import Interrupted, Interrupts
+def _prepare(
+    inputs: "Sequence[Input]", options: "Options", folder: Path, resolved: "Resolved", *, again: bool
+) -> tuple[dict[str, Any], float | None]:
+    """The manifest of the folder, and how long it took to make; None where it was there already."""
+    from rlsd_cli.config.resolve import flatten
+    from rlsd_cli.data.folder import is_current, read_manifest
+    from rlsd_cli.data.prepare import prepare as run
+    from rlsd_cli.data.prepare import request
 
-    with Interrupts().installed():
-        try:
-            yield
-        except Interrupted as interrupt:
-            console.say(f"interrupted; {state}\n\nhint: the same command starts over")
-            raise typer.Exit(interrupt.exit_code) from None
+    reading, started = reading_of(resolved), time.perf_counter()
+    values = flatten(resolved.config) if reading.tokenizer else {}
+    wanted = request(inputs, options, {key: value for key, value in values.items() if key.startswith(VIEW)})
+    if is_current(folder, wanted):
+        console.talk(f"{folder} is up to date")
+        return read_manifest(folder) or {}, None
+    _check_folder(folder, [Path(given.source.text) for given in inputs if not given.source.name], again=again)
+    measure = _measure(resolved.config, reading) if reading.tokenizer else None
+    with (
+        interruptible(lambda: "and nothing was written\n\nhint: the same command starts over"),
+        console.Meter("rows read") as meter,
+    ):
+        manifest = run(inputs, options, folder, wanted, measure=measure, progress=meter.show)
+    return manifest, time.perf_counter() - started
 
 
 def _with_options(source: str, split: str | None, revision: str | None) -> str:
@@ -159,7 +160,7 @@ def _check_options(options: "Options", splits: set[str | None]) -> None:
 
 def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
     """Whether a preparation may be put there: nothing of somebody else's is lost by it."""
-    from rlsd_cli.data.prepare import others_in
+    from rlsd_cli.data.folder import MANIFEST, others_in
 
     if folder.resolve() == Path.cwd() or any(folder.resolve() in file.resolve().parents for file in files):
         raise RlsdError(f"{folder} is where the sources are, or the working directory", hint="name another `--out`")
@@ -167,7 +168,7 @@ def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
         return
     if folder.is_dir() and not any(folder.iterdir()):
         return
-    if not (folder / "manifest.json").is_file():
+    if not (folder / MANIFEST).is_file():
         raise RlsdError(f"{folder} is there and holds no prepared problems", hint="name another folder with `--out`")
     if others := others_in(folder):
         named = ", ".join(path.name for path in others[:3])
@@ -180,7 +181,7 @@ def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
 
 def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengths]":
     from rlsd_cli.data.prepare import Lengths
-    from rlsd_cli.evaluation.check import view_flags
+    from rlsd_cli.evaluation.check_views import view_flags
 
     def measure(problem: "Problem") -> Lengths:
         flags, tokens = view_flags(problem, config, reading)
@@ -192,27 +193,26 @@ def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengt
 
 def _check_references(folder: Path, manifest: Mapping[str, Any], config: "Config") -> dict[str, dict[str, Any]]:
     """How many references of each file accept themselves."""
-    from rlsd_cli.commands.data.check import with_sandbox
+    from rlsd_cli.data.folder import problem_files
     from rlsd_cli.data.sources import parse_source, read_source
-    from rlsd_cli.evaluation.check import Checking, Reading
+    from rlsd_cli.evaluation.check import Checking
     from rlsd_cli.evaluation.check_report import Report
+    from rlsd_cli.evaluation.check_views import Reading
     from rlsd_cli.evaluation.grade import open_pool
 
     found = {}
-    with open_pool(config) as pool:
-        for name in _problem_files(manifest):
-            report, progress = Report(), _Progress("checked")
+    state = f"while references were checked; {folder} is written\n\nhint: the same command checks them again"
+    with interruptible(lambda: state), open_pool(config) as pool:
+        for name in problem_files(manifest):
+            report = Report()
             rows = with_sandbox(read_source(parse_source(str(folder / name))), config)
-            for checked in Checking(rows, config, pool, Reading(False)):
-                if checked:
-                    report.add(checked)
-                    progress(report.rows)
+            with console.Meter(f"rows of {name} checked") as meter:
+                for checked in Checking(rows, config, pool, Reading(False)):
+                    if checked:
+                        report.add(checked)
+                        meter.show(report.rows)
             found[name] = report.summary()
     return found
-
-
-def _problem_files(manifest: Mapping[str, Any]) -> list[str]:
-    return [name for name in manifest["files"] if name.endswith(".jsonl") and name != "report.jsonl"]
 
 
 # -- what is said --------------------------------------------------------------------------------------------------
@@ -226,6 +226,8 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
+    from rlsd_cli.data.folder import problem_files
+
     splits = manifest["splits"]
     rows = sum(split["rows"] for split in splits.values())
     rate = rows / seconds if seconds else None
@@ -234,8 +236,9 @@ def _show(
         console.data_json(summary | {"seconds": seconds, "rows_per_second": rate})
     else:
         header = ("file", "problems", "rows read", "removed", "noted", "references that accept themselves")
-        console.table(header, _lines(folder, manifest, references))
-    for line in _talk(folder, splits, manifest["evaluation_problems"]):
+        files = problem_files(manifest)
+        console.table(header, [_line(folder, name, manifest, references) for name in files])
+    for line in _talk(folder, manifest):
         console.talk(line)
     for name, found in references.items():
         if found["faultless"] < found["rows"]:
@@ -245,31 +248,31 @@ def _show(
         console.talk(f"{rows:,} rows in {seconds:.1f} s, {rate:,.0f} rows/s, checks not counted")
 
 
-def _lines(
-    folder: Path, manifest: Mapping[str, Any], references: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Sequence[object]]:
-    for name in _problem_files(manifest):
-        split = manifest["splits"].get(name.removesuffix(".jsonl"))
-        found = references.get(name)
-        rate: float | None = found["self_accepting_rate"] if found else None
-        yield (
-            folder / name,
-            manifest["files"][name]["lines"],
-            "-" if split is None else split["rows"],
-            "-" if split is None else _counts(split["removed"]) or "0",
-            "-" if split is None else _counts(split["noted"]) or "0",
-            "-" if found is None or rate is None else f"{found['self_accepting']} ({100 * rate:.2f} %)",
-        )
+def _line(
+    folder: Path, name: str, manifest: Mapping[str, Any], references: Mapping[str, Mapping[str, Any]]
+) -> Sequence[object]:
+    split, found = manifest["splits"].get(name.removesuffix(".jsonl")), references.get(name)
+    rate: float | None = found["self_accepting_rate"] if found else None
+    read = ("-", "-", "-") if split is None else (split["rows"], _counts(split["removed"]), _counts(split["noted"]))
+    own = "-" if found is None or rate is None else f"{found['self_accepting']} ({100 * rate:.2f} %)"
+    return folder / name, manifest["files"][name]["lines"], *read, own
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {reason}" for reason, number in counts.items())
+    return ", ".join(f"{number} {reason}" for reason, number in counts.items()) or "0"
 
 
-def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]], evaluation: Mapping[str, int]) -> Iterable[str]:
+def _talk(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
+    splits, evaluation = manifest["splits"], manifest["evaluation_problems"]
+    for suite, account in manifest["against"].items():
+        if unreadable := account["noted"].get("unreadable", 0):
+            yield from _first_faults(folder, suite, unreadable)
     for name, split in splits.items():
         if unreadable := split["removed"].get("unreadable", 0):
-            yield from _first_faults(folder / "report.jsonl", name, unreadable)
+            yield from _first_faults(folder, name, unreadable)
+        options = manifest["request"]["options"]
+        if split["unrated"] and (options["min_pass_rate"], options["max_pass_rate"]) != (0.0, 1.0):
+            yield f"{name}: {split['unrated']:,} problems have no pass rate, and stay"
         if split["noted"].get("duplicate_id"):
             shared = split["noted"]["duplicate_id"]
             yield f"{name}: {shared} problems had the id of another; all have ids of their own now"
@@ -290,8 +293,11 @@ def _talk(folder: Path, splits: Mapping[str, Mapping[str, Any]], evaluation: Map
         yield "no overlap was looked for: there are no evaluation problems (`--against FILE`, or `--holdout SHARE`)"
 
 
-def _first_faults(report: Path, split: str, total: int) -> Iterator[str]:
-    shown = 0
+def _first_faults(folder: Path, split: str, total: int) -> Iterator[str]:
+    """The first rows of a split or an evaluation set that cannot be read."""
+    from rlsd_cli.data.folder import REPORT
+
+    shown, report = 0, folder / REPORT
     with report.open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
@@ -302,18 +308,3 @@ def _first_faults(report: Path, split: str, total: int) -> Iterator[str]:
                     break
     if total > shown:
         yield f"warning: ... and {total - shown} more rows that cannot be read, all in {report}"
-
-
-class _Progress:
-    """How many rows are done, now and then."""
-
-    def __init__(self, word: str) -> None:
-        self._word = word
-        self._started = self._last = time.perf_counter()
-        self._style = console.progress_style()
-
-    def __call__(self, rows: int) -> None:
-        now = time.perf_counter()
-        if self._style != "none" and now - self._last >= LINE_SECONDS:
-            self._last = now
-            console.talk(f"{rows:,} rows {self._word}, {rows / (now - self._started):,.0f} rows/s")

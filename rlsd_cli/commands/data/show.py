@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.data.reading import reading_of, resolve_for, with_sandbox
 from rlsd_cli.errors import EXIT_NO, RlsdError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Show one problem: its fields, both views as the model reads them, and what its verifier makes of it."""
-    from rlsd_cli.commands.data.check import reading_of, resolve_for, with_sandbox
+    from rlsd_cli.data.jsons import plain
     from rlsd_cli.data.sources import parse_source, read_source
     from rlsd_cli.evaluation.check import Checking
     from rlsd_cli.evaluation.grade import open_pool
@@ -61,7 +62,7 @@ def show(
         checked = next(each for each in Checking(with_sandbox([found], config), config, pool, reading) if each)
     record = _record(found.problem, checked, config, reading)
     if as_json:
-        console.data_json(json.loads(json.dumps(record, default=str)))
+        console.data_json(plain(record))
     else:
         for line in _lines(record):
             console.data(line)
@@ -126,7 +127,7 @@ def row_number(where: str) -> str | None:
 
 def _record(problem: "Problem", checked: "Checked", config: "Config", reading: "Reading") -> dict[str, Any]:
     from rlsd_cli.data.problems import to_row
-    from rlsd_cli.data.prompts import student_text, teacher_text
+    from rlsd_cli.data.prompts import student_text
 
     return {
         "where": checked.found.where,
@@ -134,13 +135,15 @@ def _record(problem: "Problem", checked: "Checked", config: "Config", reading: "
         "fields": to_row(problem),
         "rest": dict(checked.found.rest),
         "student": _view(student_text(problem, config), config, reading)._asdict(),
-        "teacher": _teacher_view(problem, config, reading, teacher_text)._asdict(),
+        "teacher": _teacher_view(problem, config, reading)._asdict(),
         "verifier": _verified(problem, checked, config),
         "flags": [flag._asdict() | {"kind": "fault" if flag.is_fault else "note"} for flag in checked.flags],
     }
 
 
-def _teacher_view(problem: "Problem", config: "Config", reading: "Reading", teacher_text: Any) -> View:
+def _teacher_view(problem: "Problem", config: "Config", reading: "Reading") -> View:
+    from rlsd_cli.data.prompts import teacher_text
+
     try:
         return _view(teacher_text(problem, config), config, reading)
     except RlsdError:

@@ -8,9 +8,8 @@ printable ASCII.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 UNTRAINED = "quickstart-untrained"
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
@@ -51,6 +50,9 @@ def tokenizer(name: str = UNTRAINED) -> Any:
 
 def untrained(seed: int, name: str = UNTRAINED) -> tuple[Any, Any]:
     """A randomly initialised policy and its tokenizer; about 0.86 million parameters, 1.7 MB in bfloat16."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(seed)
     alphabet, context_length = SHAPES[name].alphabet, SHAPES[name].context_length
     shape = LlamaConfig(
