@@ -431,6 +431,7 @@ def test_a_worker_ends_with_a_parent_that_was_killed_and_not_before(setup: str) 
 
 def test_an_interrupt_ends_a_run_and_its_workers() -> None:
     script = (
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "try:\n with Pool(1, timeout_seconds=100) as pool:\n"
         "  for verdict in pool.verify([job('echo'), *[job('sleep')] * 9]): say(verdict.reason)\n"
         "except KeyboardInterrupt: say('interrupted')\n"
