@@ -327,11 +327,13 @@ def _write(spool: Spool, fates: Fates, account: Account, work: Work) -> None:
 
 
 def _first_line(work: Work) -> str | None:
-    """The first thing that was found about a row."""
+    """The first thing that was found about a row, and what helps against the commonest."""
     work.report.flush()
     with (work.folder / REPORT).open(encoding="utf-8") as file:
         line = file.readline()
-    return "{where}: {detail}".format(**json.loads(line)) if line else None
+    if not line:
+        return None
+    return "{where}: {detail}\n`--map FIELD=COLUMN` takes columns of other names".format(**json.loads(line))
 
 
 def _tabs(cells: Iterable[str]) -> bytes:
