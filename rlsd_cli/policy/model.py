@@ -1,8 +1,9 @@
 """A causal language model with what the loop needs to know about it: device, compute type, end tokens, room."""
 
 import contextlib
+import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.policy.attention import NotPackableError
+from rlsd_cli.policy.batch import make_batch, trunk_states
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.tokenizer import cannot_load, context_length, locate
 
@@ -20,6 +23,9 @@ class Policy:
     """Weights and tokenizer. Master weights are float32; `compute_dtype` is what forward passes run in.
 
     Any of `eos_ids` ends a sampled response; `eos_id` is the one that a given response is taught to end with.
+
+    `plain_head`: logits are the output embedding of the last hidden state. `packs`: batches can be packed. `compiled`:
+    kernels are compiled where that is worth it.
     """
 
     model: Any
@@ -30,7 +36,9 @@ class Policy:
     eos_id: int
     pad_id: int
     context_length: int
-    plain_head: bool = field(default=True)
+    plain_head: bool = True
+    packs: bool = False
+    compiled: bool = False
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -98,6 +106,7 @@ def load_policy(config: Config) -> Policy:
         context_length=context_length(model.config),
     )
     policy.plain_head = head_is_plain(model, device)
+    policy.packs = policy.plain_head and can_pack(model, device)
     return policy
 
 
@@ -131,3 +140,23 @@ def head_is_plain(model: Any, device: torch.device) -> bool:
     logits = model(input_ids=ids, use_cache=False).logits
     candidate = model.get_output_embeddings()(hidden)
     return candidate.shape == logits.shape and torch.allclose(candidate, logits, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def can_pack(model: Any, device: torch.device) -> bool:
+    """Whether the model computes the same from a packed batch as from a padded one.
+
+    Models fail whose layers carry a state along the sequence, attend within a window, or bring their own attention.
+    """
+    takes_options = inspect.signature(model.base_model.forward).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes_options):
+        return False
+    if set(getattr(model.config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return False
+    prompts, responses = [[1, 2, 3], [1, 2, 3], [2, 1]], [[4, 3, 2, 1], [2, 3], [4, 3, 2]]
+    try:
+        padded, packed = (make_batch(prompts, responses, 0, device, packed=packed) for packed in (False, True))
+        one, other = (trunk_states(model, batch)[batch.predictors[batch.mask]] for batch in (padded, packed))
+    except NotPackableError:
+        return False
+    return torch.allclose(one, other, atol=1e-4, rtol=1e-3)

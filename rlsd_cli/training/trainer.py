@@ -12,7 +12,7 @@
 The loop is blind to the method: what differs is in the row of the method table and in `training.update`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -31,7 +31,7 @@ from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
 from rlsd_cli.evaluation.respond import respond, student_prompts
-from rlsd_cli.policy.batch import TokenBatch, make_batch, pack
+from rlsd_cli.policy.batch import TokenBatch, make_batch, micro_batches
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.policy.teacher import Teacher, frozen_copy
@@ -195,7 +195,7 @@ class Trainer:
     def _score(
         self, samples: Sequence[Sample], model: Any, *, privileged: bool
     ) -> Iterable[tuple[list[Sample], list[list[float]]]]:
-        for part in self._packed(samples, privileged=privileged):
+        for part in self._micro_batches(samples, privileged=privileged):
             batch = self._tokens(part, privileged=privileged)
             scores = score_tokens(self.policy, batch, batch.mask, temperature(self.config), model)
             yield part, unpadded(scores.logp, part)
@@ -203,15 +203,17 @@ class Trainer:
     def _tokens(self, samples: Sequence[Sample], *, privileged: bool) -> TokenBatch:
         prompts = [(sample.privileged or []) if privileged else sample.prompt for sample in samples]
         responses = [sample.token_ids for sample in samples]
-        return make_batch(prompts, responses, self.policy.pad_id, self.policy.device)
+        return make_batch(prompts, responses, self.policy.pad_id, self.policy.device, packed=self.policy.packs)
 
-    def _packed(self, samples: Sequence[Sample], *, privileged: bool) -> list[list[Sample]]:
-        def length(sample: Sample) -> int:
-            prompt = max(sample.prompt, sample.privileged or [], key=len) if privileged else sample.prompt
-            return len(prompt) + len(sample.token_ids)
-
-        batches = pack([length(sample) for sample in samples], self.config.optim.tokens_per_microbatch)
-        return [[samples[index] for index in batch] for batch in batches]
+    def _micro_batches(self, samples: Sequence[Sample], *, privileged: bool) -> list[list[Sample]]:
+        views = [(sample.privileged or []) if privileged else [] for sample in samples]
+        batches = micro_batches(
+            [max(sample.prompt, view, key=len) for sample, view in zip(samples, views, strict=True)],
+            [sample.token_ids for sample in samples],
+            self.config.optim.tokens_per_microbatch,
+            packed=self.policy.packs,
+        )
+        return [[samples[place] for place in batch] for batch in batches]
 
     # -- credit, loss, update ---------------------------------------------------------------------------------------
 
@@ -253,11 +255,10 @@ class Trainer:
             return 0.0, 0.0
         weights = self._weights(samples)
         loss = 0.0
-        for part in self._packed(trained, privileged=self.row.objective == "divergence"):
-            batch = self._microbatch(part)
+        for part in self._micro_batches(trained, privileged=self.row.objective == "divergence"):
+            batch = self._microbatch(part, weights)
             losses = token_loss(self.models, batch, self.config, mix)
-            weight = torch.stack([weights[id(sample)] for sample in part])[:, : losses.loss.shape[1]]
-            micro_loss = (losses.loss * weight.to(losses.loss.device)).sum()
+            micro_loss = losses.loss.sum()
             micro_loss.backward()  # type: ignore[no-untyped-call]
             loss += micro_loss.item()
             totals.add(batch, losses)
@@ -287,7 +288,7 @@ class Trainer:
         weights = token_weights(mask, settings.loss.reduction, max_tokens=settings.rollout.max_new_tokens)
         return {id(sample): row for sample, row in zip(samples, weights, strict=True)}
 
-    def _microbatch(self, samples: list[Sample]) -> MicroBatch:
+    def _microbatch(self, samples: list[Sample], weights: Mapping[int, Tensor]) -> MicroBatch:
         tokens = self._tokens(samples, privileged=False)
         privileged = self._tokens(samples, privileged=True) if self.row.objective == "divergence" else None
         if privileged and not torch.equal(privileged.response_ids, tokens.response_ids):
@@ -297,8 +298,10 @@ class Trainer:
         if self.config.credit.tokens == "thought":
             ends = torch.tensor([self._thought_length(sample) for sample in samples], device=reweighted.device)
             reweighted &= torch.arange(reweighted.shape[1], device=reweighted.device) < ends[:, None]
+        weight = torch.stack([weights[id(sample)] for sample in samples])[:, : tokens.mask.shape[1]]
         return MicroBatch(
             tokens=tokens,
+            weight=weight.to(tokens.mask.device),
             advantage=torch.tensor([sample.advantage for sample in samples], device=tokens.mask.device),
             sampled_logp=padded([sample.sampled_logp for sample in samples], tokens.mask),
             old_logp=padded([s.old_logp for s in samples], tokens.mask) if samples[0].old_logp is not None else None,

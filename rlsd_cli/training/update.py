@@ -1,7 +1,7 @@
 """From one micro-batch to one loss a token: the only place where a method's row meets the functions of `core`.
 
-The trainer multiplies token losses by weights fixed for the whole batch and sums, so cutting a batch into micro-batches
-does not change the loss.
+Token losses carry weights that are fixed for the whole batch of rollouts, and a step's loss is their sum, so cutting
+the batch into micro-batches does not change it.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from rlsd_cli.core.objectives import (
 )
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.policy.scoring import TokenScores, features, score_divergence, score_tokens
+from rlsd_cli.policy.scoring import TokenScores, features, score_divergence, score_features, score_tokens
 
 
 class Models(NamedTuple):
@@ -39,12 +39,14 @@ class Models(NamedTuple):
 class MicroBatch(NamedTuple):
     """`B` rollouts with all the update needs to know about them.
 
-    advantage [B]. sampled_logp [B, T]: from the sampler. old_logp [B, T], or None on policy, where the ratio is 1 and
-    only carries the gradient. teacher_logp [B, T] counts where `reweighted` [B, T] does. privileged: the same responses
-    after the teacher's view, for objectives that compare whole distributions.
+    weight [B, T]: of each token in the step's loss. advantage [B]. sampled_logp [B, T]: from the sampler. old_logp
+    [B, T], or None on policy, where the ratio is 1 and only carries the gradient. teacher_logp [B, T] counts where
+    `reweighted` [B, T] does. privileged: the same responses after the teacher's view, for objectives that compare whole
+    distributions.
     """
 
     tokens: TokenBatch
+    weight: Tensor
     advantage: Tensor
     sampled_logp: Tensor
     old_logp: Tensor | None
@@ -54,7 +56,7 @@ class MicroBatch(NamedTuple):
 
 
 class TokenLoss(NamedTuple):
-    """Per token, 0 where not counted, [B, T]: the loss, with its gradient, and what is recorded, without."""
+    """Per token, 0 where not counted, [B, T]: the weighted loss, whose sum has the gradient, and what is recorded."""
 
     loss: Tensor
     student: TokenScores
@@ -65,14 +67,14 @@ class TokenLoss(NamedTuple):
 
 
 def token_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
-    """The loss of every token of a micro-batch, by the config's row of the method table, with the KL to the start."""
+    """The weighted loss of every token, by the config's row of the method table, with the KL to the initial policy."""
     result = OBJECTIVES[config.row.objective](models, batch, config, mix)
     if config.loss.kl_coef == 0:
         return result
     with torch.no_grad():
         reference = score_tokens(models.policy, batch.tokens, batch.tokens.mask, temperature(config), models.reference)
     kl = kl_estimate(result.student.logp, reference.logp, batch.tokens.mask, config.loss.kl_estimator)
-    return result._replace(loss=result.loss + config.loss.kl_coef * kl, kl=kl.detach())
+    return result._replace(loss=result.loss + config.loss.kl_coef * kl * batch.weight, kl=kl.detach())
 
 
 def temperature(config: Config) -> float:
@@ -90,7 +92,7 @@ def surrogate_loss(models: Models, batch: MicroBatch, config: Config, mix: float
     if settings.dual_clip is not None:
         bounds["dual_clip"] = settings.dual_clip
     surrogate = SURROGATES[settings.surrogate](student.logp, old_logp, credit.credit, mask, **bounds)
-    loss = surrogate.loss
+    loss = surrogate.loss * batch.weight
     if settings.rollout_correction != "none":
         loss = loss * importance_weight(
             old_logp, batch.sampled_logp, mask, mode=settings.rollout_correction, high=settings.rollout_correction_cap
@@ -102,21 +104,30 @@ def divergence_loss(models: Models, batch: MicroBatch, config: Config, mix: floa
     """Distillation: at every token of the student's response, the distance to the teacher who reads more."""
     del mix
     assert batch.privileged is not None
-    mask = batch.tokens.mask
+    policy, tokens, settings, heat = models.policy, batch.tokens, config.distill, temperature(config)
+    feature = features(policy, policy.model, tokens, tokens.mask)
     with torch.no_grad():
-        teacher_feature = features(models.policy, models.teacher, batch.privileged, batch.privileged.mask)
-    measure = partial(divergence, settings=config.distill)
-    result = score_divergence(
-        models.policy, batch.tokens, mask, temperature(config), models.teacher, teacher_feature, measure
-    )
-    return _without_credit(batch, result.loss, result.student)._replace(teacher_logp=result.teacher_logp)
+        teacher_feature = features(policy, models.teacher, batch.privileged, tokens.mask)
+    if settings.divergence == "sampled_token":
+        student = score_features(policy, policy.model, tokens, tokens.mask, heat, feature)
+        with torch.no_grad():
+            teacher = score_features(policy, models.teacher, tokens, tokens.mask, heat, teacher_feature)
+        loss = divergences.sampled_token_loss(student.logp, teacher.logp, kappa=settings.token_clip) * batch.weight
+        return _without_credit(batch, loss, student)._replace(teacher_logp=teacher.logp)
+    measure = partial(divergence, settings=settings)
+    result = score_divergence(policy, tokens, batch.weight, heat, models.teacher, feature, teacher_feature, measure)
+    student = result.student
+    if config.loss.kl_coef > 0:
+        student = score_features(policy, policy.model, tokens, tokens.mask, heat, feature)
+    return _without_credit(batch, result.loss, student)._replace(teacher_logp=result.teacher_logp)
 
 
 def likelihood_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
     """Supervised: the negative log-likelihood of a given response."""
     del mix
     student = score_tokens(models.policy, batch.tokens, batch.tokens.mask, temperature(config))
-    return _without_credit(batch, negative_log_likelihood(student.logp, batch.tokens.mask), student)
+    loss = negative_log_likelihood(student.logp, batch.tokens.mask) * batch.weight
+    return _without_credit(batch, loss, student)
 
 
 def _without_credit(batch: MicroBatch, loss: Tensor, student: TokenScores) -> TokenLoss:
@@ -139,12 +150,9 @@ def _self_distilled(batch: MicroBatch, student_logp: Tensor, config: Config, mix
     return credit
 
 
-def divergence(student_logp: Tensor, teacher_logp: Tensor, token: Tensor, settings: DistillConfig) -> Tensor:
-    """The configured divergence at each of n positions, from log-probabilities [n, V] and the sampled tokens [n]."""
+def divergence(student_logp: Tensor, teacher_logp: Tensor, settings: DistillConfig) -> Tensor:
+    """The configured divergence of whole distributions at each of n positions, from log-probabilities [n, V]."""
     kappa = settings.token_clip
-    if settings.divergence == "sampled_token":
-        student, teacher = (logp.gather(-1, token[:, None])[:, 0] for logp in (student_logp, teacher_logp))
-        return divergences.sampled_token_loss(student, teacher, kappa=kappa)
     if settings.divergence == "pointwise_clipped_forward_kl":
         assert kappa is not None
         return divergences.pointwise_clipped_forward_kl(student_logp, teacher_logp, kappa=kappa)

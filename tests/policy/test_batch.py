@@ -1,21 +1,83 @@
+"""What a batch holds, packed and padded, and how batches are cut."""
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsd_cli.policy.batch import make_batch, pack
+from rlsd_cli.policy.batch import make_batch, micro_batches
+
+CPU = torch.device("cpu")
+PROMPTS = [[5, 6], [7], [5, 6]]
+RESPONSES = [[8], [9, 10, 11], [12, 13]]
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(1, 600))
-def test_packing_places_every_sequence_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    batches = pack(lengths, budget)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+def test_a_padded_batch_is_one_row_a_response() -> None:
+    batch = make_batch(PROMPTS, RESPONSES, pad_id=0, device=CPU)
+    assert batch.input_ids.tolist() == [[5, 6, 8, 0], [7, 9, 10, 11], [5, 6, 12, 13]]
+    assert batch.predictors.tolist() == [[1, 0, 0], [4, 5, 6], [9, 10, 0]]
+    assert batch.response_ids.tolist() == [[8, 0, 0], [9, 10, 11], [12, 13, 0]]
+    assert batch.mask.tolist() == [[True, False, False], [True, True, True], [True, True, False]]
+
+
+def test_a_packed_batch_has_each_prompt_once_and_nothing_that_predicts_nothing() -> None:
+    batch = make_batch(PROMPTS, RESPONSES, pad_id=0, device=CPU, packed=True)
+    padded = make_batch(PROMPTS, RESPONSES, pad_id=0, device=CPU)
+    assert batch.position_ids is not None
+    assert batch.rows is not None
+    assert batch.input_ids.tolist() == [[5, 6, 12, 7, 9, 10]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1, 2]]
+    assert batch.predictors.tolist() == [[1, 0, 0], [3, 4, 5], [1, 2, 0]]
+    assert torch.equal(batch.response_ids, padded.response_ids)
+    assert torch.equal(batch.mask, padded.mask)
+
+
+token_ids = st.lists(st.integers(1, 9), min_size=1, max_size=40)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), token_ids), min_size=1, max_size=30), st.lists(token_ids, min_size=4))
+def test_every_token_finds_its_row_and_its_way_back(
+    rows: list[tuple[int, list[int]]], prompts: list[list[int]]
+) -> None:
+    chosen = [prompts[which] for which, _ in rows]
+    responses = [response for _, response in rows]
+    batch = make_batch(chosen, responses, pad_id=0, device=CPU, packed=True)
+    assert batch.rows is not None
+    ids = batch.input_ids[0]
+    assert torch.equal(batch.rows.slots[batch.rows.home], torch.arange(len(ids)))
+    assert sum(count * width for count, width in batch.rows.buckets) == len(batch.rows.slots)
+    widths = [width for count, width in batch.rows.buckets for _ in range(count)]
+    lengths = sorted((len(prompt) + len(response) - 1 for prompt, response in zip(chosen, responses, strict=True)))
+    held = [row.tolist() for row in ids[batch.rows.slots].split(widths)]
+    for prompt, response in zip(chosen, responses, strict=True):
+        row = [*prompt, *response[:-1]]
+        assert any(candidate[: len(row)] == row for candidate in held)
+    assert len(widths) == len(rows)
+    assert all(width >= length for width, length in zip(widths, reversed(lengths), strict=True))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 200)), min_size=1, max_size=60),
+    st.integers(1, 600),
+    st.booleans(),
+)
+def test_micro_batches_hold_every_response_once_within_the_budget(
+    rows: list[tuple[int, int]], budget: int, packed: bool
+) -> None:
+    prompts = [[which] * (5 + 20 * which) for which, _ in rows]
+    responses = [[0] * length for _, length in rows]
+    batches = micro_batches(prompts, responses, budget, packed=packed)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(rows)))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
+        sizes = [len(prompts[place]) + len(responses[place]) for place in batch]
+        if packed:
+            distinct = {len(prompts[place]) for place in batch}
+            size = sum(distinct) + sum(len(responses[place]) for place in batch)
+        else:
+            size = max(sizes) * len(batch)
+        assert len(batch) == 1 or size <= budget
 
 
-def test_a_batch_keeps_prompt_and_response_apart() -> None:
-    batch = make_batch([[5, 6], [7]], [[8], [9, 10, 11]], pad_id=0, device=torch.device("cpu"))
-    assert batch.input_ids.tolist() == [[5, 6, 8, 0], [7, 9, 10, 11]]
-    assert batch.prompt_lengths.tolist() == [2, 1]
-    assert batch.response_ids.tolist() == [[8, 0, 0], [9, 10, 11]]
-    assert batch.mask.tolist() == [[True, False, False], [True, True, True]]
+def test_packed_responses_to_one_prompt_stay_together() -> None:
+    prompts = [[1], [2], [1], [2], [1], [2]]
+    responses = [[0] * length for length in (9, 8, 7, 6, 5, 4)]
+    assert micro_batches(prompts, responses, 22, packed=True) == [[0, 2, 4], [1, 3, 5]]

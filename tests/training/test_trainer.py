@@ -181,11 +181,11 @@ def test_both_sides_score_the_same_response_ids(make_trainer: MakeTrainer, text:
     prompt = prompt_ids(student_text(problem, trainer.config), trainer.config, trainer.policy.tokenizer)
     sample = Sample(problem, 0, prompt, ids, [-1.0] * len(ids), False, text, False)
     trainer.rescore([sample], 0.0)
-    batch = trainer._microbatch([sample])
+    batch = trainer._microbatch([sample], trainer._weights([sample]))
     assert batch.privileged is not None
     assert batch.privileged.response_ids.tolist() == batch.tokens.response_ids.tolist() == [ids]
     view = prompt_ids(teacher_text(problem, trainer.config), trainer.config, trainer.policy.tokenizer)
-    assert batch.privileged.input_ids[0].tolist() == view + ids
+    assert batch.privileged.input_ids[0].tolist() == [*view, *ids[:-1]]
 
 
 def test_a_teacher_prompt_that_does_not_fit_is_an_error_or_a_counted_skip(make_trainer: MakeTrainer) -> None:
