@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH := .venv-bench
+BENCH_READY := $(BENCH)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint types bench clean
+.PHONY: help train test test-all lint types bench bench-env clean
 
 help: ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -31,8 +33,16 @@ lint: $(READY) ## Check style and import arrows
 types: $(READY) ## Check types
 	$(BIN)/mypy
 
-bench: $(READY) ## Run the benchmarks; tables on the terminal, JSON in benchmarks/results
+bench: $(READY) $(BENCH_READY) ## Run the benchmarks; tables on the terminal, JSON in benchmarks/results
 	set -e; for leg in benchmarks/bench_*.py; do $(BIN)/python $$leg; done
 
-clean: ## Remove the environment and caches; runs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+$(BENCH_READY): benchmarks/constraints-peer.txt
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --constraint benchmarks/constraints-peer.txt torch
+	$(BENCH)/bin/python -m pip install --quiet --constraint benchmarks/constraints-peer.txt trl
+	touch $@
+
+bench-env: $(BENCH_READY) ## Make .venv-bench, the environment of the peers of the training benchmarks
+
+clean: ## Remove the environments and caches; runs stay
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -16,7 +16,14 @@ def environment() -> dict[str, Any]:
     model = next(
         (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
-    return {"python": platform.python_version(), "packages": versions, "cpu": model, "cpus": os.cpu_count()}
+    flags = next((line.split(":", 1)[1].split() for line in _cpuinfo() if line.startswith("flags")), [])
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "cpu": model,
+        "cpus": os.cpu_count(),
+        "cpu_flags": sorted(flag for flag in flags if flag.startswith(("avx", "amx", "fma"))),
+    }
 
 
 def _cpuinfo() -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.memory import forecast, memory_of, refuse_what_cannot_fit
 from rlsd_cli.errors import RlsdError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def train(
         overrides["method"] = mode
     resolved = resolve(targets, overrides)
     if dry_run:
-        _show(resolved, as_json)
+        _show(resolved, context.obj, as_json)
         return
 
     from rlsd_cli.runs.rundir import find_run
@@ -71,24 +72,39 @@ def _train_on(
 ) -> dict[str, Any]:
     import torch
 
+    from rlsd_cli.policy.memory import MB, check_fits
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.plan import Plan, follow, make_plan
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted
+    from rlsd_cli.training.optimizer import adamw_8bit
     from rlsd_cli.training.run import train as run_training
 
     config = resolved.config
+    free = refuse_what_cannot_fit(resolved, run.path.parent)
+    if config.optim.state == "8bit":
+        adamw_8bit()
     policy = load_policy(config)
     if not run.path.exists():
         create(run, resolved)
     with run.lock(), (run.path / "logs" / "train.log").open("a", encoding="utf-8") as log:
         run.pin_data(data)
         point_latest(run)
+        plan = Plan(**(run.plan() or make_plan(policy, config)._asdict()))
+        run.keep_plan(plan._asdict())
+        if fault := follow(policy, plan):
+            console.warning(f"layers run as they are: {fault}")
+        if memory := memory_of(config, policy, splits.train):
+            run.set_status(estimated_memory_mb=memory.peak_bytes // MB)
+            if free is not None and (tight := check_fits(memory, free)):
+                console.warning(tight)
         checkpoint = newest_checkpoint(run)
         step = int(checkpoint.name) if checkpoint else 0
         where = f"continuing at step {step + 1} of {config.steps}" if step else f"{config.steps} steps"
         shape = f"{config.prompts_per_step} problems x {config.group_size}"
         device = f"{policy.device.type}, {torch.get_num_threads()} threads" if policy.device.type == "cpu" else "GPU"
         console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
+        console.talk(f"plan {plan.in_words()}")
         _quieten(log)
         progress = console.Progress(config.steps, log)
         try:
@@ -151,7 +167,7 @@ def _quieten(log: Any) -> None:
 
 
 def _result(summary: dict[str, Any], as_json: bool) -> None:
-    keys = ("run", "status", "method", "steps", "seconds", "start", "final", "reward_last10")
+    keys = ("run", "status", "method", "steps", "seconds", "start", "final", "reward_last10", "peak_memory_mb")
     if as_json:
         console.data_json({key: summary.get(key) for key in keys})
         return
@@ -172,20 +188,21 @@ def _result(summary: dict[str, Any], as_json: bool) -> None:
     console.talk(f"written to {summary['run']} (policy: {checkpoint})")
 
 
-def _show(resolved: "Resolved", as_json: bool) -> None:
+def _show(resolved: "Resolved", root: Path, as_json: bool) -> None:
     from rlsd_cli.config.resolve import flatten
     from rlsd_cli.data.sources import check_task
     from rlsd_cli.runs.rundir import run_name
 
     for data in filter(None, (resolved.config.data, resolved.config.eval_data)):
         check_task(data)
-    values = flatten(resolved.config)
+    values, memory = flatten(resolved.config), forecast(resolved, root)
     if as_json:
-        console.data_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})
+        shown = {key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()}
+        console.data_json(shown | {"memory": memory.as_json()})
     else:
         console.table(("key", "value", "origin"), [(key, repr(v), resolved.origins[key]) for key, v in values.items()])
     console.talk(f"\nrun      {run_name(resolved)}")
-    for line in algebra(resolved.config):
+    for line in [*algebra(resolved.config), *memory.in_lines()]:
         console.talk(line)
 
 
@@ -194,6 +211,8 @@ def algebra(config: "Config") -> list[str]:
     row, rollouts = config.row, config.rollouts_per_step
     updates = config.optim.updates_per_batch
     most = rollouts * config.rollout.max_new_tokens
+    budget = config.optim.tokens_per_microbatch
+    tokens = f"at most {budget:,} tokens" if budget else "as many tokens as are measured to be fast"
     if row.samples == "solution":
         lines = [f"a step   {config.prompts_per_step} problems with their worked solutions"]
     else:
@@ -203,7 +222,7 @@ def algebra(config: "Config") -> list[str]:
         ]
     lines.append(
         f"update   {updates} optimiser step{'s' if updates > 1 else ''} of {rollouts // updates} rollouts, cut into "
-        f"micro-batches of at most {config.optim.tokens_per_microbatch:,} tokens (the cut does not change the loss)"
+        f"micro-batches of {tokens} (the cut does not change the loss)"
     )
     lines.append(f"method   {config.method}: {row.summary}")
     if row.credit == "self_distilled":

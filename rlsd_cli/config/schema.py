@@ -64,6 +64,9 @@ class RolloutConfig(Section):
     truncated: Literal["mask", "zero"] = Field(
         "zero", description="a response cut at the limit: `zero` scores it 0, `mask` takes it out of baseline and loss"
     )
+    refill: CountOrZero = Field(
+        0, description="problems drawn besides, a step at most, in place of those whose responses all score the same"
+    )
     batch_size: Count = Field(256, description="responses decoded at a time")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type sampled in; `auto`: the compute type (bfloat16 is a copy)"
@@ -132,6 +135,9 @@ class TeacherConfig(Section):
     )
     sync_every: Count = Field(10, description="`snapshot`: copy the policy after the update of every N-th step")
     ema_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.05, description="`ema`: step towards the policy")
+    device: Literal["auto", "cpu"] = Field(
+        "auto", description="where its copy lies; `cpu`: in main memory, on the GPU only while it reads"
+    )
     view: Literal["answer", "solution", "hints", "none"] = Field("answer", description="privileged information shown")
     num_hints: Count | None = Field(None, description="view `hints`: show the first N, the vaguest ones; none: all")
     template: str = Field(TEACHER_TEMPLATE, description="`{prompt}`: what the student reads; `{reference}`: the view")
@@ -156,9 +162,17 @@ class OptimConfig(Section):
     beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="decay of the first moment")
     beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.999, description="decay of the second moment")
     eps: Positive = Field(1e-8, description="added to the root of the second moment")
+    state: Literal["float32", "8bit"] = Field(
+        "float32", description="type of both moments; `8bit`: a quarter of the memory, slow on a CPU (`rlsd[optim8]`)"
+    )
     max_grad_norm: Positive = Field(1.0, description="clip by global norm; reported before clipping")
     updates_per_batch: Count = Field(1, description="optimiser steps on one batch of rollouts; 1 is on policy")
-    tokens_per_microbatch: Count = Field(16384, description="tokens in one forward and backward, padding included")
+    tokens_per_microbatch: Count | None = Field(
+        None, description="tokens in one forward and backward; none: the fewest that are measured to be fast"
+    )
+    recompute: Fraction = Field(
+        0.0, description="share of layers whose activations are computed again in the backward pass, not kept"
+    )
 
 
 class VerificationConfig(Section):
@@ -238,7 +252,13 @@ class Config(Section):
     samples_per_prompt: Count = Field(8, description="responses sampled per prompt: the group")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="compute type (weights stay float32); auto: bfloat16 on a GPU, float32 elsewhere"
+        "auto", description="compute type (weights stay float32); auto: bfloat16 where it is measured to be faster"
+    )
+    attention: Literal["auto", "packed", "padded"] = Field(
+        "auto", description="`packed`: no padding, a group's prompt is read once; auto: where the model allows it"
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile for layers and head, checked on a first batch; auto: on a GPU"
     )
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
@@ -268,6 +288,12 @@ class Config(Section):
     def rollouts_per_step(self) -> int:
         return self.prompts_per_step * self.group_size
 
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher is ever asked: with a weight of 0, or within bounds of 0, it would change nothing."""
+        idle = self.row.credit == "self_distilled" and self.credit.mix * self.credit.clip == 0
+        return self.row.needs_teacher and not idle
+
     def digest(self) -> str:
         """SHA-256 of the canonical config; equal exactly for equal configs."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
@@ -282,6 +308,8 @@ class Config(Section):
                 f"`samples_per_prompt` = 1 leaves every group of `{self.method}` without a baseline: "
                 "raise it, or set `advantage.baseline=none`"
             )
+        if self.rollout.refill and self.advantage.scale == "batch_std":
+            raise ValueError("`rollout.refill` needs groups that stand alone: `advantage.scale=batch_std` mixes them")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
         if self.loss.dual_clip is not None and self.loss.surrogate == "cispo":

@@ -98,6 +98,21 @@ def step_problems(problems: list[Problem], config: Config, step: int) -> list[Pr
     return [problems[orders[position // size][position % size]] for position in positions]
 
 
+def refill_problems(problems: list[Problem], config: Config, step: int, skip: int, count: int) -> list[Problem]:
+    """`count` problems, or as many as there are, that the batch of a step leaves out, after `skip` of them.
+
+    Like the batch, a pure function of problems, config and step.
+    """
+    batch, most = config.prompts_per_step, min(len(problems), config.prompts_per_step + config.rollout.refill)
+    if config.curriculum.order == "weighted":
+        others = [problems[place] for place in _drawn(_rates(problems), config.seed, step, most)[batch:]]
+    else:
+        taken = {problem.id for problem in step_problems(problems, config, step)}
+        places = Random(f"{config.seed}/refill/{step}").sample(range(len(problems)), most)
+        others = [problem for problem in map(problems.__getitem__, places) if problem.id not in taken]
+    return others[skip : skip + count]
+
+
 Rates = tuple[float | None, ...]
 
 

@@ -1,7 +1,8 @@
 """How often a model solves each problem: its pass rate, which is kept with the problem.
 
-Problems are sampled and graded in batches that lie where they lie in the source, with a seed of their own each. So what
-is drawn does not depend on where the work was interrupted: finished rows are kept, an unfinished batch is done again.
+Problems are sampled and graded in batches that lie where they lie in the source, and draws depend on the problem alone.
+So what is drawn does not depend on where the work was interrupted: finished rows are kept, an unfinished batch is done
+again.
 """
 
 import hashlib
@@ -100,10 +101,11 @@ def measure(
     Raises:
         RlsdError: before anything is sampled, if a prompt leaves no room for its answer; if the sandbox failed.
     """
-    from rlsd_cli.evaluation.respond import respond, student_prompts  # loads torch
+    from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts  # loads torch
 
     sampling, samples, mark = sampling_of(config), config.evaluation.samples, digest(config)
     batches = range(start, len(problems), batch_size(config))
+    keys = draw_keys(problems)
     for begin in batches:
         student_prompts(problems[begin : begin + batches.step], policy, config, sampling.max_new_tokens)
     for begin in batches:
@@ -115,7 +117,8 @@ def measure(
             pool,
             samples=samples,
             sampling=sampling,
-            seed=f"{config.seed}/difficulty/{begin}",
+            seed=f"{config.seed}/difficulty",
+            keys=keys[begin : begin + batches.step],
         )
         stop_on_sandbox_error(response.verdict.result() for response in responses)
         firsts = range(0, len(responses), samples)

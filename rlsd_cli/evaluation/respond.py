@@ -1,5 +1,6 @@
 """Responses to problems, graded while others are still being sampled."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -33,6 +34,16 @@ def student_prompts(
     return prompts
 
 
+def draw_keys(problems: Sequence[Problem]) -> list[str]:
+    """What each problem's draws depend on: its id, and how often it has occurred before, so that none repeats them."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for problem in problems:
+        keys.append(f"{problem.id}/{seen[problem.id]}")
+        seen[problem.id] += 1
+    return keys
+
+
 def respond(
     policy: Policy,
     sampler: Sampler,
@@ -43,8 +54,9 @@ def respond(
     samples: int,
     sampling: Sampling,
     seed: str,
+    keys: Sequence[str] | None = None,
 ) -> list[Response]:
-    """`samples` responses to each problem, problem by problem.
+    """`samples` responses to each problem, problem by problem; `keys`: their `draw_keys`, if among more problems.
 
     Each is submitted to the pool as soon as it ends, so that most verdicts are there when the last one has.
     """
@@ -56,5 +68,6 @@ def respond(
         text = policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
         responses[place] = Response(problem, prompt, rollout, text, pool.submit(job(problem, text, config)))
 
-    sampler.sample(prompts, samples, sampling, seed=seed, finished=finished)
+    keys = draw_keys(problems) if keys is None else keys
+    sampler.sample(prompts, keys, samples, sampling, seed=seed, finished=finished)
     return [responses[place] for place in range(len(responses))]

@@ -92,6 +92,29 @@ def local_path(name: str) -> Path | None:
     return path if (path / "config.json").is_file() else None
 
 
+def locate(name: str) -> str:
+    """A catalogue name or a directory as a path; anything else is taken for a hub name."""
+    if name in {entry.name for entry in catalog()}:
+        path = local_path(name)
+        if path is None:
+            raise RlsdError(
+                f"model `{name}` is not on this machine", hint=f"`rlsd models get {name}`", exit_code=EXIT_MACHINE
+            )
+        return str(path)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
+        return str(path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise RlsdError(
+            f"no model named `{name}`",
+            hint=did_you_mean(name, [entry.name for entry in catalog()]) or "`rlsd models list` shows the models",
+            exit_code=EXIT_MACHINE,
+        )
+    return name
+
+
 def fetch(name: str, *, progress: Progress, force: bool = False, download: Download | None = None) -> Path:
     """Make a catalogue model present and return its directory; what is there already is kept unless `force`.
 

@@ -14,8 +14,13 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy.attention import NotPackableError
 from rlsd_cli.policy.batch import make_batch, trunk_states
+from rlsd_cli.policy.catalog import locate
 from rlsd_cli.policy.quickstart import SHAPES, untrained
-from rlsd_cli.policy.tokenizer import cannot_load, context_length, locate
+from rlsd_cli.policy.tokenizer import cannot_load, context_length
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+ROUNDING_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+"""Largest gap (nats) between log-probabilities of the same weights from different kernels, by compute type."""
 
 
 @dataclass(eq=False)
@@ -25,7 +30,8 @@ class Policy:
     Any of `eos_ids` ends a sampled response; `eos_id` is the one that a given response is taught to end with.
 
     `plain_head`: logits are the output embedding of the last hidden state. `packs`: batches can be packed. `compiled`:
-    kernels are compiled where that is worth it.
+    layers and head run compiled. `sampling_dtype`: what responses are sampled in. `recompute`: share of layers whose
+    activations are not kept.
     """
 
     model: Any
@@ -39,6 +45,9 @@ class Policy:
     plain_head: bool = True
     packs: bool = False
     compiled: bool = False
+    sampling_dtype: torch.dtype = torch.float32
+    tokens_per_microbatch: int = 4096
+    recompute: float = 0.0
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -59,8 +68,7 @@ class Policy:
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
     """Copy a model directory in another type, leaving out whatever is not the model."""
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    AutoModelForCausalLM.from_pretrained(source, dtype=kinds[dtype]).save_pretrained(target)
+    AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype]).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
@@ -87,7 +95,7 @@ def load_policy(config: Config) -> Policy:
     if config.dtype == "auto":
         compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     else:
-        compute_dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+        compute_dtype = DTYPES[config.dtype]
     if config.model in SHAPES:
         model, tokenizer = untrained(config.seed, config.model)
     else:
@@ -104,9 +112,17 @@ def load_policy(config: Config) -> Policy:
         eos_id=int(min(eos_ids) if tokenizer.eos_token_id is None else tokenizer.eos_token_id),
         pad_id=int(pad_id),
         context_length=context_length(model.config),
+        recompute=config.optim.recompute,
+        sampling_dtype=compute_dtype if config.rollout.dtype == "auto" else DTYPES[config.rollout.dtype],
     )
     policy.plain_head = head_is_plain(model, device)
-    policy.packs = policy.plain_head and can_pack(model, device)
+    policy.packs = policy.plain_head and config.attention != "padded" and can_pack(model, device)
+    if config.attention == "packed" and not policy.packs:
+        raise RlsdError(
+            f"model `{config.model}` computes something else from packed batches",
+            hint="leave `attention=auto`: it pads for such models",
+            exit_code=EXIT_MACHINE,
+        )
     return policy
 
 
@@ -140,6 +156,11 @@ def head_is_plain(model: Any, device: torch.device) -> bool:
     logits = model(input_ids=ids, use_cache=False).logits
     candidate = model.get_output_embeddings()(hidden)
     return candidate.shape == logits.shape and torch.allclose(candidate, logits, atol=1e-4, rtol=1e-4)
+
+
+def decoder_layers(model: Any) -> Any:
+    """The layers that a decoder runs one after the other."""
+    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
 
 
 @torch.no_grad()

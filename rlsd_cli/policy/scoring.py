@@ -3,6 +3,9 @@
 Neither [B, T, V] logits nor their gradient ever exist; see `policy.head`.
 """
 
+import contextlib
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +14,9 @@ from torch.nn.functional import embedding
 
 from rlsd_cli.policy.batch import TokenBatch, trunk_states
 from rlsd_cli.policy.head import Divergences, Head, Measure, token_divergence, token_logp
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.model import Policy, decoder_layers
+from rlsd_cli.policy.recompute import recomputed_layers
+from rlsd_cli.policy.teacher import visiting
 
 
 class TokenScores(NamedTuple):
@@ -29,12 +34,31 @@ def features(policy: Policy, model: Any, batch: TokenBatch, mask: Tensor) -> Ten
 
     H is the hidden size, or V for a model whose logits are not its head applied to its last hidden state.
     """
-    with policy.autocast():
+    recomputed = recomputed_layers(model, policy.recompute)
+    with policy.autocast(), visiting(model, policy.device), compiled_layers(model, policy.compiled), recomputed:
         if policy.plain_head:
             outputs = trunk_states(model, batch)
         else:
             outputs = model(input_ids=batch.input_ids, use_cache=False).logits.flatten(0, 1)
     return embedding(batch.predictors[mask], outputs).float()
+
+
+@contextlib.contextmanager
+def compiled_layers(model: Any, wanted: bool) -> Iterator[None]:
+    """Within it each layer runs compiled, if that is wanted; outside, for instance while sampling, as it is."""
+    layers = decoder_layers(model) if wanted else []
+    for layer in layers:
+        layer.forward = _compiled_forward(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+@cache
+def _compiled_forward(layer: Any) -> Any:
+    return torch.compile(layer.forward, dynamic=True)
 
 
 def scatter(values: Tensor, mask: Tensor) -> Tensor:

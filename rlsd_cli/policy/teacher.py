@@ -1,24 +1,58 @@
 """The teacher: the policy's own weights, live, copied or averaged, reading the privileged view."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from rlsd_cli.config.schema import TeacherConfig
 from rlsd_cli.policy.model import Policy
 
 
-def frozen_copy(policy: Policy) -> Any:
-    """The policy's weights as they are now, without gradients."""
-    return copy.deepcopy(policy.model).requires_grad_(False).eval()
+def frozen_copy(policy: Policy, *, away: bool = False) -> Any:
+    """The policy's weights as they are now, without gradients.
+
+    `away`: in main memory, but for the output head, which the loss may need long after the model has read.
+    """
+    apart: dict[int, Any] = {}
+    if away:
+        head = {id(parameter) for parameter in policy.model.get_output_embeddings().parameters()}
+        apart = {
+            id(parameter): nn.Parameter(parameter.detach().to("cpu", copy=True), requires_grad=False)
+            for parameter in policy.model.parameters()
+            if id(parameter) not in head
+        }
+    return copy.deepcopy(policy.model, apart).requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def visiting(model: Any, device: torch.device) -> Iterator[None]:
+    """Within it all weights of a model are on `device`; those that lie elsewhere are replaced by copies there."""
+    away = [
+        (module, name, parameter)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.device.type != device.type
+    ]
+    visitors = {parameter: nn.Parameter(parameter.to(device), requires_grad=False) for _, _, parameter in away}
+    for module, name, parameter in away:
+        setattr(module, name, visitors[parameter])
+    try:
+        yield
+    finally:
+        for module, name, parameter in away:
+            setattr(module, name, parameter)
 
 
 class Teacher:
     """The weights a privileged view is scored with.
 
     `live` is the policy itself; `snapshot` a copy made after the update of every N-th step; `frozen` the initial
-    policy; `ema` an exponential moving average. The copies never receive gradients and stay in evaluation mode.
+    policy; `ema` an exponential moving average. The copies never receive gradients and stay in evaluation mode. With
+    `device=cpu` they lie in main memory, and whoever reads with them lets them visit the policy's device.
     """
 
     def __init__(self, policy: Policy, config: TeacherConfig) -> None:
@@ -26,7 +60,7 @@ class Teacher:
         self.config = config
         self.model: Any = policy.model
         if config.weights != "live":
-            self.model = frozen_copy(policy)
+            self.model = frozen_copy(policy, away=config.device == "cpu")
 
     @torch.no_grad()
     def after_update(self, step: int) -> None:
@@ -37,7 +71,7 @@ class Teacher:
                 ours.copy_(theirs)
         elif self.config.weights == "ema":
             for ours, theirs in pairs:
-                ours.lerp_(theirs, self.config.ema_rate)
+                ours.lerp_(theirs.to(ours.device), self.config.ema_rate)
 
     def state(self) -> dict[str, torch.Tensor] | None:
         """What a checkpoint must keep: weights that are neither the policy's nor the initial ones."""

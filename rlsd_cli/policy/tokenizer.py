@@ -1,13 +1,12 @@
 """How a model reads: its tokenizer and the room it has, without its weights."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
-from rlsd_cli.policy import catalog
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.policy.catalog import locate
 from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 
 transformers_logging.set_verbosity_error()
@@ -35,30 +34,6 @@ def load_room(name: str) -> Room:
 def context_length(config: Any) -> int:
     """The tokens a model was made for; a billion where its config does not say."""
     return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
-
-
-def locate(name: str) -> str:
-    """A catalogue name or a directory as a path; anything else is taken for a hub name."""
-    if name in {entry.name for entry in catalog.catalog()}:
-        path = catalog.local_path(name)
-        if path is None:
-            raise RlsdError(
-                f"model `{name}` is not on this machine", hint=f"`rlsd models get {name}`", exit_code=EXIT_MACHINE
-            )
-        return str(path)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
-        return str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise RlsdError(
-            f"no model named `{name}`",
-            hint=did_you_mean(name, [entry.name for entry in catalog.catalog()])
-            or "`rlsd models list` shows the models",
-            exit_code=EXIT_MACHINE,
-        )
-    return name
 
 
 def cannot_load(name: str, error: Exception) -> RlsdError:

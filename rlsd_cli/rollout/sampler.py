@@ -37,12 +37,15 @@ class Sampler(Protocol):
     def sample(
         self,
         prompts: Sequence[Sequence[int]],
+        keys: Sequence[str],
         samples_per_prompt: int,
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
     ) -> list[Rollout]:
-        """`samples_per_prompt` rollouts of each prompt, prompt by prompt, as a function of weights and seed.
+        """`samples_per_prompt` rollouts of each prompt, prompt by prompt.
 
-        `finished` is called once for each of them, while others are still being sampled.
+        What is drawn is a function of the weights, `seed`, and of each rollout's prompt, key and number among its
+        prompt's samples: neither the order of prompts nor what is sampled beside them matters. `keys`: one a prompt.
+        `finished` is called once for each rollout, while others are still being sampled.
         """

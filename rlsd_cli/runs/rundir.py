@@ -4,6 +4,7 @@ config.toml        complete: `rlsd train runs/NAME/config.toml`
 command.txt        as typed, and where
 environment.json   versions, machine, commit
 data.json          how many problems, and what they hash to
+plan.json          how the model is run on this machine: types, packing, micro-batches
 code.patch         uncommitted changes of the working directory, if it is a repository
 status.json        created | running | interrupted | done | failed, and the result
 metrics.jsonl      one object a step
@@ -82,6 +83,14 @@ class RunDir(NamedTuple):
                 hint="put the data back, or start another attempt beside it with `--again`",
                 exit_code=EXIT_BUSY,
             )
+
+    def plan(self) -> dict[str, Any] | None:
+        """How the run began to use its machine; None before it did."""
+        path = self.path / "plan.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def keep_plan(self, plan: Mapping[str, Any]) -> None:
+        write_json(self.path / "plan.json", plan)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:

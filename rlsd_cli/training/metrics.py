@@ -1,30 +1,30 @@
 """What a step leaves behind in numbers; every mean says over what."""
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.training.rewards import dead_reason, groups_of
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.update import MicroBatch, TokenLoss
 
-Result = TypeVar("Result")
-
 
 class Clock:
-    """Wall seconds by name."""
+    """Wall seconds by name: `with clock("rollout"): ...`."""
 
     def __init__(self) -> None:
         self.seconds = {"rollout": 0.0, "verify": 0.0, "teacher": 0.0, "update": 0.0}
 
-    def __call__(self, name: str, work: Callable[[], Result]) -> Result:
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
-        result = work()
+        yield
         self.seconds[name] += time.perf_counter() - started
-        return result
 
 
 class TokenTotals:
@@ -37,11 +37,14 @@ class TokenTotals:
         mask, credit = batch.tokens.mask, losses.credit
         seen = mask if batch.privileged else batch.reweighted
         gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0)
+        mismatch = torch.where(batch.sampled, losses.student.logp.detach() - batch.sampled_logp, 0.0)
         quantities = {
             "tokens": mask,
             "entropy": losses.student.entropy,
             "ratio_clipped": losses.ratio_clipped,
             "kl": losses.kl,
+            "sampled_tokens": batch.sampled,
+            "mismatch_abs": mismatch.abs(),
             "seen_tokens": seen,
             "reweighted_tokens": batch.reweighted,
             "gap": gap,
@@ -69,17 +72,16 @@ def sample_metrics(samples: Sequence[Sample], config: Config) -> dict[str, Any]:
     """What the rollouts of a step say. Scores are averaged over the responses that reached a verdict."""
     scores = [sample.score for sample in samples if sample.score is not None]
     outcomes = Counter(str(sample.verdict.outcome) for sample in samples if sample.verdict)
-    group = config.group_size
-    counted = [
-        [s.score for s in samples[start : start + group] if s.counted] for start in range(0, len(samples), group)
-    ]
-    flat = sum(len(set(group_scores)) < 2 for group_scores in counted)
+    groups = groups_of(samples, config)
+    dead = Counter(reason for group in groups if (reason := dead_reason(group))) if config.row.needs_reward else None
     judged = len(scores) or None
     return {
         "reward_mean": sum(scores) / judged if judged else None,
         "solved_rate": sum(s.verdict.correct is True for s in samples if s.verdict) / judged if judged else None,
         "no_answer_rate": outcomes["no_answer"] / judged if judged else None,
-        "zero_variance_rate": flat / len(counted) if config.row.needs_reward else None,
+        "zero_variance_rate": None if dead is None else dead.total() / len(groups),
+        "dead_groups": None if dead is None else dict(dead.most_common()),
+        "refilled_groups": max(0, len(groups) - config.prompts_per_step),
         "truncated_rate": rate(sample.truncated for sample in samples),
         "no_verdict_rate": rate(bool(s.verdict) and s.score is None for s in samples),
         "response_tokens_mean": sum(len(sample.token_ids) for sample in samples) / len(samples),
@@ -106,6 +108,7 @@ def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dic
         "teacher_student_gap_abs_mean": totals.mean("gap_abs", "seen_tokens"),
         "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),
         "kl": totals.mean("kl", "tokens"),
+        "sampler_mismatch_abs_mean": totals.mean("mismatch_abs", "sampled_tokens"),
         "trained_tokens": int(totals.sums["tokens"]),
         "teacher_skipped": sum(sample.teacher_skipped for sample in samples),
         "uncounted": sum(not sample.counted for sample in samples),

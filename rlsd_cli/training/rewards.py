@@ -1,8 +1,10 @@
-"""Verdicts to scores, scores to advantages."""
+"""Verdicts to scores, scores to advantages; and groups that teach nothing because their scores are all equal."""
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from typing import Literal
 
 import torch
 
@@ -16,13 +18,30 @@ LONGEST_SHOWN = 200
 """Characters of a response that is repeated in a hint."""
 
 
+def as_judged(samples: Sequence[Sample], config: Config) -> Iterator[list[Sample]]:
+    """The groups of a step, as many as are judged at a time; waits only where none is.
+
+    So the teacher reads the first while verifiers work on the last. All at once where advantages depend on all scores.
+    """
+    size = len(samples) if config.advantage.scale == "batch_std" else config.group_size
+    waiting = [samples[start : start + size] for start in range(0, len(samples), size)]
+    while waiting:
+        unjudged = [[s.pending for s in group if s.pending and not s.pending.done()] for group in waiting]
+        ready = [group for group, verdicts in zip(waiting, unjudged, strict=True) if not verdicts]
+        if ready:
+            waiting = [group for group, verdicts in zip(waiting, unjudged, strict=True) if verdicts]
+            yield [sample for group in ready for sample in group]
+        else:
+            wait([verdict for verdicts in unjudged for verdict in verdicts], return_when=FIRST_COMPLETED)
+
+
 def assign_scores(samples: Sequence[Sample], config: Config) -> None:
     """Wait for the verdicts that are still open, and score every response.
 
     Where the method needs rewards, a response without a verdict leaves baseline and loss.
 
     Raises:
-        RlsdError: the sandbox failed, or more than `verifier_error_limit` of them reached no verdict.
+        RlsdError: the sandbox failed.
     """
     for sample in samples:
         if sample.pending is None:
@@ -36,6 +55,10 @@ def assign_scores(samples: Sequence[Sample], config: Config) -> None:
             sample.score = 0.0
         if sample.score is None and config.row.needs_reward:
             sample.counted = False
+
+
+def check_verdicts(samples: Sequence[Sample], config: Config) -> None:
+    """Raises RlsdError where more than `verifier_error_limit` of the responses reached no verdict."""
     failed = [sample for sample in samples if sample.verdict and not sample.verdict.is_verdict]
     if len(failed) > config.verifier_error_limit * len(samples):
         raise _too_many(failed, len(samples), config)
@@ -73,3 +96,38 @@ def assign_advantages(samples: Sequence[Sample], config: Config) -> None:
     )
     for sample, advantage in zip(samples, advantages.flatten().tolist(), strict=True):
         sample.advantage = advantage
+
+
+DeadReason = Literal["all_right", "all_wrong", "equal", "unjudged"]
+
+
+def dead_reason(group: Sequence[Sample]) -> DeadReason | None:
+    """Why a group cannot move the weights by reward; None for one that can.
+
+    `equal`: all scores are one value other than 0 and 1. `unjudged`: fewer than two of them count.
+    """
+    scores = [sample.score for sample in group if sample.counted or sample.replaced]
+    if len(set(scores)) > 1:
+        return None
+    if len(scores) < 2:
+        return "unjudged"
+    return "all_right" if scores[0] == 1.0 else "all_wrong" if scores[0] == 0.0 else "equal"
+
+
+def replace_dead_groups(samples: Sequence[Sample], config: Config) -> int:
+    """Take as many dead groups out of the loss as there are groups beyond `prompts_per_step`.
+
+    Returns how many dead ones are left in it.
+    """
+    groups = groups_of(samples, config)
+    dead = [group for group in groups if dead_reason(group)]
+    num_replaced = min(len(dead), len(groups) - config.prompts_per_step)
+    for group in dead[:num_replaced]:
+        for sample in group:
+            sample.counted, sample.replaced = False, True
+    return len(dead) - num_replaced
+
+
+def groups_of(samples: Sequence[Sample], config: Config) -> list[Sequence[Sample]]:
+    """Rollouts by problem, in the order they were drawn."""
+    return [samples[start : start + config.group_size] for start in range(0, len(samples), config.group_size)]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.transformers import TransformersSampler
 from rlsd_cli.runs.rundir import RunDir
@@ -81,6 +82,7 @@ def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     decode = trainer.policy.tokenizer.decode
     run.write_rollouts(step, [sample.row(step, decode(sample.prompt)) for sample in samples])
     metrics["seconds"] = time.perf_counter() - started
+    metrics["peak_memory_mb"] = peak_mb(str(trainer.policy.device))
     run.append_metrics(metrics)
     report.step(metrics, trainer.config.steps)
     for kind, text in warnings_of(metrics, trainer.config).items():
@@ -115,6 +117,7 @@ def summarise(config: Config, run: RunDir) -> dict[str, Any]:
     """A finished run in one object, read from what it wrote."""
     metrics = run.metrics()
     rewards = [row["reward_mean"] for row in metrics[-10:] if row["reward_mean"] is not None]
+    peaks = [row["peak_memory_mb"] for row in metrics if row["peak_memory_mb"] is not None]
     evaluations = {step: run.evaluation(suite_name(config), step) for step in (0, config.steps)}
     return {
         "run": str(run.path),
@@ -125,6 +128,7 @@ def summarise(config: Config, run: RunDir) -> dict[str, Any]:
         "start": accuracy(evaluations[0]),
         "final": accuracy(evaluations[config.steps]),
         "reward_last10": sum(rewards) / len(rewards) if rewards else None,
+        "peak_memory_mb": max(peaks, default=None),
     }
 
 

@@ -17,8 +17,9 @@ from rlsd_verifiers import Verdict
 class Sample:
     """Everything known of one rollout; each stage of the step fills in its part.
 
-    `counted`: takes part in baseline and loss. `pending`: the verdict on its way. `score` None: no verdict was reached.
-    `privileged`: token ids of the teacher's view. Per-token lists are as long as `token_ids`.
+    `counted`: takes part in baseline and loss. `replaced`: its group was dead and another stands for it. `pending`: the
+    verdict on its way. `score` None: no verdict was reached. `privileged`: token ids of the teacher's view. Per-token
+    lists are as long as `token_ids`.
     """
 
     problem: Problem
@@ -30,6 +31,7 @@ class Sample:
     response: str
     leaks: bool
     counted: bool = True
+    replaced: bool = False
     pending: Future[Verdict] | None = None
     verdict: Verdict | None = None
     score: float | None = None

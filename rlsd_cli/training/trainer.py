@@ -3,8 +3,8 @@
 1. problem    `step_problems`: a batch of problems, a function of seed and step
 2. prompt     the student's view of each, through the chat template
 3. rollout    the sampler draws `samples_per_prompt` responses to each; one that ends is verified while others go on
-4. verify     the verdicts that are still open; a response without a verdict leaves baseline and loss
-5. advantage  scores against their group
+4. verify     a response without a verdict leaves baseline and loss; from here to 6 group by group, as verdicts arrive
+5. advantage  scores against their group; where `rollout.refill` says so, groups without signal are drawn anew
 6. rescore    the teacher's log-probabilities of the same response ids, where they can matter
 7. credit, loss, update   by the method's row, in micro-batches that add up to the same loss however they are cut
 8. record     one line for the step, one for every rollout
@@ -15,7 +15,7 @@ The loop is blind to the method: what differs is in the row of the method table 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from torch import Tensor
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.reduce import token_weights
 from rlsd_cli.core.schedules import learning_rate_scale, mix_at
-from rlsd_cli.data.curriculum import step_problems
+from rlsd_cli.data.curriculum import refill_problems, step_problems
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
@@ -31,20 +31,31 @@ from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
 from rlsd_cli.evaluation.respond import respond, student_prompts
-from rlsd_cli.policy.batch import TokenBatch, make_batch, micro_batches
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
+from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.policy.teacher import Teacher, frozen_copy
+from rlsd_cli.policy.teacher import Teacher, frozen_copy, visiting
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
-from rlsd_cli.training.rewards import assign_advantages, assign_scores
+from rlsd_cli.training.optimizer import make_optimizer
+from rlsd_cli.training.rewards import (
+    as_judged,
+    assign_advantages,
+    assign_scores,
+    check_verdicts,
+    replace_dead_groups,
+)
 from rlsd_cli.training.samples import Sample, padded, unpadded
 from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature, token_loss
 from rlsd_verifiers.pool import Pool
 
-LIVE_GAP_LIMIT = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""Largest gap (nats) between a live teacher without privileged information and the student, by compute type."""
+
+class Reading(NamedTuple):
+    """A response, and the prompt after which it is to be scored."""
+
+    prompt: Sequence[int]
+    sample: Sample
 
 
 class Trainer:
@@ -60,8 +71,7 @@ class Trainer:
         self.pool = pool
         self.splits = splits
         self.interrupts = interrupts
-        idle = self.row.credit == "self_distilled" and config.credit.mix * config.credit.clip == 0
-        self.teacher = Teacher(policy, config.teacher) if self.row.needs_teacher and not idle else None
+        self.teacher = Teacher(policy, config.teacher) if config.uses_teacher else None
         self.models = Models(
             policy=policy,
             teacher=self.teacher.model if self.teacher else None,
@@ -86,12 +96,18 @@ class Trainer:
         """
         clock = Clock()
         mix = self.mix(step)
+        samples: list[Sample] = []
         problems = step_problems(self.splits.train, self.config, step)
-        samples = clock("rollout", lambda: self.collect(problems, step))
-        clock("verify", lambda: assign_scores(samples, self.config))
-        assign_advantages(samples, self.config)
-        clock("teacher", lambda: self.rescore(samples, mix))
-        update = clock("update", lambda: self.update(samples, mix, step))
+        while problems:
+            with clock("rollout"):
+                drawn = self.collect(problems, step)
+            with visiting(self.models.teacher or self.policy.model, self.policy.device):
+                self._judge(drawn, mix, clock)
+            samples += drawn
+            problems = self._replacements(samples, step)
+        check_verdicts(samples, self.config)
+        with clock("update"):
+            update = self.update(samples, mix, step)
         metrics = {"step": step} | sample_metrics(samples, self.config) | update_metrics(update, samples, mix)
         metrics["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         metrics["tokens"] = sum(len(sample.token_ids) for sample in samples)
@@ -153,25 +169,59 @@ class Trainer:
         leak = leaks(problem.solution, self.config.data)
         return Sample(problem, 0, prompt, ids, None, too_long, problem.solution, leak, counted=not too_long)
 
+    # -- verify, advantage ------------------------------------------------------------------------------------------
+
+    def _judge(self, samples: Sequence[Sample], mix: float, clock: Clock) -> None:
+        """Scores, advantages and the teacher's part, group by group as verdicts arrive."""
+        groups = as_judged(samples, self.config)
+        while True:
+            with clock("verify"):
+                judged = next(groups, None)
+            if judged is None:
+                return
+            assign_scores(judged, self.config)
+            assign_advantages(judged, self.config)
+            with clock("teacher"):
+                self.rescore(judged, mix)
+
+    def _replacements(self, samples: Sequence[Sample], step: int) -> list[Problem]:
+        """What to draw in place of groups without signal, while the step's refill lasts."""
+        refill = self.config.rollout.refill
+        if not (refill and self.row.needs_reward and self.row.samples == "policy"):
+            return []
+        num_dead = replace_dead_groups(samples, self.config)
+        num_drawn = len(samples) // self.config.group_size - self.config.prompts_per_step
+        return refill_problems(self.splits.train, self.config, step, num_drawn, min(num_dead, refill - num_drawn))
+
     # -- rescore ----------------------------------------------------------------------------------------------------
 
     def rescore(self, samples: Sequence[Sample], mix: float) -> None:
-        """The teacher's part: its view of each problem, and its log-probabilities where only those are needed.
+        """What is read again before the update: log-probabilities of the teacher, and of the policy if it will change.
 
-        No teacher pass where lambda or the advantage is 0.
+        The teacher's only where they matter, that is where neither lambda nor the advantage is 0, and not where whole
+        distributions are compared. The policy's where several updates follow; on policy its own pass has them.
         """
+        settings, teacher = self.config, self.models.teacher
+        privileged: list[Reading] = []
         if self.row.objective == "divergence":
             for sample in samples:
                 self._show_privileged(sample)
                 sample.counted = sample.counted and sample.privileged is not None
-        elif self.row.credit == "self_distilled" and mix > 0 and self.config.credit.clip > 0:
+        elif self.row.credit == "self_distilled" and mix > 0 and settings.credit.clip > 0:
             chosen = [s for s in samples if s.counted and s.advantage != 0 and self._is_reweighted(s)]
             for sample in chosen:
                 self._show_privileged(sample)
-            shown = [sample for sample in chosen if sample.privileged is not None]
-            for part, logps in self._score(shown, self.models.teacher, privileged=True):
-                for sample, logp in zip(part, logps, strict=True):
-                    sample.teacher_logp = logp
+            privileged = [Reading(s.privileged, s) for s in chosen if s.privileged is not None]
+        moves = settings.optim.updates_per_batch > 1
+        before = [Reading(s.prompt, s) for s in samples if self._contributes(s)] if moves else []
+        if teacher is self.policy.model:  # the same weights read both, in the same batches
+            logps = self._read([*privileged, *before], teacher)
+        else:
+            logps = self._read(privileged, teacher) + self._read(before, self.policy.model)
+        for reading, logp in zip(privileged, logps[: len(privileged)], strict=True):
+            reading.sample.teacher_logp = logp
+        for reading, logp in zip(before, logps[len(privileged) :], strict=True):
+            reading.sample.old_logp = logp
 
     def _is_reweighted(self, sample: Sample) -> bool:
         return self.config.credit.rollouts == "all" or sample.advantage < 0
@@ -192,28 +242,25 @@ class Trainer:
             )
 
     @torch.no_grad()
-    def _score(
-        self, samples: Sequence[Sample], model: Any, *, privileged: bool
-    ) -> Iterable[tuple[list[Sample], list[list[float]]]]:
-        for part in self._micro_batches(samples, privileged=privileged):
-            batch = self._tokens(part, privileged=privileged)
+    def _read(self, readings: Sequence[Reading], model: Any) -> list[list[float]]:
+        """Log-probabilities of each response's tokens after its prompt."""
+        prompts, samples = [reading.prompt for reading in readings], [reading.sample for reading in readings]
+        logps: dict[int, list[float]] = {}
+        for places in self._micro_batches(prompts, samples):
+            part = [samples[place] for place in places]
+            batch = self._tokens([prompts[place] for place in places], part)
             scores = score_tokens(self.policy, batch, batch.mask, temperature(self.config), model)
-            yield part, unpadded(scores.logp, part)
+            logps |= zip(places, unpadded(scores.logp, part), strict=True)
+        return [logps[place] for place in range(len(readings))]
 
-    def _tokens(self, samples: Sequence[Sample], *, privileged: bool) -> TokenBatch:
-        prompts = [(sample.privileged or []) if privileged else sample.prompt for sample in samples]
+    def _tokens(self, prompts: Sequence[TokenIds], samples: Sequence[Sample]) -> TokenBatch:
         responses = [sample.token_ids for sample in samples]
         return make_batch(prompts, responses, self.policy.pad_id, self.policy.device, packed=self.policy.packs)
 
-    def _micro_batches(self, samples: Sequence[Sample], *, privileged: bool) -> list[list[Sample]]:
-        views = [(sample.privileged or []) if privileged else [] for sample in samples]
-        batches = micro_batches(
-            [max(sample.prompt, view, key=len) for sample, view in zip(samples, views, strict=True)],
-            [sample.token_ids for sample in samples],
-            self.config.optim.tokens_per_microbatch,
-            packed=self.policy.packs,
-        )
-        return [[samples[place] for place in batch] for batch in batches]
+    def _micro_batches(self, prompts: Sequence[TokenIds], samples: Sequence[Sample]) -> list[list[int]]:
+        responses = [sample.token_ids for sample in samples]
+        budget = self.config.optim.tokens_per_microbatch or self.policy.tokens_per_microbatch
+        return micro_batches(prompts, responses, budget, packed=self.policy.packs)
 
     # -- credit, loss, update ---------------------------------------------------------------------------------------
 
@@ -225,11 +272,6 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * scale
-        if optim.updates_per_batch > 1:
-            trained = [sample for sample in samples if self._contributes(sample)]
-            for part, logps in self._score(trained, self.policy.model, privileged=False):
-                for sample, logp in zip(part, logps, strict=True):
-                    sample.old_logp = logp
         totals = TokenTotals()
         results = [
             self._update_once(share, mix, totals, step)
@@ -255,7 +297,10 @@ class Trainer:
             return 0.0, 0.0
         weights = self._weights(samples)
         loss = 0.0
-        for part in self._micro_batches(trained, privileged=self.row.objective == "divergence"):
+        longer_view = [max(sample.prompt, sample.privileged or [], key=len) for sample in trained]
+        views = longer_view if self.row.objective == "divergence" else [sample.prompt for sample in trained]
+        for places in self._micro_batches(views, trained):
+            part = [trained[place] for place in places]
             batch = self._microbatch(part, weights)
             losses = token_loss(self.models, batch, self.config, mix)
             micro_loss = losses.loss.sum()
@@ -289,12 +334,13 @@ class Trainer:
         return {id(sample): row for sample, row in zip(samples, weights, strict=True)}
 
     def _microbatch(self, samples: list[Sample], weights: Mapping[int, Tensor]) -> MicroBatch:
-        tokens = self._tokens(samples, privileged=False)
-        privileged = self._tokens(samples, privileged=True) if self.row.objective == "divergence" else None
+        tokens = self._tokens([sample.prompt for sample in samples], samples)
+        privileged = None
+        if self.row.objective == "divergence":
+            privileged = self._tokens([sample.privileged or [] for sample in samples], samples)
         if privileged and not torch.equal(privileged.response_ids, tokens.response_ids):
             raise AssertionError("teacher and student must score the same response ids")
-        rows = torch.tensor([sample.teacher_logp is not None for sample in samples], device=tokens.mask.device)
-        reweighted = tokens.mask & rows[:, None]
+        reweighted = tokens.mask & self._rows(sample.teacher_logp is not None for sample in samples)
         if self.config.credit.tokens == "thought":
             ends = torch.tensor([self._thought_length(sample) for sample in samples], device=reweighted.device)
             reweighted &= torch.arange(reweighted.shape[1], device=reweighted.device) < ends[:, None]
@@ -304,11 +350,16 @@ class Trainer:
             weight=weight.to(tokens.mask.device),
             advantage=torch.tensor([sample.advantage for sample in samples], device=tokens.mask.device),
             sampled_logp=padded([sample.sampled_logp for sample in samples], tokens.mask),
+            sampled=tokens.mask & self._rows(sample.sampled_logp is not None for sample in samples),
             old_logp=padded([s.old_logp for s in samples], tokens.mask) if samples[0].old_logp is not None else None,
             teacher_logp=padded([sample.teacher_logp for sample in samples], tokens.mask),
             reweighted=reweighted,
             privileged=privileged,
         )
+
+    def _rows(self, flags: Iterable[bool]) -> Tensor:
+        """A mask [B, 1] of rollouts."""
+        return torch.tensor(list(flags), device=self.policy.device)[:, None]
 
     def _thought_length(self, sample: Sample) -> int:
         """Tokens up to and including the closing think tag; none without one."""
@@ -332,24 +383,13 @@ class Trainer:
             return
         seen = batch.reweighted if self.row.credit == "self_distilled" else batch.tokens.mask
         gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0).abs().max().item()
-        if gap > LIVE_GAP_LIMIT[self.policy.compute_dtype]:
+        if gap > ROUNDING_GAP[self.policy.compute_dtype]:
             raise AssertionError(
                 f"a live teacher without privileged information differs from the student by {gap:.2g} nats"
             )
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def make_optimizer(policy: Policy, config: Config) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices only."""
-    optim = config.optim
-    parameters = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
 
 
 def shares(samples: Sequence[Sample], parts: int, group: int) -> list[list[Sample]]:

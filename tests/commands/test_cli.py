@@ -55,6 +55,7 @@ DONE = {
     "start": {"accuracy": 0.25, "ci95": [0.2, 0.3]},
     "final": {"accuracy": 0.5, "ci95": [0.4, 0.6]},
     "reward_last10": 0.5,
+    "peak_memory_mb": 512,
 }
 
 

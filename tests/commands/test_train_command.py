@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from rlsd_cli.commands.evals import find_subject, suite_of
+from rlsd_cli.commands.memory import forecast, refuse_what_cannot_fit
+from rlsd_cli.config.resolve import resolve
 from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy import meter
+from rlsd_cli.policy.memory import MB
 
 SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
 Rlsd = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,7 +43,8 @@ def finished(folder: Path) -> dict[str, Any]:
 
 
 def test_train_prints_one_object_and_writes_what_it_says(finished: dict[str, Any], folder: Path) -> None:
-    assert list(finished) == ["run", "status", "method", "steps", "seconds", "start", "final", "reward_last10"]
+    keys = ["run", "status", "method", "steps", "seconds", "start", "final", "reward_last10", "peak_memory_mb"]
+    assert list(finished) == keys
     assert (finished["status"], finished["method"], finished["steps"]) == ("done", "rlsd", 3)
     run = folder / finished["run"]
     for name in [
@@ -62,6 +68,48 @@ def test_the_same_command_says_that_it_is_done(finished: dict[str, Any], folder:
     assert again.returncode == 0
     assert "is finished" in again.stderr
     assert json.loads(again.stdout) == finished
+
+
+def test_a_dry_run_of_a_finished_run_shows_its_memory_beside_the_estimate(
+    finished: dict[str, Any], folder: Path
+) -> None:
+    dry = rlsd("train", "--mode", "rlsd", *SMALL, "--dry-run", "--json", cwd=folder)
+    assert dry.returncode == 0, dry.stderr
+    memory = json.loads(dry.stdout)["memory"]
+    assert memory["measured_bytes"] == finished["peak_memory_mb"] * MB
+    assert memory["peak_bytes"] == sum(
+        part["num_bytes"] for part in memory["components"] if part["phase"] in ("always", memory["highest"])
+    )
+    status = json.loads((folder / finished["run"] / "status.json").read_text())
+    assert 0.7 < finished["peak_memory_mb"] / status["estimated_memory_mb"] < 1.1
+    said = next(line for line in dry.stderr.splitlines() if line.startswith("memory "))
+    assert f"the run of this config took {finished['peak_memory_mb']} MiB" in said
+    assert "activations" in dry.stderr
+
+
+def test_a_dry_run_says_in_one_line_that_a_model_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLSD_HOME", str(tmp_path))
+    for model, why in (
+        ("smollm2-135m-instruct", "is not on this machine"),
+        ("some/model", "is not on this machine yet"),
+    ):
+        found = forecast(resolve([], {"model": model}), tmp_path)
+        (line,) = found.in_lines()
+        assert line.startswith("memory   no estimate: ")
+        assert why in line
+        assert why in found.as_json()["unknown"]
+
+
+def test_a_run_that_cannot_fit_is_refused_before_its_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "free_bytes", lambda _: 20 * MB)
+    with pytest.raises(RlsdError, match=r"takes at least .* and 20 MiB are free") as caught:
+        refuse_what_cannot_fit(resolve([], {}), tmp_path)
+    assert caught.value.exit_code == 3
+    assert "the largest part is process" in str(caught.value.hint)
+    monkeypatch.setattr(meter, "free_bytes", lambda _: None)
+    assert refuse_what_cannot_fit(resolve([], {}), tmp_path) is None
 
 
 def test_the_runs_own_config_names_the_same_run(finished: dict[str, Any], folder: Path) -> None:

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from rlsd_cli.config.schema import Config, TeacherConfig
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.policy.teacher import Teacher
+from rlsd_cli.policy.teacher import Teacher, visiting
 
 
 @pytest.fixture
@@ -74,3 +75,37 @@ def test_no_copy_takes_gradients(policy: Policy) -> None:
     teacher = Teacher(policy, TeacherConfig(weights="frozen"))
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
     assert all(parameter.requires_grad for parameter in policy.model.parameters())
+
+
+def test_a_copy_in_main_memory_lies_there_but_for_its_output_head(policy: Policy, monkeypatch: Any) -> None:
+    """There is no GPU here: a copy is told by where `to` was asked to bring it."""
+    moved: list[torch.Size] = []
+    plain = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, *where: Any, **options: Any) -> torch.Tensor:
+        if where == ("cpu",):
+            moved.append(tensor.shape)
+        return plain(tensor, *where, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    teacher = Teacher(policy, TeacherConfig(weights="snapshot", sync_every=1, device="cpu"))
+    head = policy.model.get_output_embeddings().weight
+    assert len(moved) == len(list(policy.model.parameters())) - 1
+    assert head.shape not in moved
+    ours, theirs = (dict(model.named_parameters()) for model in (teacher.model, policy.model))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+    assert not {value.data_ptr() for value in ours.values()} & {value.data_ptr() for value in theirs.values()}
+    move(policy)
+    teacher.after_update(1)
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_weights_that_lie_elsewhere_visit_a_device_and_are_home_again(policy: Policy) -> None:
+    model, meta = Teacher(policy, TeacherConfig(weights="frozen", device="cpu")).model, torch.device("meta")
+    weights = list(model.parameters())
+    with visiting(model, meta), visiting(model, meta):
+        assert {parameter.device for parameter in model.parameters()} == {meta}
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert all(now is before for now, before in zip(model.parameters(), weights, strict=True))
+    with visiting(model, policy.device):
+        assert all(now is before for now, before in zip(model.parameters(), weights, strict=True))

@@ -64,7 +64,8 @@ def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[st
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+    """Rows without what is measured of the machine."""
+    return [{key: value for key, value in row.items() if not key.endswith(("seconds", "memory_mb"))} for row in rows]
 
 
 def same_weights(first: Path, second: Path) -> bool:

@@ -229,7 +229,7 @@ def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[i
     """Let the sampler answer with given texts."""
     tokenizer, (eos,) = trainer.policy.tokenizer, trainer.policy.eos_ids
 
-    def sample(prompts: Any, samples_per_prompt: int, *_: object, finished: Finished, **__: object) -> list[Rollout]:
+    def sample(prompts: Any, _: Any, samples_per_prompt: int, *__: Any, finished: Finished, **___: Any) -> list[Rollout]:
         rollouts = []
         for index in range(len(prompts) * samples_per_prompt):
             text = responses[index % len(responses)]

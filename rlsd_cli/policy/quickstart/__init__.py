@@ -8,9 +8,6 @@ printable ASCII.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
-
 UNTRAINED = "quickstart-untrained"
 PAD, EOS, UNK = "<pad>", "<eos>", "<unk>"
 ALPHABET = [PAD, EOS, *"0123456789+-=;#|QH"]
@@ -38,6 +35,9 @@ SHAPES = {
 
 def tokenizer(name: str = UNTRAINED) -> Any:
     """One token a character; the chat template only ends the question, with `|` or with a new line."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     shape = SHAPES[name]
     ids = {token: index for index, token in enumerate(shape.alphabet)}
     characters = Tokenizer(models.WordLevel(ids, unk_token=shape.unknown))
@@ -48,24 +48,28 @@ def tokenizer(name: str = UNTRAINED) -> Any:
     return fast
 
 
+def architecture(name: str = UNTRAINED) -> dict[str, Any]:
+    """What `LlamaConfig` takes."""
+    alphabet = SHAPES[name].alphabet
+    return {
+        "vocab_size": len(alphabet),
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": SHAPES[name].context_length,
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": alphabet.index(EOS),
+        "pad_token_id": alphabet.index(PAD),
+    }
+
+
 def untrained(seed: int, name: str = UNTRAINED) -> tuple[Any, Any]:
     """A randomly initialised policy and its tokenizer; about 0.86 million parameters, 1.7 MB in bfloat16."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    alphabet, context_length = SHAPES[name].alphabet, SHAPES[name].context_length
-    shape = LlamaConfig(
-        vocab_size=len(alphabet),
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=context_length,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=alphabet.index(EOS),
-        pad_token_id=alphabet.index(PAD),
-    )
-    return LlamaForCausalLM(shape), tokenizer(name)
+    return LlamaForCausalLM(LlamaConfig(**architecture(name))), tokenizer(name)

@@ -1,0 +1,42 @@
+"""rlsd's side of the end-to-end leg, as a program: whole steps of `Trainer`, from problems to updated weights."""
+
+import json
+import sys
+from importlib import metadata
+from typing import Any
+
+from training_meter import Meter, Step
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """The steps of the task's config, with the mean score and the sampled tokens of each."""
+    import torch
+
+    from rlsd_cli.config.resolve import Layer, merge
+    from rlsd_cli.data.sources import load_splits
+    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.rollout.transformers import TransformersSampler
+    from rlsd_cli.training.interrupts import Interrupts
+    from rlsd_cli.training.trainer import Trainer
+
+    config = merge([Layer("leg", task["settings"])], Layer("task", {})).config
+    policy = load_policy(config)
+    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    interrupts, meter = Interrupts(), Meter()
+    rewards, tokens = [], []
+    with open_pool(config) as pool:
+        trainer = Trainer(config, policy, sampler, pool, load_splits(config), interrupts)
+        for number in range(1, config.steps + 1):
+            meter.start()
+            metrics, samples = trainer.step(number)
+            meter.steps.append(Step(metrics["loss"], metrics["grad_norm"], *meter.stop()))
+            interrupts.release()
+            rewards.append(metrics["reward_mean"])
+            tokens.append(sum(len(sample.token_ids) for sample in samples))
+    versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
+    return meter.report(versions=versions, threads=torch.get_num_threads(), rewards=rewards, tokens=tokens)
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(json.load(sys.stdin))))

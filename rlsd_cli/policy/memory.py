@@ -1,0 +1,340 @@
+"""How much memory a run takes at its highest, part by part, from its config and the shape of its model.
+
+What trains is always there: weights, moments of the optimiser, copies for teacher, reference and sampler. On top come
+either the keys and values of a rollout or the gradients and activations of an update, whichever is larger. Activations
+are counted as autograd keeps them for a decoder with RMS norms, rotary positions and a gated layer (Llama, Qwen,
+Mistral and their like); other decoders differ from it by some tens of percent.
+`benchmarks/bench_memory.py` compares all this with measured runs.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Literal, NamedTuple
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.policy.shape import ModelShape
+
+MB = 2**20
+FLOAT32, FLOAT16 = 4, 2
+WIDTH: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16}
+"""Bytes of a number, by type."""
+
+PROCESS = 450 * MB
+"""Main memory of a process with torch, transformers and a tokenizer loaded, before it has any weights."""
+SLACK = {"cpu": 1.2, "cuda": 1.0}
+"""What the allocator takes for tensors that come and go, over what they hold: glibc's has holes."""
+HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
+DIVERGENCE_TILE = {"cpu": 32 * MB, "cuda": 512 * MB}
+"""Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
+HEAD_TILES, DIVERGENCE_TILES = 2, 6
+"""How many tensors of that size are there at once: both sides, their exponentials, their gradients."""
+TOKENS_PER_PREFILL = 8192
+TOKENS_PER_GROWTH = 32
+STATE8_BLOCK = 256
+"""Numbers that share a float32 scale in 8-bit moments."""
+LIKELY_PROMPT = 256
+"""Tokens of the longest prompt, where nobody has read it."""
+LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
+"""Tokens of a micro-batch that a measurement may choose, see `policy.plan`."""
+
+Phase = Literal["always", "rollout", "update", "step"]
+
+
+class Component(NamedTuple):
+    """A part of the memory: bytes, when it is there, what it depends on, and what makes it smaller.
+
+    fixed: it does not depend on how many tokens are worked on at a time.
+    """
+
+    name: str
+    num_bytes: int
+    phase: Phase
+    depends_on: str
+    remedy: str
+    fixed: bool = True
+
+
+class Memory(NamedTuple):
+    """All parts of a run, in the order in which they are shown."""
+
+    components: tuple[Component, ...]
+
+    def during(self, *phases: Phase) -> int:
+        """Bytes of the parts that are there in these phases."""
+        return sum(component.num_bytes for component in self.components if component.phase in phases)
+
+    @property
+    def highest(self) -> Phase:
+        """The phase in which the most is there."""
+        phases: tuple[Phase, ...] = ("update", "rollout", "step")
+        return max(phases, key=self.during)
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.during("always", self.highest)
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What the run takes however few tokens it works on at a time."""
+        return sum(component.num_bytes for component in self.components if component.fixed)
+
+
+class Setting(NamedTuple):
+    """What an estimate needs to know besides config and model.
+
+    device: `cpu` or `cuda`. dtype, sampling_dtype: `float32` or `bfloat16`. prompt_tokens: the longest prompt's.
+    """
+
+    device: str
+    dtype: str
+    sampling_dtype: str
+    tokens_per_microbatch: int
+    packed: bool
+    prompt_tokens: int
+
+
+def expected(config: Config, shape: ModelShape, device: str, *, bfloat16_sampling: bool) -> Setting:
+    """The setting of a run whose prompts have not been read and whose machine has not been measured.
+
+    What is left to the machine is assumed to be what takes more memory; prompts are assumed to be short.
+    """
+    usual = "bfloat16" if device == "cuda" else "float32"
+    dtype = usual if config.dtype == "auto" else config.dtype
+    sampling = "bfloat16" if bfloat16_sampling else dtype
+    return Setting(
+        device=device,
+        dtype=dtype,
+        sampling_dtype=sampling if config.rollout.dtype == "auto" else config.rollout.dtype,
+        tokens_per_microbatch=config.optim.tokens_per_microbatch or LIKELY_MICROBATCH[device],
+        packed=config.attention != "padded",
+        prompt_tokens=max(1, min(LIKELY_PROMPT, shape.context_length - config.rollout.max_new_tokens)),
+    )
+
+
+def estimate(config: Config, shape: ModelShape, setting: Setting) -> Memory:
+    """The memory of a run of `config`: main memory on a CPU; on a GPU its own, as torch counts it."""
+    parts = (*_held(config, shape, setting), *_rollout(config, shape, setting), *_update(config, shape, setting))
+    return Memory(tuple(part for part in parts if part.num_bytes))
+
+
+def check_fits(memory: Memory, free_bytes: int) -> str | None:
+    """A warning where a run may need more than is free, and None where it fits.
+
+    Raises:
+        RlsdError: (exit 3) it takes more than is free however few tokens it works on at a time.
+    """
+    if memory.fixed_bytes > free_bytes:
+        largest = max((part for part in memory.components if part.fixed), key=lambda part: part.num_bytes)
+        raise RlsdError(
+            f"the run takes at least {in_words(memory.fixed_bytes)}, and {in_words(free_bytes)} are free",
+            hint=f"the largest part is {largest.name}, {in_words(largest.num_bytes)}: {largest.remedy}",
+            exit_code=EXIT_MACHINE,
+        )
+    if memory.peak_bytes <= free_bytes:
+        return None
+    largest = max((part for part in memory.components if not part.fixed), key=lambda part: part.num_bytes)
+    return (
+        f"the run may take {in_words(memory.peak_bytes)}, and {in_words(free_bytes)} are free; "
+        f"{largest.name} are {in_words(largest.num_bytes)} of it: {largest.remedy}"
+    )
+
+
+def in_words(num_bytes: int) -> str:
+    """`513 MiB`, `2.9 GiB`."""
+    return f"{num_bytes / MB:,.0f} MiB" if num_bytes < 1000 * MB else f"{num_bytes / 2**30:,.1f} GiB"
+
+
+# -- what is always there ---------------------------------------------------------------------------------------------
+
+
+def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
+    """Everything that holds a number for each parameter, and the process."""
+    on_gpu = setting.device == "cuda"
+    copy = FLOAT32 * shape.num_parameters
+    away = on_gpu and config.teacher.device == "cpu"
+    teacher = config.teacher.weights
+    sampler_copy = 0 if setting.sampling_dtype == "float32" else WIDTH[setting.sampling_dtype] * shape.num_parameters
+    return (
+        Component(
+            "weights", copy, "always", f"{shape.num_parameters:,} parameters in float32", "take a smaller `model`"
+        ),
+        Component("gradients", copy, "update", "one for each parameter", "take a smaller `model`"),
+        Component(
+            "optimiser state",
+            _moment_bytes(config, shape),
+            "always",
+            f"two moments a parameter, {config.optim.state}",
+            "`optim.state=8bit`" if config.optim.state == "float32" else "take a smaller `model`",
+        ),
+        Component(
+            "teacher",
+            (FLOAT32 * shape.head if away else copy) if keeps_teacher(config) else 0,
+            "always",
+            f"{teacher} copy in float32" + (", in main memory but for its output head" if away else ""),
+            "`teacher.weights=live`" + (" or `teacher.device=cpu`" if on_gpu and not away else ""),
+        ),
+        Component("reference", copy if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"),
+        Component("sampler", sampler_copy, "always", f"copy in {setting.sampling_dtype}", "`rollout.dtype=float32`"),
+        Component("process", 0 if on_gpu else PROCESS, "always", "torch and other libraries", "use another machine"),
+    )
+
+
+def keeps_teacher(config: Config) -> bool:
+    """Whether a run has a copy of the weights for its teacher."""
+    return config.uses_teacher and config.teacher.weights != "live"
+
+
+def _moment_bytes(config: Config, shape: ModelShape) -> int:
+    if config.optim.state == "float32":
+        return 2 * FLOAT32 * shape.num_parameters
+    return int(2 * (1 + FLOAT32 / STATE8_BLOCK) * shape.num_parameters)
+
+
+# -- a rollout --------------------------------------------------------------------------------------------------------
+
+
+class _Sampled(NamedTuple):
+    """Responses decoded at a time: how many, to how many prompts, how long."""
+
+    rows: int
+    prompts: int
+    tokens: int
+
+
+def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
+    """Of training or of evaluation, whichever takes more."""
+    evaluation, limit = config.evaluation, config.rollout.batch_size
+    rows = min(limit, evaluation.problems * evaluation.samples)
+    tokens = evaluation.max_new_tokens or config.rollout.max_new_tokens
+    cases = [_Sampled(rows, ceil(rows / evaluation.samples), tokens)]
+    if config.row.samples == "policy":
+        rows = min(limit, config.rollouts_per_step)
+        cases.append(_Sampled(rows, ceil(rows / config.group_size), config.rollout.max_new_tokens))
+    width = WIDTH[setting.sampling_dtype]
+    case = max(cases, key=lambda case: _cache_tokens(case, setting))
+    cache = _cache_tokens(case, setting) * 2 * shape.keys * width * (shape.num_layers + 1)
+    prefill = min(max(TOKENS_PER_PREFILL, setting.prompt_tokens), case.prompts * setting.prompt_tokens)
+    work = max(
+        case.rows * (shape.vocabulary * 4 * FLOAT32 + (shape.hidden + shape.intermediate) * 3 * width),
+        prefill * (3 * shape.intermediate + 4 * shape.hidden) * width,
+    )
+    return (
+        Component(
+            "keys and values",
+            _slack(cache, setting),
+            "rollout",
+            f"{case.rows} responses of {case.tokens} tokens at a time, prompts of {setting.prompt_tokens}",
+            "lower `rollout.batch_size`",
+            fixed=False,
+        ),
+        Component(
+            "sampling",
+            _slack(work, setting),
+            "rollout",
+            f"logits of {case.rows} tokens, or {prefill:,} prompt tokens at once",
+            "lower `rollout.batch_size`",
+            fixed=False,
+        ),
+    )
+
+
+def _cache_tokens(case: _Sampled, setting: Setting) -> int:
+    own = ceil(case.tokens / TOKENS_PER_GROWTH) * TOKENS_PER_GROWTH
+    return case.rows * own + case.prompts * setting.prompt_tokens
+
+
+# -- an update --------------------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """The largest micro-batch: tokens the trunk reads, tokens in the rows of attention, tokens that are scored."""
+
+    tokens: int
+    row_tokens: int
+    scored: int
+
+
+def largest_batch(config: Config, setting: Setting) -> Batch:
+    """The most a micro-batch can hold: its budget, or all of an update, and one whole response at least."""
+    prompt, response, group = setting.prompt_tokens, config.rollout.max_new_tokens, config.group_size
+    num_groups = ceil(config.prompts_per_step / config.optim.updates_per_batch)
+    budget = setting.tokens_per_microbatch
+    if not setting.packed:
+        num_rows = min(num_groups * group, max(1, budget // (prompt + response)))
+        return Batch(num_rows * (prompt + response), num_rows * (prompt + response), num_rows * response)
+    whole = prompt + group * response
+    rows = min(num_groups, budget / whole) * group if budget >= whole else max(1.0, (budget - prompt) / response)
+    tokens = min(num_groups * whole, max(budget, prompt + response))
+    return Batch(tokens, int(rows * (prompt + response)), int(rows * response))
+
+
+def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
+    batch = largest_batch(config, setting)
+    num_recomputed = round(config.optim.recompute * shape.num_layers)
+    layer = layer_bytes(shape, batch, setting)
+    kept = (shape.num_layers - num_recomputed) * layer
+    kept += (layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
+    passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
+    states = 4 * batch.scored * shape.hidden * FLOAT32
+    recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
+    autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
+    budget = "lower `optim.tokens_per_microbatch`"
+    return (
+        Component(
+            "compute copy", autocast, "update", f"layers in {setting.dtype} while a batch is read", "`dtype=float32`"
+        ),
+        Component(
+            "activations",
+            _slack(kept + passing, setting),
+            "update",
+            f"{batch.tokens:,} tokens in {shape.num_layers} layers{recomputed}",
+            f"{budget} or raise `optim.recompute`",
+            fixed=False,
+        ),
+        Component(
+            "head",
+            _slack(states, setting) + FLOAT32 * shape.head + _tile_bytes(config, shape, batch, setting),
+            "update",
+            f"tiles of logits, {batch.scored:,} states, the gradient of {shape.vocabulary:,} entries",
+            budget,
+            fixed=False,
+        ),
+        Component(
+            "moments unpacked",
+            5 * FLOAT32 * shape.head if config.optim.state == "8bit" and setting.device == "cpu" else 0,
+            "step",
+            "the largest matrix in float32, several times",
+            "`optim.state=float32`",
+            fixed=False,
+        ),
+    )
+
+
+def layer_bytes(shape: ModelShape, batch: Batch, setting: Setting) -> int:
+    """What one layer keeps for its backward pass.
+
+    A token: its state and the normalised one before attention and before the gated layer; what goes into each
+    product, which autocast keeps once a product in its type; the gate, its activation, the other branch and their
+    product. A token of a row: query, key, value, the attended value, and a log-sum a head. Where rows are packed, the
+    attended value is there a second time, a token.
+    """
+    hidden, attended = shape.hidden, shape.queries if setting.packed else 0
+    row_token = 2 * shape.queries + 2 * shape.keys
+    if setting.dtype == "float32":
+        token = FLOAT32 * (6 * hidden + attended + 4 * shape.intermediate + 2)
+    else:
+        token = FLOAT32 * (4 * hidden + 2) + FLOAT16 * (5 * hidden + attended + 4 * shape.intermediate)
+    row_bytes = WIDTH[setting.dtype] * row_token + FLOAT32 * shape.num_heads
+    return token * batch.tokens + row_bytes * batch.row_tokens
+
+
+def _tile_bytes(config: Config, shape: ModelShape, batch: Batch, setting: Setting) -> int:
+    logits = FLOAT32 * shape.vocabulary * batch.scored
+    if config.row.objective == "divergence":
+        return DIVERGENCE_TILES * min(DIVERGENCE_TILE[setting.device], logits)
+    return HEAD_TILES * min(HEAD_TILE[setting.device], logits)
+
+
+def _slack(num_bytes: int, setting: Setting) -> int:
+    return int(SLACK[setting.device] * num_bytes)

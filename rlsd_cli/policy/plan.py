@@ -1,0 +1,247 @@
+"""How a model is best run on this machine: measured in about a second, remembered, overridden by the config.
+
+What is chosen changes rounding, not meaning: the compute type of forward passes and of sampling, packed or padded
+batches, compiled layers or not, and how many tokens a micro-batch has. A run keeps its plan, so that it continues as it
+began; the measurement is kept by machine and model in the user's cache folder.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.policy.batch import TokenBatch, make_batch
+from rlsd_cli.policy.catalog import models_home
+from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy, decoder_layers
+from rlsd_cli.policy.scoring import features, score_tokens
+
+WORTHWHILE = 1.25
+"""How much faster bfloat16 must be before its rounding is accepted."""
+NEARLY_BEST = 0.95
+"""Share of the best speed that a smaller micro-batch may have and be preferred."""
+SIZES = {"cpu": (512, 1024, 2048, 4096, 8192), "cuda": (2048, 4096, 8192, 16384, 32768)}
+"""Tokens of the micro-batches that are tried."""
+
+
+class Plan(NamedTuple):
+    """The choices. `dtype` and `sampling_dtype` are names of `DTYPES`, `attention` is `packed` or `padded`."""
+
+    dtype: str
+    sampling_dtype: str
+    attention: str
+    compile: bool
+    tokens_per_microbatch: int
+
+    def in_words(self) -> str:
+        compiled = "compiled, " if self.compile else ""
+        return (
+            f"{self.dtype}, {compiled}{self.attention}, {self.tokens_per_microbatch:,} tokens a micro-batch, "
+            f"sampling in {self.sampling_dtype}"
+        )
+
+
+class Measured(NamedTuple):
+    """Speed of bfloat16 over float32, training and sampling, and the smallest micro-batch of nearly the best speed."""
+
+    bfloat16_speedup: float
+    bfloat16_sampling_speedup: float
+    tokens_per_microbatch: int
+
+
+def make_plan(policy: Policy, config: Config) -> Plan:
+    """What the config asks for, and the machine's choice where it says `auto`."""
+    measured = remembered(policy)
+    on_gpu = policy.device.type == "cuda"
+    dtype, sampling_dtype = config.dtype, config.rollout.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if measured.bfloat16_speedup > WORTHWHILE else "float32"
+    if sampling_dtype == "auto":
+        sampling_dtype = "bfloat16" if measured.bfloat16_sampling_speedup > WORTHWHILE else dtype
+    packs = policy.packs and config.attention != "padded"
+    return Plan(
+        dtype=dtype,
+        sampling_dtype=sampling_dtype,
+        attention="packed" if packs else "padded",
+        compile=config.compile == "on" or (config.compile == "auto" and on_gpu),
+        tokens_per_microbatch=config.optim.tokens_per_microbatch or measured.tokens_per_microbatch,
+    )
+
+
+def follow(policy: Policy, plan: Plan) -> str | None:
+    """Run the policy by a plan. Returns why its layers are not compiled, where the plan wanted that and it failed."""
+    policy.compute_dtype, policy.sampling_dtype = DTYPES[plan.dtype], DTYPES[plan.sampling_dtype]
+    policy.packs = plan.attention == "packed"
+    policy.tokens_per_microbatch = plan.tokens_per_microbatch
+    fault = compile_fault(policy) if plan.compile else None
+    policy.compiled = plan.compile and fault is None
+    return fault
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def remembered(policy: Policy) -> Measured:
+    """The measurement of this machine and model, made now if it was not made before."""
+    path, key = models_home().parent / "measured.json", _key(policy)
+    known = _read(path)
+    if key not in known:
+        known[key] = measure(policy)._asdict()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        built = path.with_suffix(f".{os.getpid()}")
+        built.write_text(json.dumps(_read(path) | {key: known[key]}, indent=2) + "\n", encoding="utf-8")
+        built.replace(path)
+    return Measured(**known[key])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing where the file is missing or is not ours."""
+    try:
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return known
+
+
+def _key(policy: Policy) -> str:
+    """What a measurement depends on."""
+    if policy.device.type == "cuda":
+        machine = torch.cuda.get_device_name(policy.device)
+    else:
+        machine = f"{_processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    shape = policy.model.config.to_dict()
+    shape.pop("_name_or_path", None)
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    packed = "packed" if policy.packs else "padded"
+    return f"{machine} | torch {torch.__version__}, transformers {transformers.__version__} | {digest} {packed}"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def measure(policy: Policy, seconds: float = 1.0) -> Measured:
+    """Forward and backward of the first two layers, and the products of the first layer alone for sampling.
+
+    Goes to larger micro-batches while the time lasts.
+    """
+    started = time.perf_counter()
+    sizes = SIZES[policy.device.type]
+    with _shallow(policy.model, 2):
+        _pass_seconds(policy, sizes[0], torch.float32)  # the first pass pays for allocation
+        base = dict.fromkeys(DTYPES.values(), math.inf)
+        while math.inf in base.values() or time.perf_counter() - started < seconds / 2:
+            for dtype, best in base.items():  # taking turns, the best of each: others may use the machine too
+                base[dtype] = min(best, _pass_seconds(policy, sizes[0], dtype))
+        speedup = base[torch.float32] / base[torch.bfloat16]
+        dtype = torch.bfloat16 if speedup > WORTHWHILE else torch.float32
+        rates = {sizes[0]: sizes[0] / base[dtype]}
+        for size in sizes[1:]:
+            expected = size / max(rates.values())
+            if time.perf_counter() - started + expected > seconds:
+                break
+            rates[size] = size / _pass_seconds(policy, size, dtype)
+    enough = NEARLY_BEST * max(rates.values())
+    return Measured(speedup, _sampling_speedup(policy), min(size for size, rate in rates.items() if rate >= enough))
+
+
+def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
+    """Seconds of one forward and backward pass over about `size` tokens; leaves no gradients behind."""
+    batch = _example(policy, size)
+    before, policy.compute_dtype = policy.compute_dtype, dtype
+    _synchronise(policy.device)
+    started = time.perf_counter()
+    features(policy, policy.model, batch, batch.mask).sum().backward()  # type: ignore[no-untyped-call]
+    _synchronise(policy.device)
+    taken = time.perf_counter() - started
+    policy.compute_dtype = before
+    policy.model.zero_grad(set_to_none=True)
+    return taken
+
+
+def _example(policy: Policy, size: int) -> TokenBatch:
+    """A group of responses of 64 tokens to a prompt of 64."""
+    vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
+    part = [token % vocabulary for token in range(64)]
+    count = max(1, size // 64 - 1)
+    return make_batch([part] * count, [part] * count, policy.pad_id, policy.device, packed=policy.packs)
+
+
+def _sampling_speedup(policy: Policy, rows: int = 64) -> float:
+    """How much faster the products of one layer are in bfloat16, for as many rows as are sampled at a time."""
+    weights = [part.weight for part in decoder_layers(policy.model)[0].modules() if isinstance(part, nn.Linear)]
+    taken = {}
+    for dtype in DTYPES.values():
+        pairs = [
+            (weight.detach().to(dtype), torch.ones(rows, weight.shape[1]).to(weight.device, dtype))
+            for weight in weights
+        ]
+
+        def products(pairs: list[tuple[Tensor, Tensor]] = pairs) -> None:
+            for weight, states in pairs:
+                nn.functional.linear(states, weight)
+
+        taken[dtype] = _best_of(products, policy.device)
+    return taken[torch.float32] / taken[torch.bfloat16]
+
+
+def _best_of(work: Callable[[], None], device: torch.device, times: int = 5) -> float:
+    seconds = []
+    for _ in range(times):
+        _synchronise(device)
+        started = time.perf_counter()
+        work()
+        _synchronise(device)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def _shallow(model: Any, num_layers: int) -> Iterator[None]:
+    """Within it the model runs its first layers only; one that does not read this from its config runs whole."""
+    config = model.config
+    whole = config.num_hidden_layers
+    config.num_hidden_layers = min(whole, num_layers)
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = whole
+
+
+# -- compiling --------------------------------------------------------------------------------------------------------
+
+
+def compile_fault(policy: Policy) -> str | None:
+    """Why compiled layers cannot be used: they do not compile, or compute something else on a first batch."""
+    batch = _example(policy, 512)
+    plain = score_tokens(policy, batch, batch.mask, 1.0).logp
+    policy.compiled = True
+    try:
+        compiled = score_tokens(policy, batch, batch.mask, 1.0).logp
+        compiled.sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        return f"compiling failed ({type(error).__name__}: {str(error).splitlines()[0]})"
+    finally:
+        policy.compiled = False
+        policy.model.zero_grad(set_to_none=True)
+    gap = (compiled - plain).abs().max().item()
+    if not gap <= ROUNDING_GAP[policy.compute_dtype]:
+        return f"compiled layers differ from plain ones by {gap:.2g} nats"
+    return None

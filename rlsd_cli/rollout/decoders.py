@@ -1,0 +1,203 @@
+"""From the tokens of a batch's rows to the logits of their next ones, in two ways.
+
+`PrefixDecoder` holds each prompt's keys and values once for all its rows, and takes in rows whenever there is room. It
+needs a model for which that is exact. `WaveDecoder` serves every model with the model's own cache: a wave of rows begins
+together, and the next one begins when all have ended.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from rlsd_cli.policy.batch import TokenIds
+from rlsd_cli.rollout.attention import Decode, Groups, LayerCache, Prefill, move
+
+TOKENS_PER_PREFILL = 4096
+"""Prompt tokens, padding included, that go through the model at once; a longer prompt goes alone."""
+
+TOKENS_PER_GROWTH = 16
+"""Buffers have a multiple of so many tokens: kernels are made for a shape, and shapes should recur."""
+
+
+class Moves(NamedTuple):
+    """How the first `count` of a list stay gapless: what lies at `sources` goes to `targets`, the rest is dropped."""
+
+    count: int
+    targets: list[int]
+    sources: list[int]
+
+    def apply(self, items: list[Any]) -> None:
+        for target, source in zip(self.targets, self.sources, strict=True):
+            items[target] = items[source]
+        del items[self.count :]
+
+    def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Targets and sources, int64."""
+        return torch.tensor(self.targets, device=device), torch.tensor(self.sources, device=device)
+
+
+def closing_ranks(size: int, gone: Sequence[int]) -> Moves:
+    """Moves that fill the places `gone` (ascending) of a list of `size` with what stays at its end."""
+    count = size - len(gone)
+    left = set(gone)
+    holes = [place for place in gone if place < count]
+    return Moves(count, holes, [place for place in range(count, size) if place not in left])
+
+
+class Decoder(Protocol):
+    """The rows of a batch as a model sees them. `joins`: whether rows can be added to others."""
+
+    joins: bool
+
+    def add(self, prompts: Sequence[int]) -> None:
+        """One more row for each of these prompts, given by their number."""
+
+    def drop(self, moves: Moves) -> None:
+        """Rows that have ended leave."""
+
+    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
+        """Logits [n, V] behind the last token [n] of every row, which has drawn `ages` [n] tokens, at most `oldest`.
+
+        The last token of a row that has drawn none is that of its prompt.
+        """
+
+
+class PrefixDecoder:
+    """Rows that share their prompts' prefixes; the model's attention must be `attention.attention`."""
+
+    joins = True
+
+    def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
+        self.model = model
+        self.prefixes = [prompt[:-1] for prompt in prompts]
+        self.pad_id = pad_id
+        self.device = device
+        self.layers = [LayerCache() for _ in range(model.config.num_hidden_layers)]
+        self.held: list[int] = []
+        self.readers: list[int] = []
+        self.groups: Groups | None = None
+        self.prefix_tokens = self.own_tokens = 0
+        self.asked: set[str] = set()
+
+    def add(self, prompts: Sequence[int]) -> None:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.held]
+        num_prefixes = len(self.held) + len(new)
+        longest = max((len(self.prefixes[prompt]) for prompt in new), default=0)
+        self.prefix_tokens = max(self.prefix_tokens, _width(longest))
+        per_pass = max(1, TOKENS_PER_PREFILL // max(1, longest))
+        for start in range(0, len(new), per_pass):
+            self._prefill(new[start : start + per_pass], num_prefixes)
+        self.readers += prompts
+        self.groups = None
+
+    def _prefill(self, prompts: list[int], num_prefixes: int) -> None:
+        prefixes = [self.prefixes[prompt] for prompt in prompts]
+        width = max(1, *map(len, prefixes))
+        ids = [[*prefix, *[self.pad_id] * (width - len(prefix))] for prefix in prefixes]
+        self.model.base_model(
+            input_ids=torch.tensor(ids, device=self.device),
+            use_cache=False,
+            shared=Prefill(self.layers, len(self.held), num_prefixes, self.prefix_tokens, self.asked),
+        )
+        self.held += prompts
+
+    def drop(self, moves: Moves) -> None:
+        moves.apply(self.readers)
+        if moves.targets:
+            indices = moves.indices(self.device)
+            for layer in self.layers:
+                move(layer.own, *indices)
+        self.groups = None
+
+    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
+        groups = self.groups = self.groups or self._group()
+        self.own_tokens = _resized(self.own_tokens, oldest + 1)
+        logits: Tensor = self.model(
+            input_ids=tokens[:, None],
+            position_ids=(groups.lengths + ages)[:, None],
+            use_cache=False,
+            shared=Decode(self.layers, groups, ages, self.own_tokens),
+        ).logits
+        return logits[:, -1]
+
+    def _group(self) -> Groups:
+        """Who reads which prefix; those that nobody reads leave."""
+        read = set(self.readers)
+        moves = closing_ranks(len(self.held), [place for place, prompt in enumerate(self.held) if prompt not in read])
+        moves.apply(self.held)
+        if moves.targets:
+            indices = moves.indices(self.device)
+            for layer in self.layers:
+                move(layer.prefixes, *indices)
+        lengths = [len(self.prefixes[prompt]) for prompt in self.held]
+        self.prefix_tokens = _resized(self.prefix_tokens, max(lengths))
+        place = {prompt: place for place, prompt in enumerate(self.held)}
+        return Groups([place[prompt] for prompt in self.readers], lengths, self.prefix_tokens, self.device)
+
+
+def _width(needed: int) -> int:
+    """Tokens of a buffer for so many."""
+    return -(-max(1, needed) // TOKENS_PER_GROWTH) * TOKENS_PER_GROWTH
+
+
+def _resized(now: int, needed: int) -> int:
+    """Tokens of a buffer that has so many now: it grows as needed, and shrinks where half would do."""
+    width = _width(needed)
+    return width if width > now or 2 * width <= now else now
+
+
+class WaveDecoder:
+    """Rows that begin together, each with a cache of its own; prompts are padded on the left."""
+
+    joins = False
+
+    def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
+        self.model = model
+        self.prompts = prompts
+        self.pad_id = pad_id
+        self.device = device
+
+    def add(self, prompts: Sequence[int]) -> None:
+        distinct = list(dict.fromkeys(prompts))
+        ids = [self.prompts[prompt] for prompt in distinct]
+        width = max(map(len, ids))
+        padded = torch.tensor([[self.pad_id] * (width - len(row)) + list(row) for row in ids], device=self.device)
+        self.lengths = torch.tensor([len(row) for row in ids], device=self.device)
+        self.seen = torch.arange(width, device=self.device) >= (width - self.lengths)[:, None]
+        self.cache = DynamicCache(config=self.model.config)
+        logits = self.model(
+            input_ids=padded,
+            attention_mask=self.seen.long(),
+            position_ids=(self.seen.cumsum(1) - 1).clamp(min=0),
+            past_key_values=self.cache,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=self.device)
+        self.first: Tensor | None = logits[rows]
+        self._select(rows)
+
+    def drop(self, moves: Moves) -> None:
+        rows = list(range(moves.count))
+        for target, source in zip(moves.targets, moves.sources, strict=True):
+            rows[target] = source
+        self._select(torch.tensor(rows, dtype=torch.long, device=self.device))
+
+    def _select(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.lengths, self.seen = self.lengths[rows], self.seen[rows]
+
+    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
+        if self.first is not None:
+            logits, self.first = self.first, None
+            return logits
+        self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], 1)
+        logits = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.seen.long(),
+            position_ids=(self.lengths + ages - 1)[:, None],
+            past_key_values=self.cache,
+        ).logits
+        return logits[:, -1]

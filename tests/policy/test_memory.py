@@ -1,0 +1,231 @@
+"""The estimate of a run's memory: its parts against what torch keeps, and what is read from files and the system."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy.batch import make_batch
+from rlsd_cli.policy.catalog import local_path
+from rlsd_cli.policy.memory import (
+    MB,
+    Batch,
+    Memory,
+    Setting,
+    check_fits,
+    estimate,
+    expected,
+    in_words,
+    largest_batch,
+    layer_bytes,
+)
+from rlsd_cli.policy.meter import free_bytes, peak_mb
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.quickstart import untrained
+from rlsd_cli.policy.scoring import features
+from rlsd_cli.policy.shape import ModelShape, read_shape
+
+Configure = Callable[..., Config]
+SETTING = Setting("cpu", "float32", "float32", tokens_per_microbatch=512, packed=True, prompt_tokens=20)
+SMALL = ModelShape(1_000_000, 1000, 64, 200, 3, num_heads=4, queries=64, keys=32, context_length=512, tied=True)
+LARGE = SMALL._replace(num_parameters=9_000_000, vocabulary=100_000)
+
+
+def llama(folder: Path, *, tied: bool, num_layers: int = 2) -> LlamaForCausalLM:
+    """A model with grouped heads that are wider than the hidden size asks for, and its directory."""
+    shape: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 80, "num_attention_heads": 4, "head_dim": 16}
+    shape |= {"num_key_value_heads": 2, "vocab_size": 101, "num_hidden_layers": num_layers}
+    model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=tied, max_position_embeddings=77)).eval()
+    model.save_pretrained(folder, max_shard_size="30KB")
+    return model
+
+
+def policy_of(model: Any, dtype: torch.dtype, *, packed: bool, recompute: float = 0.0) -> Policy:
+    rest = {"packs": packed, "recompute": recompute, "context_length": 77}
+    return Policy(model, None, torch.device("cpu"), dtype, frozenset([1]), 1, 0, **rest)
+
+
+# -- the shape of a model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_shape_is_read_from_the_headers_of_the_weight_files(tied: bool, tmp_path: Path) -> None:
+    model = llama(tmp_path, tied=tied)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    shape = read_shape(str(tmp_path))
+    assert shape.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert shape == ModelShape(
+        shape.num_parameters, 101, 48, 80, 2, 4, queries=64, keys=32, context_length=77, tied=tied
+    )
+    layers = sum(parameter.numel() for parameter in model.model.layers.parameters()) + 48
+    assert shape.trunk == layers
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart-untrained", "tiny-untrained"])
+def test_the_shapes_of_tiny_policies_are_theirs(name: str) -> None:
+    path = local_path(name) if name == "quickstart" else None
+    model = AutoModelForCausalLM.from_pretrained(path) if path else untrained(0, name)[0]
+    shape = read_shape(name)
+    assert shape.num_parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert shape.context_length == model.config.max_position_embeddings
+    assert shape.vocabulary == model.config.vocab_size
+
+
+def test_files_that_say_too_little_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"hidden_size": 48}', encoding="utf-8")
+    with pytest.raises(RlsdError, match="do not say how large it is") as caught:
+        read_shape(str(tmp_path))
+    assert caught.value.exit_code == 3
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
+
+
+def kept_for_backward(policy: Policy, batch: Any) -> int:
+    """Bytes that autograd keeps of a forward pass, weights aside."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in policy.model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        features(policy, policy.model, batch, batch.mask)
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_is_counted_as_autograd_keeps_it(dtype: torch.dtype, packed: bool, tmp_path: Path) -> None:
+    prompt, response, group = 20, 12, 3
+    found = []
+    for num_layers in (1, 3):
+        model = llama(tmp_path, tied=True, num_layers=num_layers)
+        policy = policy_of(model, dtype, packed=packed)
+        prompts, responses = [[5] * prompt] * group, [[7] * response] * group
+        batch = make_batch(prompts, responses, 0, policy.device, packed=packed)
+        found.append(kept_for_backward(policy, batch))
+    read = prompt + group * (response - 1) if packed else group * (prompt + response)
+    rows = group * (prompt + response - 1) if packed else read
+    shape, setting = read_shape(str(tmp_path)), SETTING._replace(dtype=str(dtype)[6:], packed=packed)
+    copy = 2 * (shape.trunk - 48 - 3 * 2 * 48) // 3 if dtype == torch.bfloat16 else 0
+    assert (found[1] - found[0]) / 2 == layer_bytes(shape, Batch(read, rows, scored=0), setting) + copy
+
+
+def test_the_largest_batch_is_within_its_budget_and_holds_one_response_at_least(configure: Configure) -> None:
+    config = configure({"rollout.max_new_tokens": 30, "prompts_per_step": 4, "samples_per_prompt": 8})
+    whole = largest_batch(config, SETTING._replace(tokens_per_microbatch=10_000))
+    assert whole == (4 * (20 + 8 * 30), 4 * 8 * 50, 4 * 8 * 30)
+    half = largest_batch(config, SETTING._replace(tokens_per_microbatch=2 * 260))
+    assert half == (520, 2 * 8 * 50, 2 * 8 * 30)
+    assert largest_batch(config, SETTING._replace(tokens_per_microbatch=80)) == (80, 2 * 50, 2 * 30)
+    assert largest_batch(config, SETTING._replace(tokens_per_microbatch=1)) == (50, 50, 30)
+    assert largest_batch(config, SETTING._replace(tokens_per_microbatch=120, packed=False)) == (100, 100, 60)
+
+
+def sizes(memory: Memory) -> dict[str, int]:
+    return {component.name: component.num_bytes for component in memory.components}
+
+
+def test_what_each_choice_adds_or_saves(configure: Configure) -> None:
+    def parts(setting: Setting = SETTING, **overrides: Any) -> dict[str, int]:
+        keys = {name.replace("__", "."): value for name, value in overrides.items()}
+        return sizes(estimate(configure({"method": "rlvr"} | keys), LARGE, setting))
+
+    copy = 4 * LARGE.num_parameters
+    plain = parts()
+    assert plain["weights"] == plain["gradients"] == copy
+    assert plain["optimiser state"] == 2 * copy
+    assert plain.keys().isdisjoint({"teacher", "reference", "sampler", "compute copy", "moments unpacked"})
+    assert parts(optim__state="8bit")["optimiser state"] == pytest.approx(2 * copy / 4, rel=0.02)
+    assert parts(method="rlsd")["teacher"] == parts(loss__kl_coef=0.1)["reference"] == copy
+    assert "teacher" not in parts(method="rlsd", teacher__weights="live")
+    assert "teacher" not in parts(method="rlsd", credit__mix=0.0)
+    assert parts(SETTING._replace(sampling_dtype="bfloat16"))["sampler"] == copy / 2
+    assert parts(SETTING._replace(dtype="bfloat16"))["activations"] < plain["activations"]
+    kept = [parts(optim__recompute=share)["activations"] for share in (0.0, 0.34, 0.67)]
+    assert kept[1] >= kept[0] > kept[2]  # one layer of three saves nothing: it is there while it is computed again
+    assert parts(method="opsd")["head"] > plain["head"]
+    assert parts(rollout__batch_size=4)["keys and values"] < plain["keys and values"]
+    gpu = parts(SETTING._replace(device="cuda"), method="rlsd", teacher__device="cpu")
+    assert gpu["teacher"] == 4 * LARGE.head
+    assert "process" not in gpu
+    assert parts(method="rlsd", teacher__device="cpu")["teacher"] == copy
+
+
+def test_the_peak_is_what_is_always_there_and_the_larger_of_rollout_and_update(configure: Configure) -> None:
+    memory = estimate(configure({"method": "rlvr"}), SMALL, SETTING)
+    parts = sizes(memory)
+    always = parts["weights"] + parts["optimiser state"] + parts["process"]
+    update = parts["gradients"] + parts["activations"] + parts["head"]
+    assert memory.peak_bytes == always + max(update, parts["keys and values"] + parts["sampling"])
+    assert memory.fixed_bytes == always + parts["gradients"]
+
+
+def test_a_run_that_cannot_fit_is_refused_and_one_that_may_not_is_warned_of(configure: Configure) -> None:
+    memory = estimate(configure({"method": "rlvr"}), SMALL._replace(num_parameters=10**9), SETTING)
+    with pytest.raises(RlsdError, match=r"takes at least 15\.\d GiB, and 10\.0 GiB are free") as caught:
+        check_fits(memory, 10 * 2**30)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint == "the largest part is optimiser state, 7.5 GiB: `optim.state=8bit`"
+    tight = check_fits(memory, memory.fixed_bytes)
+    assert tight is not None
+    assert "`optim.tokens_per_microbatch`" in tight
+    assert check_fits(memory, memory.peak_bytes) is None
+
+
+def test_what_the_machine_chooses_is_assumed_to_be_what_takes_more(configure: Configure) -> None:
+    config = configure({"dtype": "auto", "rollout.dtype": "auto"})
+    cpu = expected(config, SMALL, "cpu", bfloat16_sampling=True)
+    assert (cpu.dtype, cpu.sampling_dtype, cpu.packed) == ("float32", "bfloat16", True)
+    assert expected(config, SMALL, "cuda", bfloat16_sampling=False).sampling_dtype == "bfloat16"
+    asked = configure({"dtype": "bfloat16", "rollout.dtype": "float32", "optim.tokens_per_microbatch": 99})
+    assert expected(asked, SMALL, "cpu", bfloat16_sampling=True)[1:4] == ("bfloat16", "float32", 99)
+
+
+def test_sizes_in_words() -> None:
+    assert [in_words(size) for size in (0, 513 * MB, 3 * 2**30)] == ["0 MiB", "513 MiB", "3.0 GiB"]
+
+
+# -- the machine ------------------------------------------------------------------------------------------------------
+
+
+def system(root: Path, groups: str, **files: str) -> tuple[Path, Path]:
+    """A /proc and a /sys/fs/cgroup with 4 GiB available."""
+    proc, cgroups = root / "proc", root / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    4194304 kB\n", encoding="utf-8")
+    (proc / "self" / "cgroup").write_text(groups, encoding="utf-8")
+    for name, text in files.items():
+        path = cgroups / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return proc, cgroups
+
+
+def test_free_is_what_the_machine_and_every_limit_leave(tmp_path: Path) -> None:
+    limit = {
+        "a/memory.max": f"{3 * 2**30}\n",
+        "a/memory.current": f"{2**30}\n",
+        "a/memory.stat": f"inactive_file {2**29}\n",
+    }
+    own = {"a/b/memory.max": "max\n", "a/b/memory.current": "5\n"}
+    assert free_bytes("cpu", *system(tmp_path / "none", "0::/\n")) == 4 * 2**30
+    assert free_bytes("cpu", *system(tmp_path / "two", "0::/a/b\n", **limit, **own)) == 2.5 * 2**30
+    old = {"memory/memory.limit_in_bytes": f"{2**30}", "memory/memory.usage_in_bytes": f"{2**29}"}
+    groups = "5:cpu:/x\n4:memory:/elsewhere/x\n0::/\n"
+    assert free_bytes("cpu", *system(tmp_path / "one", groups, **old)) == 2**29
+    assert free_bytes("cpu", tmp_path / "nowhere", tmp_path) is None
+
+
+def test_the_peak_of_this_process_is_read_from_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "status").write_text("VmPeak:\t 99 kB\nVmHWM:\t  524288 kB\n", encoding="utf-8")
+    assert peak_mb("cpu", tmp_path) == 512
+    assert peak_mb("cpu", tmp_path / "nowhere") is None

@@ -1,0 +1,91 @@
+"""Groups without signal, and groups in the order in which their verdicts arrive."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import pytest
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.curriculum import refill_problems, step_problems
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.training.rewards import as_judged, dead_reason, replace_dead_groups
+from rlsd_cli.training.samples import Sample
+from rlsd_verifiers import Outcome, Verdict
+
+
+def sample(score: float | None, *, pending: Future[Verdict] | None = None) -> Sample:
+    problem = Problem("p", "p", "question", "1")
+    counted = score is not None
+    return Sample(problem, 0, [1], [2], None, False, "", False, counted=counted, score=score, pending=pending)
+
+
+def group(*scores: float | None) -> list[Sample]:
+    return [sample(score) for score in scores]
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ((0.0, 1.0), None),
+        ((1.0, 1.0), "all_right"),
+        ((0.0, 0.0, None), "all_wrong"),
+        ((0.5, 0.5), "equal"),
+        ((1.0, None), "unjudged"),
+        ((None, None), "unjudged"),
+    ],
+)
+def test_why_a_group_teaches_nothing(scores: tuple[float | None, ...], reason: str | None) -> None:
+    assert dead_reason(group(*scores)) == reason
+
+
+def test_dead_groups_leave_for_those_drawn_besides(configure: Callable[..., Config]) -> None:
+    config = configure({"prompts_per_step": 3, "samples_per_prompt": 2, "rollout.refill": 4})
+    samples = [*group(1, 0), *group(1, 1), *group(0, 0)]
+    assert replace_dead_groups(samples, config) == 2
+    assert all(each.counted for each in samples)
+    samples += [*group(0, 1), *group(0, 0)]
+    assert replace_dead_groups(samples, config) == 1
+    assert [each.counted for each in samples] == [True, True, False, False, False, False, True, True, True, True]
+    assert replace_dead_groups(samples, config) == 1, "asked again, it says the same"
+
+
+def test_groups_come_as_they_are_judged(configure: Callable[..., Config]) -> None:
+    config = configure({"samples_per_prompt": 2})
+    verdicts: list[Future[Verdict]] = [Future() for _ in range(6)]
+    samples = [sample(None, pending=verdict) for verdict in verdicts]
+
+    def judge(*numbers: int) -> None:
+        for number in numbers:
+            verdicts[number].set_result(Verdict(Outcome.CORRECT, 1.0, "", ""))
+
+    judge(0, 2, 3)
+    groups = as_judged(samples, config)
+    assert next(groups) == samples[2:4]
+    threading.Timer(0.05, judge, (4, 5)).start()
+    assert next(groups) == samples[4:6]
+    judge(1)
+    assert next(groups) == samples[0:2]
+    assert next(groups, None) is None
+
+
+def test_advantages_over_the_whole_batch_wait_for_all_of_it(configure: Callable[..., Config]) -> None:
+    config = configure({"samples_per_prompt": 2, "advantage.scale": "batch_std"})
+    samples = [*group(1, 0), *group(0, 0)]
+    assert list(as_judged(samples, config)) == [samples]
+
+
+@pytest.mark.parametrize("order", ["random", "weighted"])
+def test_a_refill_draws_other_problems_and_goes_on_where_it_stopped(
+    configure: Callable[..., Config], order: str
+) -> None:
+    config = configure({"prompts_per_step": 4, "rollout.refill": 6, "curriculum.order": order})
+    problems = [Problem(str(number), str(number), "q", "1", pass_rate=0.5) for number in range(12)]
+    batch = step_problems(problems, config, 3)
+    first = refill_problems(problems, config, 3, 0, 2)
+    rest = refill_problems(problems, config, 3, 2, 4)
+    drawn = [problem.id for problem in [*batch, *first, *rest]]
+    assert len(first) == 2
+    assert len(set(drawn)) == len(drawn)
+    assert refill_problems(problems, config, 3, 0, 2) == first
+    assert refill_problems(problems, config, 4, 0, 2) != first
