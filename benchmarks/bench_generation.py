@@ -218,7 +218,6 @@ def main() -> None:
         name = f"{model}, {dtype}, {num_tokens}"
         rows[name] = speed(MODELS[model], dtype, num_tokens, chosen.prompts, chosen.pairs)
         print(line(name, rows[name]), flush=True)
-    return
     drawn = distribution()
     print("position\trlsd and the model\tgenerate and the model\trlsd and generate (p-values)")
     for row in drawn:

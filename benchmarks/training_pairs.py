@@ -198,7 +198,6 @@ def bench(
     many groups a step and so many steps.
     """
     chosen = _arguments(about, rows, shapes)
-    results = {}
     print("\t".join(COLUMNS))
     for shape in chosen.shape:
         num_groups = chosen.groups or SHAPES[shape].num_groups
@@ -232,11 +231,15 @@ def bench(
                     "seed": SEED,
                     "variables": VARIABLES,
                 }
-                results[f"{shape}, {name}"] = work | found
-    if not chosen.dry_run:
-        path = RESULTS / f"{leg}.json"
-        before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
-        write(leg, {"rows": before | results})
+                if not chosen.dry_run:
+                    keep(leg, {f"{shape}, {name}": work | found})
+
+
+def keep(leg: str, rows: dict[str, Any]) -> None:
+    """Put rows beside those that are there from before."""
+    path = RESULTS / f"{leg}.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else {}
+    write(leg, {"rows": before | rows})
 
 
 def _arguments(about: str | None, rows: Mapping[str, Row], shapes: Sequence[str]) -> argparse.Namespace:

@@ -43,8 +43,11 @@ CPU_TILE = Tile(512, 4096)
 """8 MiB of float32 logits, which stay in cache from one operation to the next."""
 GPU_TILE = Tile(4096, 1 << 15)
 """512 MiB of float32 logits, enough to keep a GPU busy."""
-DIVERGENCE_LOGITS = {"cpu": 6 << 20, "cuda": 1 << 27}
-"""Logits of one side of a divergence at once, by device: 24 and 512 MiB in float32."""
+DIVERGENCE_LOGITS = {"cpu": 9 << 20, "cuda": 1 << 27}
+"""Logits of one side of a divergence at once, by device: 36 and 512 MiB in float32.
+
+Tensors of up to 32 MiB may leave glibc with holes that it keeps; larger ones go back to the system at once.
+"""
 
 
 # -- the sampled token ------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ PROCESS = 450 * MB
 SLACK = {"cpu": 1.2, "cuda": 1.0}
 """What the allocator takes for tensors that come and go, over what they hold: glibc's has holes."""
 HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
-DIVERGENCE_TILE = {"cpu": 32 * MB, "cuda": 512 * MB}
+DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
 """Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
-HEAD_TILES, DIVERGENCE_TILES = 2, 6
-"""How many tensors of that size are there at once: both sides, their exponentials, their gradients."""
+HEAD_TILES, DIVERGENCE_TILES, MIXTURE_TILES = 2, 10, 18
+"""How many tensors of that size there are at once, for sampled tokens, divergences, and those with a mixture."""
 TOKENS_PER_PREFILL = 8192
 TOKENS_PER_GROWTH = 32
 STATE8_BLOCK = 256
@@ -330,10 +330,11 @@ def layer_bytes(shape: ModelShape, batch: Batch, setting: Setting) -> int:
 
 
 def _tile_bytes(config: Config, shape: ModelShape, batch: Batch, setting: Setting) -> int:
-    logits = FLOAT32 * shape.vocabulary * batch.scored
-    if config.row.objective == "divergence":
-        return DIVERGENCE_TILES * min(DIVERGENCE_TILE[setting.device], logits)
-    return HEAD_TILES * min(HEAD_TILE[setting.device], logits)
+    logits, kind = FLOAT32 * shape.vocabulary * batch.scored, config.distill.divergence
+    if config.row.objective != "divergence" or kind == "sampled_token":
+        return HEAD_TILES * min(HEAD_TILE[setting.device], logits)
+    tiles = MIXTURE_TILES if kind == "jsd" else DIVERGENCE_TILES
+    return tiles * min(DIVERGENCE_TILE[setting.device], logits)
 
 
 def _slack(num_bytes: int, setting: Setting) -> int:

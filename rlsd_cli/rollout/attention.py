@@ -132,13 +132,16 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _: Tensor | None,
     *,
     scaling: float | None = None,
     shared: Prefill | Decode,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What a model calls with query [B, Hq, S, D] and key, value [B, H, S, D]; gives [B, S, Hq, D]."""
+    """What a model calls with query [B, Hq, S, D] and key, value [B, H, S, D]; gives [B, S, Hq, D].
+
+    Masks are not looked at: what is causal and what is padding follows from `shared`.
+    """
     layer = shared.layers[module.layer_idx]
     if isinstance(shared, Prefill):
         shared.asked.update(name for name, value in options.items() if value is not None)
@@ -165,16 +168,16 @@ def _decode(layer: LayerCache, step: Decode, query: Tensor, key: Tensor, value: 
     own_keys, own_values = (part[:num_rows] for part in layer.own)
     prefix_keys, prefix_values = (part[: groups.num_prefixes] for part in layer.prefixes)
 
-    by_head = query.unflatten(1, (num_heads, -1))
+    by_head = query.view(num_rows, num_heads, -1, query.shape[-1])
     prefix_scores = groups.to_rows(groups.to_prefixes(by_head) @ prefix_keys.transpose(2, 3))
     scores = torch.cat([prefix_scores, by_head @ own_keys.transpose(2, 3)], -1)
     weights = torch.add(step.bias, scores, alpha=scale).softmax(-1).to(value.dtype)
-    prefix_weights, own_weights = weights.split([groups.num_tokens, step.num_tokens], -1)
+    prefix_weights, own_weights = torch.split(weights, [groups.num_tokens, step.num_tokens], -1)
     out = groups.to_rows(groups.to_prefixes(prefix_weights) @ prefix_values)
     return (out + own_weights.contiguous() @ own_values).flatten(1, 2)
 
 
-# -- buffers ------------------------------------------------------------------------------------------------------------
+# -- buffers -----------------------------------------------------------------------------------------------------------
 
 
 def move(held: KeysValues | None, targets: Tensor, sources: Tensor) -> None:

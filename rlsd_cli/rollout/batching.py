@@ -58,8 +58,6 @@ def decode(
     ends = torch.tensor(sorted(eos_ids), device=device)
     pending = deque(rows)
     live: list[Row] = []
-    begun: list[int] = []
-    step = 0
     while pending or live:
         free = size - len(live)
         if pending and (not live or (decoder.joins and free >= room)):
@@ -67,15 +65,13 @@ def decode(
             decoder.add([row.prompt for row in new])
             _enter(state, len(live), new, prompts)
             live += new
-            begun += [step] * len(new)
         used = State(*(tensor[: len(live)] for tensor in state))
-        logits = decoder.step(used.last, used.ages, step - min(begun))
+        logits = decoder.step(used.last, used.ages)
         at = torch.arange(len(live), device=device), used.ages
         token, logp = draw(logits, sampling, used.uniforms[at])
         used.tokens[at], used.logps[at] = token, logp
         used.last.copy_(token)
         used.ages.add_(1)
-        step += 1
         ended = (torch.isin(token, ends) | (used.ages == sampling.max_new_tokens)).nonzero()[:, 0]
         if len(ended):
             places = ended.tolist()
@@ -84,7 +80,6 @@ def decode(
             decoder.drop(moves)
             _move(state, moves)
             moves.apply(live)
-            moves.apply(begun)
 
 
 def _empty(size: int, max_new_tokens: int, device: torch.device) -> State:

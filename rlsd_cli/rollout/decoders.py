@@ -1,8 +1,8 @@
 """From the tokens of a batch's rows to the logits of their next ones, in two ways.
 
 `PrefixDecoder` holds each prompt's keys and values once for all its rows, and takes in rows whenever there is room. It
-needs a model for which that is exact. `WaveDecoder` serves every model with the model's own cache: a wave of rows begins
-together, and the next one begins when all have ended.
+needs a model for which that is exact. `WaveDecoder` serves every model, with the model's own cache: a wave of rows
+begins together, and the next one begins when all have ended.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ TOKENS_PER_GROWTH = 16
 
 
 class Moves(NamedTuple):
-    """How the first `count` of a list stay gapless: what lies at `sources` goes to `targets`, the rest is dropped."""
+    """How a list of `size` is left without gaps: what lies at `sources` goes to `targets`, the end is cut off."""
 
-    count: int
+    size: int
     targets: list[int]
     sources: list[int]
 
     def apply(self, items: list[Any]) -> None:
         for target, source in zip(self.targets, self.sources, strict=True):
             items[target] = items[source]
-        del items[self.count :]
+        del items[self.size :]
 
     def indices(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Targets and sources, int64."""
@@ -41,10 +41,9 @@ class Moves(NamedTuple):
 
 def closing_ranks(size: int, gone: Sequence[int]) -> Moves:
     """Moves that fill the places `gone` (ascending) of a list of `size` with what stays at its end."""
-    count = size - len(gone)
-    left = set(gone)
-    holes = [place for place in gone if place < count]
-    return Moves(count, holes, [place for place in range(count, size) if place not in left])
+    size_after, leaving = size - len(gone), set(gone)
+    holes = [place for place in gone if place < size_after]
+    return Moves(size_after, holes, [place for place in range(size_after, size) if place not in leaving])
 
 
 class Decoder(Protocol):
@@ -58,8 +57,8 @@ class Decoder(Protocol):
     def drop(self, moves: Moves) -> None:
         """Rows that have ended leave."""
 
-    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
-        """Logits [n, V] behind the last token [n] of every row, which has drawn `ages` [n] tokens, at most `oldest`.
+    def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
+        """Logits [n, V] behind the last token [n] of every row, which has drawn `ages` [n] tokens, one a step.
 
         The last token of a row that has drawn none is that of its prompt.
         """
@@ -78,6 +77,8 @@ class PrefixDecoder:
         self.layers = [LayerCache() for _ in range(model.config.num_hidden_layers)]
         self.held: list[int] = []
         self.readers: list[int] = []
+        self.begun: list[int] = []
+        self.num_steps = 0
         self.groups: Groups | None = None
         self.prefix_tokens = self.own_tokens = 0
         self.asked: set[str] = set()
@@ -91,6 +92,7 @@ class PrefixDecoder:
         for start in range(0, len(new), per_pass):
             self._prefill(new[start : start + per_pass], num_prefixes)
         self.readers += prompts
+        self.begun += [self.num_steps] * len(prompts)
         self.groups = None
 
     def _prefill(self, prompts: list[int], num_prefixes: int) -> None:
@@ -106,15 +108,17 @@ class PrefixDecoder:
 
     def drop(self, moves: Moves) -> None:
         moves.apply(self.readers)
+        moves.apply(self.begun)
         if moves.targets:
             indices = moves.indices(self.device)
             for layer in self.layers:
                 move(layer.own, *indices)
         self.groups = None
 
-    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
+    def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
         groups = self.groups = self.groups or self._group()
-        self.own_tokens = _resized(self.own_tokens, oldest + 1)
+        self.num_steps += 1
+        self.own_tokens = _resized(self.own_tokens, self.num_steps - min(self.begun))
         logits: Tensor = self.model(
             input_ids=tokens[:, None],
             position_ids=(groups.lengths + ages)[:, None],
@@ -180,7 +184,7 @@ class WaveDecoder:
         self._select(rows)
 
     def drop(self, moves: Moves) -> None:
-        rows = list(range(moves.count))
+        rows = list(range(moves.size))
         for target, source in zip(moves.targets, moves.sources, strict=True):
             rows[target] = source
         self._select(torch.tensor(rows, dtype=torch.long, device=self.device))
@@ -189,15 +193,15 @@ class WaveDecoder:
         self.cache.batch_select_indices(rows)
         self.lengths, self.seen = self.lengths[rows], self.seen[rows]
 
-    def step(self, tokens: Tensor, ages: Tensor, oldest: int) -> Tensor:
+    def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
         if self.first is not None:
-            logits, self.first = self.first, None
-            return logits
+            first, self.first = self.first, None
+            return first
         self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], 1)
-        logits = self.model(
+        logits: Tensor = self.model(
             input_ids=tokens[:, None],
             attention_mask=self.seen.long(),
             position_ids=(self.lengths + ages - 1)[:, None],
             past_key_values=self.cache,
-        ).logits
-        return logits[:, -1]
+        ).logits[:, -1]
+        return logits

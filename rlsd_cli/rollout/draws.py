@@ -8,7 +8,6 @@ sampled beside them changes a draw.
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -59,7 +58,7 @@ def _shifted(value: Tensor, bits: int) -> Tensor:
 def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """One token a row from logits [B, V] and uniforms [B], and its log-probability [B] before top-k and top-p."""
     rows = max(1, LOGITS_PER_DRAW // logits.shape[-1])
-    parts = [_draw(*part, sampling) for part in zip(logits.split(rows), uniform.split(rows), strict=True)]
+    parts = [_draw(*part, sampling) for part in zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)]
     tokens, logps = zip(*parts, strict=True)
     return torch.cat(tokens), torch.cat(logps)
 
@@ -67,9 +66,7 @@ def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, T
 def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     temperature = sampling.temperature or 1.0
     highest = logits.amax(-1, keepdim=True)
-    weights = (logits - highest) if logits.dtype == torch.float32 else logits.float() - highest
-    if temperature != 1.0: weights /= temperature
-    weights.exp_()
+    weights = (logits.float() - highest).div_(temperature).exp_()
     total = weights.sum(-1, keepdim=True)
     token = logits.argmax(-1) if sampling.temperature == 0.0 else choose(_truncate(weights, sampling), uniform)
     logp = (logits.gather(-1, token[:, None]).float() - highest) / temperature - total.log()
@@ -80,15 +77,15 @@ def choose(weights: Tensor, uniform: Tensor) -> Tensor:
     """The token [B] at which the cumulative weight passes the uniform [B], for weights [B, V] from 0 to 1.
 
     Weights are counted in whole units, so that their sums are exact in whatever order a device adds them: the choice
-    is always a token of the vocabulary whose weight is not 0. One of less than 2^-40 counts as 0. The block that the
-    token is in is found first, which saves the cumulative sum of the whole vocabulary.
+    is always a token of the vocabulary whose weight is not 0. (The target stays below the sum even where that is
+    rounded: a uniform is at most 1 - 2^-53.) A weight of less than 2^-40 counts as 0. The block that the token is in
+    is found first, which saves the cumulative sum of the whole vocabulary.
     """
     units = (weights * UNITS).long()
-    total = units.sum(-1)
-    target = torch.minimum((uniform * total).long(), total - 1)
+    target = (uniform * units.sum(-1)).long()
     if units.shape[-1] <= BLOCK:
         return _invert(units, target)[0]
-    blocks = pad(units, (0, -units.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    blocks = pad(units, (0, -units.shape[-1] % BLOCK)).view(len(units), -1, BLOCK)
     block, rest = _invert(blocks.sum(-1), target)
     token, _ = _invert(blocks[torch.arange(len(block), device=block.device), block], rest)
     return block * BLOCK + token
@@ -113,8 +110,3 @@ def _truncate(weights: Tensor, sampling: Sampling) -> Tensor:
         outside = before >= sampling.top_p * weights.sum(-1, keepdim=True)
         weights = weights.masked_fill(outside.gather(-1, index.argsort(-1)), 0.0)
     return weights
-
-
-def row_keys(seed: str, prompts: Sequence[str], samples_per_prompt: int) -> list[int]:
-    """The key of every row, prompt by prompt."""
-    return [row_key(seed, prompt, sample) for prompt in prompts for sample in range(samples_per_prompt)]

@@ -27,7 +27,7 @@ class TransformersSampler:
     """
 
     def __init__(self, policy: Policy, dtype: str, batch_size: int) -> None:
-        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.compute_dtype}[dtype]
+        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}[dtype]
         self.policy = policy
         self.batch_size = batch_size
         self.shares_weights = wanted == torch.float32
@@ -99,7 +99,7 @@ def shares_prefixes(model: Any, pad_id: int, device: torch.device) -> bool:
     rows, ends = torch.arange(3, device=device), torch.tensor([2, 2, 1], device=device)
     decoder = PrefixDecoder(tried, [ids[0, :3].tolist(), ids[2, :2].tolist()], pad_id, device)
     decoder.add([0, 0, 1])
-    steps = [decoder.step(ids[rows, ends + age], torch.full_like(ends, age), age) for age in range(3)]
+    steps = [decoder.step(ids[rows, ends + age], torch.full_like(ends, age)) for age in range(3)]
     logits = model(input_ids=ids, use_cache=False).logits
     expected = logits[rows[:, None], ends[:, None] + torch.arange(3, device=device)]
     return decoder.asked <= NEUTRAL and torch.allclose(torch.stack(steps, 1), expected, atol=1e-4, rtol=1e-4)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from rlsd_cli.config.schema import Config
@@ -64,6 +65,15 @@ def test_a_shape_is_read_from_the_headers_of_the_weight_files(tied: bool, tmp_pa
     )
     layers = sum(parameter.numel() for parameter in model.model.layers.parameters()) + 48
     assert shape.trunk == layers
+
+
+def test_an_output_head_that_is_stored_although_it_is_tied_counts_once(tmp_path: Path) -> None:
+    model = llama(tmp_path, tied=True)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    stored = {name: value.clone() for name, value in model.state_dict().items()}
+    assert "lm_head.weight" in stored
+    save_file(stored, tmp_path / "model.safetensors")
+    assert read_shape(str(tmp_path)).num_parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["quickstart", "quickstart-untrained", "tiny-untrained"])

@@ -229,7 +229,9 @@ def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[i
     """Let the sampler answer with given texts."""
     tokenizer, (eos,) = trainer.policy.tokenizer, trainer.policy.eos_ids
 
-    def sample(prompts: Any, _: Any, samples_per_prompt: int, *__: Any, finished: Finished, **___: Any) -> list[Rollout]:
+    def sample(
+        prompts: Any, _: Any, samples_per_prompt: int, *__: Any, finished: Finished, **___: Any
+    ) -> list[Rollout]:
         rollouts = []
         for index in range(len(prompts) * samples_per_prompt):
             text = responses[index % len(responses)]
@@ -247,6 +249,62 @@ def fixed(trainer: Trainer, problem: Problem) -> None:
 
 def question(answer: str = "5", verifier: str = "exact") -> Problem:
     return Problem("p", "0" * 12, "Q2+3=", answer, "2+3=5;#5", verifier)
+
+
+def test_groups_without_signal_are_drawn_anew_and_leave_the_loss(make_trainer: MakeTrainer) -> None:
+    """Two dead groups and one problem more than are drawn besides: the first two draws are dead, the third is not."""
+    settings = {"method": "rlvr", "prompts_per_step": 2, "samples_per_prompt": 4, "rollout.refill": 3}
+    trainer = make_trainer(settings)
+    problems = [question()._replace(id=str(number)) for number in range(9)]
+    trainer.splits = trainer.splits._replace(train=problems)
+    answers = iter([["#6"], ["#5"], ["#5", "#6"]])
+    sizes = []
+
+    def sample(prompts: Any, *rest: Any, **options: Any) -> list[Rollout]:
+        sizes.append(len(prompts))
+        with_responses(trainer, next(answers))
+        rollouts: list[Rollout] = trainer.sampler.sample(prompts, *rest, **options)
+        trainer.sampler.sample = sample  # type: ignore[method-assign]
+        return rollouts
+
+    trainer.sampler.sample = sample  # type: ignore[method-assign]
+    metrics, samples = trainer.step(1)
+    assert sizes == [2, 2, 1], "a refill of three"
+    assert metrics["refilled_groups"] == 3
+    assert metrics["dead_groups"] == {"all_wrong": 2, "all_right": 2}
+    assert metrics["uncounted"] == 12
+    assert [sample.advantage != 0 for sample in samples] == [False] * 16 + [True] * 4
+    assert sum(sample.credit is not None for sample in samples) == 4
+    assert len({sample.problem.id for sample in samples}) == 5
+
+
+def test_a_live_teacher_and_the_policy_before_the_update_are_read_together(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+
+    def counting(policy: Any, batch: Any, *rest: Any) -> Any:
+        if not torch.is_grad_enabled():
+            passes.append(len(batch.mask))
+        return score_tokens(policy, batch, *rest)
+
+    monkeypatch.setattr(trainer_module, "score_tokens", counting)
+    found = {}
+    for weights in ("live", "frozen"):
+        trainer = make_trainer(
+            {"method": "rlsd", "teacher.weights": weights, "optim.updates_per_batch": 2, "advantage.scale": "batch_std"}
+        )
+        passes.clear()
+        samples = rollouts_of(trainer)
+        trainer.rescore(samples, 0.5)
+        found[weights] = [(sample.old_logp, sample.teacher_logp) for sample in samples]
+        trained = sum(sample.advantage != 0 for sample in samples)
+        assert passes == ([2 * trained] if weights == "live" else [trained, trained])
+    for live, frozen in zip(found["live"], found["frozen"], strict=True):
+        for one, other in zip(live, frozen, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None:
+                torch.testing.assert_close(torch.tensor(one), torch.tensor(other), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -369,6 +427,20 @@ def test_every_surrogate_trains(make_trainer: MakeTrainer, surrogate: str) -> No
     assert metrics["kl"] == pytest.approx(0.0, abs=1e-5)
     trainer.step(2)
     assert any(not torch.equal(before[name], value) for name, value in weights(trainer).items())
+
+
+@pytest.mark.parametrize("divergence", ["reverse_kl", "sampled_token"])
+def test_a_kl_to_the_initial_policy_pulls_a_distilled_one_too(make_trainer: MakeTrainer, divergence: str) -> None:
+    found = []
+    for kl_coef in (0.0, 0.1):
+        trainer = make_trainer({"method": "opsd", "distill.divergence": divergence, "loss.kl_coef": kl_coef})
+        samples = rollouts_of(trainer)
+        trainer.rescore(samples, 0.0)
+        with torch.no_grad():
+            trainer.policy.model.lm_head.weight.mul_(1.05)
+        found.append(gradients(trainer, samples, 0.0))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.allclose(found[0][name], found[1][name], atol=1e-5)
 
 
 def test_supervised_training_raises_the_likelihood_of_solutions(make_trainer: MakeTrainer) -> None:
