@@ -40,9 +40,9 @@ class MicroBatch(NamedTuple):
     """`B` rollouts with all the update needs to know about them.
 
     weight [B, T]: of each token in the step's loss. advantage [B]. sampled_logp [B, T]: from the sampler, where
-    `sampled` [B, T]. old_logp [B, T], or None on policy, where the ratio is 1 and only carries the gradient. teacher_logp [B, T]
-    counts where `reweighted` [B, T] does. privileged: the same responses after the teacher's view, for objectives that
-    compare whole distributions.
+    `sampled` [B, T]. old_logp [B, T], or None on policy, where the ratio is 1 and only carries the gradient.
+    teacher_logp [B, T] counts where `reweighted` [B, T] does. privileged: the same responses after the teacher's view,
+    for objectives that compare whole distributions.
     """
 
     tokens: TokenBatch
