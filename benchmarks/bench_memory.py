@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from common import write
+from common import RESULTS, write
 
 TOO_HIGH, TOO_LOW = 0.15, -0.10
 WORDS = 24
@@ -91,17 +91,22 @@ def write_problems(path: Path) -> None:
 
 
 def model_of(name: str, folder: Path) -> str:
-    """What `model` is to be for a case. Random weights are made once; every `LENGTH`-th of their tokens is an end."""
+    """What `model` is to be for a case: made or fetched once, and every `LENGTH`-th of its tokens is an end."""
     from training_work import SHAPES, make_model
 
     if name not in SHAPES:
         return name
     target = folder / name
-    if target.is_dir() or SHAPES[name].config is None:
-        return str(target if target.is_dir() else make_model(SHAPES[name], target))
-    make_model(SHAPES[name], target)
-    ends = {"eos_token_id": [1, *range(LENGTH, SHAPES[name].config["vocab_size"], LENGTH)], "pad_token_id": 0}
-    (target / "generation_config.json").write_text(json.dumps(ends), encoding="utf-8")
+    if not target.is_dir():
+        target.mkdir()
+        made = make_model(SHAPES[name], target)
+        if made != target:
+            for file in made.iterdir():
+                (target / file.name).symlink_to(file)
+        vocabulary = json.loads((target / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+        ends = {"eos_token_id": [1, *range(LENGTH, vocabulary, LENGTH)], "pad_token_id": 0}
+        (target / "generation_config.json").unlink(missing_ok=True)
+        (target / "generation_config.json").write_text(json.dumps(ends), encoding="utf-8")
     return str(target)
 
 
@@ -122,6 +127,8 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     path = Path(summary["run"])
     status = json.loads((path / "status.json").read_text(encoding="utf-8"))
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    if not all(row["trained_tokens"] for row in rows):
+        raise SystemExit(f"{name}: a step had nothing to learn from")
     estimated, measured = status["estimated_memory_mb"], summary["peak_memory_mb"]
     return {
         "case": name,
@@ -134,21 +141,27 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def earlier() -> dict[str, dict[str, Any]]:
+    """The cases that are recorded already, by name, if every run had these settings."""
+    path = RESULTS / "memory.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    same = found.get("every_run") == dict(EVERY_RUN)
+    return {row["case"]: row for row in found["cases"] if row["case"] in CASES} if same else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES])
     names = parser.parse_args().cases
-    results = []
+    rows = earlier()
     print("case\testimated MiB\tmeasured MiB\terror")
     with tempfile.TemporaryDirectory() as folder:
         write_problems(Path(folder) / "problems.jsonl")
         for name in names:
-            results.append(run(name, Path(folder)))
-            row = results[-1]
+            row = rows[name] = run(name, Path(folder))
             print(f"{name}\t{row['estimated_mib']:,}\t{row['measured_mib']:,}\t{row['error']:+.1%}", flush=True)
-    if names == [*CASES]:
-        write("memory", {"every_run": dict(EVERY_RUN), "question_words": WORDS, "cases": results})
-    off = [row["case"] for row in results if not TOO_LOW <= row["error"] <= TOO_HIGH]
+            write("memory", {"every_run": dict(EVERY_RUN), "cases": [rows[case] for case in CASES if case in rows]})
+    off = [name for name in names if not TOO_LOW <= rows[name]["error"] <= TOO_HIGH]
     if off:
         raise SystemExit(f"the estimate is off for {', '.join(off)}")
 

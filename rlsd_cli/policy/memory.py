@@ -33,6 +33,8 @@ TOKENS_PER_PREFILL = 8192
 TOKENS_PER_GROWTH = 32
 STATE8_BLOCK = 256
 """Numbers that share a float32 scale in 8-bit moments."""
+STATE8_PIECE, UNPACKED = 1 << 22, 7
+"""Numbers that a CPU updates at a time from 8-bit moments, and how many float32 tensors of them there are."""
 LIKELY_PROMPT = 256
 """Tokens of the longest prompt, where nobody has read it."""
 LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
@@ -274,11 +276,12 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     num_recomputed = round(config.optim.recompute * shape.num_layers)
     layer = layer_bytes(shape, batch, setting)
     kept = (shape.num_layers - num_recomputed) * layer
-    kept += (layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
+    kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
     passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
+    unpacked = UNPACKED * FLOAT32 * min(STATE8_PIECE, shape.head)
     budget = "lower `optim.tokens_per_microbatch`"
     return (
         Component(
@@ -302,9 +305,9 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "moments unpacked",
-            5 * FLOAT32 * shape.head if config.optim.state == "8bit" and setting.device == "cpu" else 0,
+            unpacked if config.optim.state == "8bit" and setting.device == "cpu" else 0,
             "step",
-            "the largest matrix in float32, several times",
+            "float32 values of a piece of a matrix",
             "`optim.state=float32`",
             fixed=False,
         ),

@@ -70,19 +70,18 @@ class Groups:
             self._by_heads[num_heads] = to_prefixes.flatten(), to_rows.flatten()
         return self._by_heads[num_heads]
 
-    def to_prefixes(self, rows: Tensor) -> Tensor:
-        """[n, H, r, X] as [N, H, g * r, X]."""
-        num_rows, num_heads, _, size = rows.shape
+    def to_prefixes(self, rows: Tensor, num_heads: int) -> Tensor:
+        """[n * H, r, X] as [N * H, g * r, X]."""
         index, _ = self.indices(num_heads)
-        chosen = rows.reshape(num_rows * num_heads, -1).index_select(0, index)
-        return chosen.view(self.num_prefixes, num_heads, -1, size)
+        size = rows.shape[2]
+        return rows.reshape(len(rows), -1).index_select(0, index).view(self.num_prefixes * num_heads, -1, size)
 
-    def to_rows(self, grouped: Tensor) -> Tensor:
-        """[N, H, g * r, X] as [n, H, r, X]."""
-        num_heads, size = grouped.shape[1], grouped.shape[3]
+    def to_rows(self, grouped: Tensor, num_heads: int) -> Tensor:
+        """[N * H, g * r, X] as [n * H, r, X]."""
         _, index = self.indices(num_heads)
-        chosen = grouped.reshape(self.num_prefixes * num_heads * self.rows_per_prefix, -1).index_select(0, index)
-        return chosen.view(len(self.lengths), num_heads, -1, size)
+        size = grouped.shape[2]
+        places = grouped.view(len(grouped) * self.rows_per_prefix, -1)
+        return places.index_select(0, index).view(len(index), -1, size)
 
 
 def bias_behind(lengths: Tensor, num_tokens: int) -> Tensor:
@@ -165,16 +164,16 @@ def _decode(layer: LayerCache, step: Decode, query: Tensor, key: Tensor, value: 
     for part, new in zip(layer.own, (key, value), strict=True):
         part.view(-1, part.shape[-1]).index_copy_(0, step.index(num_heads), new.reshape(-1, new.shape[-1]))
     layer.prefixes = _fitted(layer.prefixes, key, value, groups.num_prefixes, groups.num_tokens)
-    own_keys, own_values = (part[:num_rows] for part in layer.own)
-    prefix_keys, prefix_values = (part[: groups.num_prefixes] for part in layer.prefixes)
+    own_keys, own_values = (part[:num_rows].flatten(0, 1) for part in layer.own)
+    prefix_keys, prefix_values = (part[: groups.num_prefixes].flatten(0, 1) for part in layer.prefixes)
 
-    by_head = query.view(num_rows, num_heads, -1, query.shape[-1])
-    prefix_scores = groups.to_rows(groups.to_prefixes(by_head) @ prefix_keys.transpose(2, 3))
-    scores = torch.cat([prefix_scores, by_head @ own_keys.transpose(2, 3)], -1)
-    weights = torch.add(step.bias, scores, alpha=scale).softmax(-1).to(value.dtype)
+    by_head = query.reshape(num_rows * num_heads, -1, query.shape[-1])
+    prefix_scores = groups.to_rows(groups.to_prefixes(by_head, num_heads).bmm(prefix_keys.mT), num_heads)
+    scores = torch.cat([prefix_scores, by_head.bmm(own_keys.mT)], -1).view(num_rows, num_heads, -1, step.bias.shape[-1])
+    weights = torch.add(step.bias, scores, alpha=scale).softmax(-1).to(value.dtype).flatten(0, 1)
     prefix_weights, own_weights = torch.split(weights, [groups.num_tokens, step.num_tokens], -1)
-    out = groups.to_rows(groups.to_prefixes(prefix_weights) @ prefix_values)
-    return (out + own_weights.contiguous() @ own_values).flatten(1, 2)
+    out = groups.to_rows(groups.to_prefixes(prefix_weights, num_heads).bmm(prefix_values), num_heads)
+    return out.baddbmm_(own_weights.contiguous(), own_values).view(num_rows, query.shape[1], -1)
 
 
 # -- buffers -----------------------------------------------------------------------------------------------------------
@@ -199,7 +198,9 @@ def _fitted(held: KeysValues | None, key: Tensor, value: Tensor, num_rows: int, 
 
 def _moved(held: Tensor, num_rows: int, num_tokens: int) -> Tensor:
     """What is held in a new buffer, with zeros behind it: what is masked must be finite."""
-    buffer = held.new_zeros(num_rows, held.shape[1], num_tokens, held.shape[3])
+    buffer = held.new_empty(num_rows, held.shape[1], num_tokens, held.shape[3])
     num_rows, num_tokens = min(num_rows, held.shape[0]), min(num_tokens, held.shape[2])
     buffer[:num_rows, :, :num_tokens] = held[:num_rows, :, :num_tokens]
+    buffer[:num_rows, :, num_tokens:] = 0.0
+    buffer[num_rows:] = 0.0
     return buffer

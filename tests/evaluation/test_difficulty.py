@@ -68,6 +68,22 @@ def test_what_is_measured_does_not_depend_on_where_it_was_interrupted(config: Co
         assert len({batch[0].tokens_mean for batch in measure(policy, sampler, problems[:1] * 7, config, pool)}) > 1
 
 
+def test_what_is_measured_does_not_depend_on_how_problems_are_cut_into_batches(
+    config: Config, configure: Callable[..., Config]
+) -> None:
+    policy = load_policy(config)
+    problems = load_source("arithmetic:count=5") * 2
+    found = []
+    for size in (8, 12, 40):
+        settings = configure(SAMPLED | {"rollout.batch_size": size})
+        sampler = TransformersSampler(policy, settings.rollout.dtype, size)
+        with open_pool(settings) as pool:
+            measured = [each for batch in measure(policy, sampler, problems, settings, pool) for each in batch]
+        found.append([each._replace(config="") for each in measured])
+    assert found[0] == found[1] == found[2]
+    assert found[0][:5] != found[0][5:]
+
+
 class NoSampler:
     def sample(self, *_: object, **__: object) -> list[Rollout]:
         raise AssertionError("nothing may be sampled")

@@ -42,7 +42,7 @@ UNSHARED = {
     "gemma2": GROUPED | {"layer_types": ["full_attention"] * 2, "attn_logit_softcapping": 1e4},
     "gpt_oss": GROUPED | {"layer_types": ["full_attention"] * 2, "num_local_experts": 2, "num_experts_per_tok": 1},
     "llama4_text": GROUPED | {"attention_chunk_size": 16, "num_local_experts": 2, "intermediate_size_mlp": 48},
-    "stablelm": {},
+    "stablelm": GROUPED,
 }
 """A window, a soft cap and chunks that a short sequence does not show; sinks; attention that takes no options."""
 

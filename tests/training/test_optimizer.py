@@ -10,15 +10,17 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.model import Policy, load_policy
+from rlsd_cli.training import optimizer as optimizers
 from rlsd_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from rlsd_cli.training.optimizer import make_optimizer
 
 Configure = Callable[..., Config]
+Begin = Callable[[str], tuple[Policy, torch.optim.Optimizer]]
 IDS = torch.arange(2, 18)[None]
 
 
 @pytest.fixture
-def begin(configure: Configure) -> Callable[..., tuple[Policy, torch.optim.Optimizer]]:
+def begin(configure: Configure) -> Begin:
     """A policy and the optimiser of a config, from the same weights each time."""
 
     def make(state: str) -> tuple[Policy, torch.optim.Optimizer]:
@@ -45,7 +47,9 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())
 
 
-def test_moments_in_8_bits_take_a_quarter_and_the_loss_follows(begin: Callable[..., tuple[Policy, object]]) -> None:
+def test_moments_in_8_bits_take_a_quarter_and_the_loss_follows(
+    begin: Begin,
+) -> None:
     losses, taken = {}, {}
     for state in ("float32", "8bit"):
         policy, optimizer = begin(state)
@@ -60,9 +64,7 @@ def test_moments_in_8_bits_take_a_quarter_and_the_loss_follows(begin: Callable[.
 
 
 @pytest.mark.parametrize("state", ["float32", "8bit"])
-def test_a_checkpoint_continues_exactly(
-    state: str, begin: Callable[..., tuple[Policy, object]], tmp_path: Path
-) -> None:
+def test_a_checkpoint_continues_exactly(state: str, begin: Begin, tmp_path: Path) -> None:
     policy, optimizer = begin(state)
     train(policy, optimizer, 3)
     folder = save_checkpoint(tmp_path, 3, policy, optimizer, None, keep=1)
@@ -73,7 +75,21 @@ def test_a_checkpoint_continues_exactly(
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-def test_weights_are_updated_by_adam_with_decay_on_matrices_alone(begin: Callable[..., tuple[Policy, object]]) -> None:
+def test_an_update_in_pieces_is_the_update_of_the_whole(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, its_optimizer = begin("8bit")
+    pieces, other_optimizer = begin("8bit")
+    losses = train(whole, its_optimizer, 4)
+    monkeypatch.setattr(optimizers, "PIECE", 20 * 256)  # matrices have 128 or 384 x 128 numbers: the last is shorter
+    assert train(pieces, other_optimizer, 4) == losses
+    for one, two in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert len(other_optimizer.state) == len(its_optimizer.state)
+    assert state_bytes(other_optimizer) == state_bytes(its_optimizer)
+
+
+def test_weights_are_updated_by_adam_with_decay_on_matrices_alone(
+    begin: Begin,
+) -> None:
     policy, optimizer = begin("float32")
     before = {name: value.detach().clone() for name, value in policy.model.named_parameters()}
     policy.model(input_ids=IDS, labels=IDS).loss.backward()
@@ -85,9 +101,7 @@ def test_weights_are_updated_by_adam_with_decay_on_matrices_alone(begin: Callabl
         torch.testing.assert_close(value.detach(), moved, atol=1e-6, rtol=1e-4)
 
 
-def test_a_missing_package_is_named_with_its_extra(
-    begin: Callable[..., tuple[Policy, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_named_with_its_extra(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(RlsdError, match="needs the package `bitsandbytes`") as caught:
         begin("8bit")
