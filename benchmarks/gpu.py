@@ -29,7 +29,7 @@ from rlsd_cli.policy.model import Policy, can_pack, head_is_plain
 from rlsd_cli.policy.plan import compile_fault
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.transformers import TransformersSampler, twin
 
 SHAPES = {
     "0.5b": {"vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24}
@@ -182,6 +182,7 @@ def generation_ways(policy: Policy, work: Work, new_tokens: int) -> dict[str, Ca
     endless = Policy(**{**vars(policy), "eos_ids": frozenset({-1})})
     prompts = work.prompts[::GROUP]
     sampler = TransformersSampler(endless, "bfloat16", len(work.prompts))
+    baseline = twin(policy.model, torch.bfloat16)
     ids = torch.tensor(prompts, device=policy.device)
 
     def ours() -> Any:
@@ -189,7 +190,7 @@ def generation_ways(policy: Policy, work: Work, new_tokens: int) -> dict[str, Ca
         return sampler.sample(prompts, keys, GROUP, Sampling(new_tokens), "gpu")
 
     def generate() -> Any:
-        return sampler.model.generate(
+        return baseline.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=True,
