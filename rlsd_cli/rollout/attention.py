@@ -39,8 +39,8 @@ class LayerCache:
 class Groups:
     """Which of n rows reads which of N prefixes. At most g rows read the same one.
 
-    num_tokens: P, no fewer than any prefix has. first: int64 [N], a row of every prefix. prefix, lengths: int64 [n],
-    the row's prefix and its tokens. bias: float32 [n, P], -inf behind them.
+    num_tokens: P, no fewer than any prefix has. lengths: int64 [n], tokens of the row's prefix.
+    bias: float32 [n, P], -inf behind them.
     """
 
     def __init__(self, prefix: Sequence[int], lengths: Sequence[int], num_tokens: int, device: torch.device) -> None:
@@ -57,8 +57,7 @@ class Groups:
         self.bias = bias_behind(self.lengths, num_tokens)
         rows = [each + each[:1] * (self.rows_per_prefix - len(each)) for each in readers]
         self._readers = torch.tensor(rows, device=device)[:, None]
-        self.first = torch.tensor([each[0] for each in readers], device=device)
-        self.prefix = torch.tensor(prefix, device=device)
+        self._prefix = torch.tensor(prefix, device=device)[:, None]
         self._place = torch.tensor(place, device=device)[:, None]
         self._by_heads: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -67,7 +66,7 @@ class Groups:
         if num_heads not in self._by_heads:
             heads = torch.arange(num_heads, device=self.lengths.device)
             to_prefixes = self._readers * num_heads + heads[:, None]
-            to_rows = (self.prefix[:, None] * num_heads + heads) * self.rows_per_prefix + self._place
+            to_rows = (self._prefix * num_heads + heads) * self.rows_per_prefix + self._place
             self._by_heads[num_heads] = to_prefixes.flatten(), to_rows.flatten()
         return self._by_heads[num_heads]
 
@@ -184,11 +183,6 @@ def move(held: KeysValues | None, targets: Tensor, sources: Tensor) -> None:
     """Put the rows at `sources` in the places of those at `targets`."""
     for part in held or ():
         part.index_copy_(0, targets, part.index_select(0, sources))
-
-
-def spread(held: KeysValues | None, sources: Tensor) -> KeysValues | None:
-    """A row for each of `sources`, with what is held there."""
-    return held and (held[0].index_select(0, sources), held[1].index_select(0, sources))
 
 
 def _fitted(held: KeysValues | None, key: Tensor, value: Tensor, num_rows: int, num_tokens: int) -> KeysValues:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rlsd_cli.policy.batch import TokenIds
-from rlsd_cli.rollout.attention import Decode, Groups, LayerCache, Prefill, move, spread
+from rlsd_cli.rollout.attention import Decode, Groups, LayerCache, Prefill, move
 
 TOKENS_PER_PREFILL = 4096
 """Prompt tokens, padding included, that go through the model at once; a longer prompt goes alone."""
@@ -117,21 +117,8 @@ class PrefixDecoder:
 
     def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
         groups = self.groups = self.groups or self._group()
-        oldest = self.num_steps - min(self.begun)
         self.num_steps += 1
-        self.own_tokens = _resized(self.own_tokens, oldest + 1)
-        return self._forward(tokens, ages, groups) if oldest else self._first_step(tokens, ages, groups)
-
-    def _first_step(self, tokens: Tensor, ages: Tensor, groups: Groups) -> Tensor:
-        """Where all rows are new, those of a prompt are still the same: one is computed for all."""
-        lengths = [len(self.prefixes[prompt]) for prompt in self.held]
-        one_each = Groups(range(len(lengths)), lengths, self.prefix_tokens, self.device)
-        logits = self._forward(tokens[groups.first], ages[groups.first], one_each)
-        for layer in self.layers:
-            layer.own = spread(layer.own, groups.prefix)
-        return logits[groups.prefix]
-
-    def _forward(self, tokens: Tensor, ages: Tensor, groups: Groups) -> Tensor:
+        self.own_tokens = _resized(self.own_tokens, self.num_steps - min(self.begun))
         logits: Tensor = self.model(
             input_ids=tokens[:, None],
             position_ids=(groups.lengths + ages)[:, None],
