@@ -391,7 +391,7 @@ def test_rewarded_tokens_become_likelier_and_blamed_ones_less_so(make_trainer: M
     trainer.update(samples, 0.5, 1)
 
     def change(sample: Sample) -> float:
-        batch = trainer._tokens([sample], privileged=False)
+        batch = trainer._tokens([sample.prompt], [sample])
         with torch.no_grad():
             now = score_tokens(trainer.policy, batch, batch.mask, 1.0).logp.sum().item()
         return now - sum(sample.sampled_logp or [])
