@@ -20,7 +20,7 @@ train: $(READY) ## Train the embedded default with RLSD (about a minute on two c
 	$(BIN)/rlsd train --mode rlsd
 
 test: $(READY) ## Run the tests that need neither GPU nor network
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY) ## Run the slow tests too (minutes; some download a model)
 	$(BIN)/python -m pytest -m 'not gpu and not vllm'

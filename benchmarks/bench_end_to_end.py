@@ -25,6 +25,7 @@ SETTINGS = {
     "data": "arithmetic",
     "device": "cpu",
     "dtype": "float32",
+    "rollout.dtype": "float32",
     "prompts_per_step": 16,
     "samples_per_prompt": 8,
     "prompt.template": "{question}",

@@ -223,7 +223,7 @@ def main() -> None:
     for row in drawn:
         print(f"{row['position']}\t{row['p_rlsd']:.3f}\t{row['p_transformers']:.3f}\t{row['p_both']:.3f}")
     agreed = {
-        model: [row for dtype in chosen.dtype for row in agreement(MODELS[model], dtype, 16, 64)]
+        model: [row for dtype in chosen.dtype for row in agreement(MODELS[model], dtype, 8, 64)]
         for model in chosen.model
     }
     print("model\ttype\tchange\tresponses\tdifferent\ttokens compared")

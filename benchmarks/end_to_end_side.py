@@ -16,12 +16,15 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.data.sources import load_splits
     from rlsd_cli.evaluation.grade import open_pool
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.plan import follow, make_plan
     from rlsd_cli.rollout.transformers import TransformersSampler
     from rlsd_cli.training.interrupts import Interrupts
     from rlsd_cli.training.trainer import Trainer
 
     config = merge([Layer("leg", task["settings"])], Layer("task", {})).config
     policy = load_policy(config)
+    plan = make_plan(policy, config)
+    follow(policy, plan)
     sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
     rewards, tokens = [], []
@@ -35,7 +38,9 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             rewards.append(metrics["reward_mean"])
             tokens.append(sum(len(sample.token_ids) for sample in samples))
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
-    return meter.report(versions=versions, threads=torch.get_num_threads(), rewards=rewards, tokens=tokens)
+    return meter.report(
+        versions=versions, threads=torch.get_num_threads(), plan=plan._asdict(), rewards=rewards, tokens=tokens
+    )
 
 
 if __name__ == "__main__":

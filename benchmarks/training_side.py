@@ -1,4 +1,7 @@
-"""rlsd's side of the training legs, as a program: reads a task, takes its optimiser steps, prints what they took."""
+"""rlsd's side of the training legs, as a program: reads a task, takes its optimiser steps, prints what they took.
+
+As in `rlsd train`, what the settings leave open is chosen by a measurement before the first step.
+"""
 
 import json
 import sys
@@ -11,6 +14,7 @@ from training_meter import Meter, Step
 SETTINGS = {
     "device": "cpu",
     "dtype": "float32",
+    "rollout.dtype": "float32",
     "optim.lr": 1e-4,
     "optim.weight_decay": 0.0,
     "optim.max_grad_norm": 1.0,
@@ -26,6 +30,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.data.problems import Problem
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.plan import follow, make_plan
     from rlsd_cli.rollout.transformers import TransformersSampler
     from rlsd_cli.training.interrupts import Interrupts
     from rlsd_cli.training.rewards import assign_advantages
@@ -41,6 +46,8 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     }
     config = merge([Layer("leg", SETTINGS | batch)], Layer("task", task["settings"])).config
     policy = load_policy(config)
+    plan = make_plan(policy, config)
+    follow(policy, plan)
     sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
 
@@ -74,7 +81,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             if any(sample.privileged != row["teacher"] for sample, row in zip(samples, rollouts, strict=True)):
                 raise AssertionError("the teacher did not read the tokens that the peer's reads")
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
-    return meter.report(versions=versions, threads=torch.get_num_threads())
+    return meter.report(versions=versions, threads=torch.get_num_threads(), plan=plan._asdict())
 
 
 if __name__ == "__main__":

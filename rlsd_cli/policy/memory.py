@@ -33,8 +33,8 @@ TOKENS_PER_PREFILL = 8192
 TOKENS_PER_GROWTH = 32
 STATE8_BLOCK = 256
 """Numbers that share a float32 scale in 8-bit moments."""
-STATE8_PIECE, UNPACKED = 1 << 22, 7
-"""Numbers that a CPU updates at a time from 8-bit moments, and how many float32 tensors of them there are."""
+UNPACKED = 7
+"""Float32 tensors of a matrix's size that a CPU makes to update it from 8-bit moments."""
 LIKELY_PROMPT = 256
 """Tokens of the longest prompt, where nobody has read it."""
 LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
@@ -281,7 +281,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
-    unpacked = UNPACKED * FLOAT32 * min(STATE8_PIECE, shape.head)
+    unpacked = UNPACKED * FLOAT32 * shape.head
     budget = "lower `optim.tokens_per_microbatch`"
     return (
         Component(
@@ -307,7 +307,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
             "moments unpacked",
             unpacked if config.optim.state == "8bit" and setting.device == "cpu" else 0,
             "step",
-            "float32 values of a piece of a matrix",
+            "float32 values of the largest matrix",
             "`optim.state=float32`",
             fixed=False,
         ),

@@ -10,7 +10,6 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.training import optimizer as optimizers
 from rlsd_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from rlsd_cli.training.optimizer import make_optimizer
 
@@ -73,18 +72,6 @@ def test_a_checkpoint_continues_exactly(state: str, begin: Begin, tmp_path: Path
     assert train(other, its_optimizer, 3) == train(policy, optimizer, 3)
     pairs = zip(policy.model.parameters(), other.model.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
-
-
-def test_an_update_in_pieces_is_the_update_of_the_whole(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, its_optimizer = begin("8bit")
-    pieces, other_optimizer = begin("8bit")
-    losses = train(whole, its_optimizer, 4)
-    monkeypatch.setattr(optimizers, "PIECE", 20 * 256)  # matrices have 128 or 384 x 128 numbers: the last is shorter
-    assert train(pieces, other_optimizer, 4) == losses
-    for one, two in zip(whole.model.parameters(), pieces.model.parameters(), strict=True):
-        assert torch.equal(one, two)
-    assert len(other_optimizer.state) == len(its_optimizer.state)
-    assert state_bytes(other_optimizer) == state_bytes(its_optimizer)
 
 
 def test_weights_are_updated_by_adam_with_decay_on_matrices_alone(
