@@ -73,6 +73,12 @@ class RolloutConfig(Section):
     )
 
 
+class AdapterConfig(Section):
+    rank: CountOrZero = Field(0, description="rank of the matrices trained beside linear layers; 0: train all weights")
+    scale: Positive = Field(2.0, description="what their product is multiplied with (alpha / rank)")
+    targets: list[str] = Field([], description="names of the linear modules; none given: all but the output head")
+
+
 class AdvantageConfig(Section):
     baseline: Literal["mean", "leave_one_out", "none"] = Field("mean", description="what a score is compared with")
     scale: Literal["group_std", "batch_std", "none"] = Field("group_std", description="what that is divided by")
@@ -262,6 +268,7 @@ class Config(Section):
     )
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
+    adapter: AdapterConfig = AdapterConfig()
     rollout: RolloutConfig = RolloutConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     credit: CreditConfig = CreditConfig()

@@ -153,33 +153,45 @@ def in_words(num_bytes: int) -> str:
 def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Everything that holds a number for each parameter, and the process."""
     on_gpu = setting.device == "cuda"
-    copy = FLOAT32 * shape.num_parameters
+    trained = FLOAT32 * num_trained(config, shape)
     away = on_gpu and config.teacher.device == "cpu"
+    adapter = "take a smaller `model`" + ("" if config.adapter.rank else " or `adapter.rank=16`")
     teacher = config.teacher.weights
     sampler_copy = 0 if setting.sampling_dtype == "float32" else WIDTH[setting.sampling_dtype] * shape.num_parameters
     return (
         Component(
-            "weights", copy, "always", f"{shape.num_parameters:,} parameters in float32", "take a smaller `model`"
+            "weights",
+            FLOAT32 * shape.num_parameters + (trained if config.adapter.rank else 0),
+            "always",
+            f"{shape.num_parameters:,} parameters in float32",
+            "take a smaller `model`",
         ),
-        Component("gradients", copy, "update", "one for each parameter", "take a smaller `model`"),
+        Component("gradients", trained, "update", "one for each trained parameter", adapter),
         Component(
             "optimiser state",
             _moment_bytes(config, shape),
             "always",
-            f"two moments a parameter, {config.optim.state}",
-            "`optim.state=8bit`" if config.optim.state == "float32" else "take a smaller `model`",
+            f"two moments a trained parameter, {config.optim.state}",
+            "`optim.state=8bit`" if config.optim.state == "float32" else adapter,
         ),
         Component(
             "teacher",
-            (FLOAT32 * shape.head if away else copy) if keeps_teacher(config) else 0,
+            (FLOAT32 * shape.head if away and not config.adapter.rank else trained) if keeps_teacher(config) else 0,
             "always",
             f"{teacher} copy in float32" + (", in main memory but for its output head" if away else ""),
             "`teacher.weights=live`" + (" or `teacher.device=cpu`" if on_gpu and not away else ""),
         ),
-        Component("reference", copy if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"),
+        Component(
+            "reference", trained if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"
+        ),
         Component("sampler", sampler_copy, "always", f"copy in {setting.sampling_dtype}", "`rollout.dtype=float32`"),
         Component("process", 0 if on_gpu else PROCESS, "always", "torch and other libraries", "use another machine"),
     )
+
+
+def num_trained(config: Config, shape: ModelShape) -> int:
+    """Parameters that are trained; of an adapter, those of all layers, even where `adapter.targets` names fewer."""
+    return shape.adapter(config.adapter.rank) if config.adapter.rank else shape.num_parameters
 
 
 def keeps_teacher(config: Config) -> bool:
@@ -189,8 +201,8 @@ def keeps_teacher(config: Config) -> bool:
 
 def _moment_bytes(config: Config, shape: ModelShape) -> int:
     if config.optim.state == "float32":
-        return 2 * FLOAT32 * shape.num_parameters
-    return int(2 * (1 + FLOAT32 / STATE8_BLOCK) * shape.num_parameters)
+        return 2 * FLOAT32 * num_trained(config, shape)
+    return int(2 * (1 + FLOAT32 / STATE8_BLOCK) * num_trained(config, shape))
 
 
 # -- a rollout --------------------------------------------------------------------------------------------------------
@@ -278,6 +290,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     kept = (shape.num_layers - num_recomputed) * layer
     kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
     passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
+    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
@@ -297,7 +310,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "head",
-            _slack(states, setting) + FLOAT32 * shape.head + _tile_bytes(config, shape, batch, setting),
+            _slack(states, setting) + gradient + _tile_bytes(config, shape, batch, setting),
             "update",
             f"tiles of logits, {batch.scored:,} states, the gradient of {shape.vocabulary:,} entries",
             budget,

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
-from rlsd_cli.policy.catalog import locate
+from rlsd_cli.policy.catalog import base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 
 transformers_logging.set_verbosity_error()
@@ -26,7 +26,8 @@ def load_room(name: str) -> Room:
         return Room(tokenizer(name), SHAPES[name].context_length)
     where = locate(name)
     try:
-        return Room(AutoTokenizer.from_pretrained(where), context_length(AutoConfig.from_pretrained(where)))
+        config = AutoConfig.from_pretrained(locate(base_of(where) or where))
+        return Room(AutoTokenizer.from_pretrained(where), context_length(config))
     except (OSError, ValueError) as error:
         raise cannot_load(where, error) from error
 

@@ -40,7 +40,8 @@ class TransformersSampler:
     def sync(self) -> None:
         if not self.shares_weights:
             for ours, theirs in zip(self.model.parameters(), self.policy.model.parameters(), strict=True):
-                ours.copy_(theirs)
+                if theirs.requires_grad:
+                    ours.copy_(theirs)
 
     def sample(
         self,

@@ -47,6 +47,7 @@ def assign_scores(samples: Sequence[Sample], config: Config) -> None:
         if sample.pending is None:
             continue
         verdict = sample.verdict = sample.pending.result()
+        sample.pending = None
         stop_on_sandbox_error([verdict])
         sample.score = verdict.score if verdict.is_verdict else None
         if sample.truncated and config.rollout.truncated == "mask":
