@@ -30,8 +30,8 @@ WORTHWHILE = 1.25
 """How much faster bfloat16 must be before its rounding is accepted."""
 NEARLY_BEST = 0.95
 """Share of the best speed that a smaller micro-batch may have and be preferred."""
-SIZES = {"cpu": (512, 1024, 2048, 4096, 8192), "cuda": (2048, 4096, 8192, 16384, 32768)}
-"""Tokens of the micro-batches that are tried."""
+SIZES = {"cpu": (1024, 2048, 4096, 8192), "cuda": (4096, 8192, 16384, 32768)}
+"""Tokens of the micro-batches that are tried. Smaller ones cut groups apart, whose prompts are then read again."""
 
 
 class Plan(NamedTuple):
@@ -140,21 +140,23 @@ def measure(policy: Policy, seconds: float = 1.0) -> Measured:
     started = time.perf_counter()
     sizes = SIZES[policy.device.type]
     with _shallow(policy.model, 2):
-        _pass_seconds(policy, sizes[0], torch.float32)  # the first pass pays for allocation
+        probe = sizes[0] // 2
+        _pass_seconds(policy, probe, torch.float32)  # the first pass pays for allocation
         base = dict.fromkeys(DTYPES.values(), math.inf)
         while math.inf in base.values() or time.perf_counter() - started < seconds / 2:
             for dtype, best in base.items():  # taking turns, the best of each: others may use the machine too
-                base[dtype] = min(best, _pass_seconds(policy, sizes[0], dtype))
+                base[dtype] = min(best, _pass_seconds(policy, probe, dtype))
         speedup = base[torch.float32] / base[torch.bfloat16]
         dtype = torch.bfloat16 if speedup > WORTHWHILE else torch.float32
-        rates = {sizes[0]: sizes[0] / base[dtype]}
-        for size in sizes[1:]:
-            expected = size / max(rates.values())
+        rates: dict[int, float] = {}
+        for size in sizes:
+            expected = size / max([probe / base[dtype], *rates.values()])
             if time.perf_counter() - started + expected > seconds:
                 break
             rates[size] = size / _pass_seconds(policy, size, dtype)
-    enough = NEARLY_BEST * max(rates.values())
-    return Measured(speedup, _sampling_speedup(policy), min(size for size, rate in rates.items() if rate >= enough))
+    enough = NEARLY_BEST * max(rates.values(), default=0.0)
+    fast = [size for size, rate in rates.items() if rate >= enough]
+    return Measured(speedup, _sampling_speedup(policy), min(fast, default=sizes[0]))
 
 
 def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
