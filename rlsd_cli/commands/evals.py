@@ -74,10 +74,10 @@ def evaluate(
         from rlsd_cli.evaluation.evaluate import conclude
         from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
         from rlsd_cli.policy.model import load_policy
-        from rlsd_cli.rollout.transformers import TransformersSampler
+        from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
-        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        sampler = make_sampler(policy, config)
         console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
         started = time.perf_counter()
         evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)

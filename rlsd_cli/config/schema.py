@@ -71,6 +71,15 @@ class RolloutConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type sampled in; `auto`: the compute type (bfloat16 is a copy)"
     )
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="what samples; `vllm`: an engine with a copy of the weights (`rlsd[vllm]`)"
+    )
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.4, description="share of a GPU's memory that `vllm` takes while it samples"
+    )
+    sync_tolerance: Positive | None = Field(
+        None, description="mean gap, nats, between `vllm` and trainer after an update; none: by type, 1e-3 or 0.25"
+    )
 
 
 class AdapterConfig(Section):
@@ -119,7 +128,11 @@ class LossConfig(Section):
     rollout_correction: Literal["none", "truncate", "mask"] = Field(
         "none", description="importance weight for a sampler whose log-probabilities differ from the trainer's"
     )
+    rollout_correction_level: Literal["token", "sequence"] = Field(
+        "token", description="what an importance weight is of: a token, or a whole response"
+    )
     rollout_correction_cap: Positive = Field(2.0, description="largest importance weight kept")
+    rollout_correction_floor: NonNegative = Field(0.0, description="smallest importance weight kept")
 
 
 class DistillConfig(Section):

@@ -4,11 +4,13 @@
 when it is loaded, so that whoever only reads a model need not know.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from rlsd_cli.config.schema import AdapterConfig
@@ -50,6 +52,19 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
             model.add_adapter(chosen)
         except ValueError as error:
             raise RlsdError(f"`adapter.targets`: {str(error).splitlines()[0]}") from error
+
+
+@torch.no_grad()
+def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by its name in the model without an adapter, with what the adapter adds to it."""
+    changed = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
+    for name, value in model.named_parameters():
+        module = changed.get(name.removesuffix(".base_layer.weight"))
+        if module is not None:
+            (adapter,) = module.active_adapters
+            yield name.replace(".base_layer.", "."), value + module.get_delta_weight(adapter)
+        elif ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), value.detach()
 
 
 def has_adapter(model: Any) -> bool:

@@ -31,6 +31,8 @@ HEAD_TILES, DIVERGENCE_TILES, MIXTURE_TILES = 2, 10, 18
 """How many tensors of that size there are at once, for sampled tokens, divergences, and those with a mixture."""
 TOKENS_PER_PREFILL = 8192
 TOKENS_PER_GROWTH = 32
+VLLM_CACHE = 2**30
+"""Keys and values of a vLLM engine on a CPU, see `rollout.vllm`."""
 STATE8_BLOCK = 256
 """Numbers that share a float32 scale in 8-bit moments."""
 UNPACKED = 7
@@ -157,7 +159,8 @@ def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Componen
     away = on_gpu and config.teacher.device == "cpu"
     adapter = "take a smaller `model`" + ("" if config.adapter.rank else " or `adapter.rank=16`")
     teacher = config.teacher.weights
-    sampler_copy = 0 if setting.sampling_dtype == "float32" else WIDTH[setting.sampling_dtype] * shape.num_parameters
+    copied = setting.sampling_dtype != "float32" and config.rollout.engine == "transformers"
+    sampler_copy = WIDTH[setting.sampling_dtype] * shape.num_parameters if copied else 0
     return (
         Component(
             "weights",
@@ -218,6 +221,10 @@ class _Sampled(NamedTuple):
 
 def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Of training or of evaluation, whichever takes more."""
+    if config.rollout.engine == "vllm":
+        engine = WIDTH[setting.sampling_dtype] * shape.num_parameters + (VLLM_CACHE if setting.device == "cpu" else 0)
+        depends = f"vLLM: weights in {setting.sampling_dtype}, and its cache (on a GPU: `rollout.gpu_share`)"
+        return (Component("engine", engine, "rollout", depends, "`rollout.engine=transformers`"),)
     evaluation, limit = config.evaluation, config.rollout.batch_size
     rows = min(limit, evaluation.problems * evaluation.samples)
     tokens = evaluation.max_new_tokens or config.rollout.max_new_tokens

@@ -43,6 +43,9 @@ class TransformersSampler:
                 if theirs.requires_grad:
                     ours.copy_(theirs)
 
+    def rest(self) -> None:
+        """Weights and modules are the policy's, or few beside it: nothing is put away."""
+
     def sample(
         self,
         prompts: Sequence[Sequence[int]],

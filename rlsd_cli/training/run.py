@@ -10,7 +10,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
@@ -47,7 +47,7 @@ def train(
         Interrupted: after the state of the last finished step has been saved.
     """
     interrupts = Interrupts()
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    sampler = make_sampler(policy, config)
     team = team or Team()
     trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
     done = 0

@@ -8,7 +8,6 @@ state that the first one saves.
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain, zip_longest
@@ -63,13 +62,6 @@ class Team(NamedTuple):
         chosen: list[Any] = [choose() if self.leads else None]
         dist.broadcast_object_list(chosen)
         return chosen[0]  # type: ignore[no-any-return]
-
-    def total(self, counts: Counter[str]) -> Counter[str]:
-        """The sum of everyone's counts, of which some may be negative."""
-        totals = Counter[str]()
-        for part in self.everyones(counts):
-            totals.update(part)
-        return totals
 
     def add_gradients(self, parameters: "Iterable[torch.Tensor]") -> None:
         """Replace everyone's gradients by their sum; a process without any adds nothing."""

@@ -136,6 +136,7 @@ class Trainer:
                 self._judge(drawn, mix, clock)
             samples += chain.from_iterable(self.team.gather(groups_of(drawn, self.config)))
             problems = self._replacements(samples, step)
+        self.sampler.rest()
         check_verdicts(samples, self.config)
         with clock("update"):
             update = self.update(samples, mix, step)
@@ -162,7 +163,7 @@ class Trainer:
     def collect(self, problems: Sequence[Problem], step: int) -> list[Sample]:
         """Responses to this process's share of problems, group by group: the policy's own, or the data's solutions."""
         config = self.config
-        keys, problems = (self.team.share(part) for part in (draw_keys(problems), problems))
+        keys, problems = self.team.share(draw_keys(problems)), self.team.share(problems)
         if self.row.samples == "solution":
             prompts = student_prompts(problems, self.policy, config, config.rollout.max_new_tokens)
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
@@ -355,7 +356,7 @@ class Trainer:
             records.append(self._records(places, part, losses))
             self._check_live_teacher(batch, losses)
         loss = sum(self.team.everyones(loss))
-        totals.sums.update(self.team.total(counted.sums))
+        totals.merge(self.team.everyones(counted))
         for record in chain.from_iterable(self.team.gather(records)):
             record.write(trained[record.place], self.config)
         self.team.add_gradients(self.policy.model.parameters())

@@ -8,7 +8,7 @@ from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.team import Team, joined
 from rlsd_cli.training.trainer import Trainer
@@ -18,7 +18,7 @@ def two_steps(settings: dict[str, Any], team: Team) -> dict[str, Any]:
     """Metrics of both steps, the rows of all rollouts, an evaluation, and a sum that tells weights apart."""
     config = merge([target_layer("quickstart")[1]], Layer(COMMAND_LINE, settings)).config
     policy = load_trainable(config)
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
         trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts(), team)
         steps = [trainer.step(number) for number in (1, 2)]
