@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,8 @@ def evaluate(
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
 
     console.quiet = quiet
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RlsdError("`rlsd eval` runs in one process", hint="leave out `torchrun`")
     targets, overrides = split_arguments(arguments or [])
     if len(targets) > 1:
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")

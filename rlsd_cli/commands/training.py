@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -43,7 +44,8 @@ def train(
         overrides["method"] = mode
     resolved = resolve(targets, overrides)
     if dry_run:
-        _show(resolved, context.obj, as_json)
+        if os.environ.get("RANK", "0") == "0":
+            _show(resolved, context.obj, as_json)
         return
     from rlsd_cli.training.team import joined
 

@@ -332,6 +332,10 @@ class Config(Section):
             raise ValueError("`rollout.refill` needs groups that stand alone: `advantage.scale=batch_std` mixes them")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
+        if self.loss.rollout_correction_floor > self.loss.rollout_correction_cap:
+            raise ValueError(
+                "`loss.rollout_correction_floor` is above `loss.rollout_correction_cap`: no weight is kept"
+            )
         if self.loss.dual_clip is not None and self.loss.surrogate == "cispo":
             raise ValueError("`loss.dual_clip` has no meaning for `loss.surrogate=cispo`")
         distill = self.distill

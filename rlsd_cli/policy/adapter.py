@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from rlsd_cli.config.schema import AdapterConfig
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.catalog import base_of, locate
 
 WEIGHTS = "adapter_model.safetensors"
@@ -51,7 +51,12 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
         try:
             model.add_adapter(chosen)
         except ValueError as error:
-            raise RlsdError(f"`adapter.targets`: {str(error).splitlines()[0]}") from error
+            raise RlsdError(f"`adapter.targets`: {first_line(error)}") from error
+    for part in (model.get_output_embeddings(), model.get_input_embeddings()):
+        if hasattr(part, "lora_A") or hasattr(part, "lora_embedding_A"):
+            raise RlsdError("`adapter.targets` names the output head or the embedding", hint="name modules of layers")
+    base = Path(model.name_or_path)
+    model.peft_config["default"].base_model_name_or_path = str(base.resolve() if base.is_dir() else base)
 
 
 @torch.no_grad()

@@ -104,7 +104,10 @@ def base_of(where: str) -> str | None:
     file = Path(where) / ADAPTER
     if not file.is_file():
         return None
-    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise RlsdError(f"{file} does not name the model it was made for", exit_code=EXIT_MACHINE)
+    return str(base)
 
 
 def locate(name: str) -> str:

@@ -29,8 +29,10 @@ DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
 """Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
 HEAD_TILES, DIVERGENCE_TILES, MIXTURE_TILES = 2, 10, 18
 """How many tensors of that size there are at once, for sampled tokens, divergences, and those with a mixture."""
-TOKENS_PER_PREFILL = 8192
-TOKENS_PER_GROWTH = 32
+TOKENS_PER_PREFILL = 4096
+"""Prompt tokens, padding included, that a sampler reads at once; a longer prompt is read alone."""
+TOKENS_PER_GROWTH = 16
+"""Its buffers have a multiple of so many tokens: kernels are made for a shape, and shapes should recur."""
 VLLM_CACHE = 2**30
 """Keys and values of a vLLM engine on a CPU, see `rollout.vllm`."""
 STATE8_BLOCK = 256
@@ -42,7 +44,13 @@ LIKELY_PROMPT = 256
 LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
 """Tokens of a micro-batch that a measurement may choose, see `policy.plan`."""
 
-Phase = Literal["always", "rollout", "update", "step"]
+Phase = Literal["always", "rollout", "training", "update", "step"]
+PHASES: Mapping[Phase, tuple[Phase, ...]] = {
+    "update": ("always", "training", "update"),
+    "rollout": ("always", "rollout"),
+    "step": ("always", "training", "step"),
+}
+"""What is there while gradients are computed, while responses are sampled, while weights are updated."""
 
 
 class Component(NamedTuple):
@@ -71,17 +79,22 @@ class Memory(NamedTuple):
     @property
     def highest(self) -> Phase:
         """The phase in which the most is there."""
-        phases: tuple[Phase, ...] = ("update", "rollout", "step")
-        return max(phases, key=self.during)
+        return max(PHASES, key=lambda phase: self.during(*PHASES[phase]))
 
     @property
     def peak_bytes(self) -> int:
-        return self.during("always", self.highest)
+        return self.during(*PHASES[self.highest])
+
+    def largest(self) -> Component:
+        """The largest of the parts that are there at the peak."""
+        there = [component for component in self.components if component.phase in PHASES[self.highest]]
+        return max(there, key=lambda component: component.num_bytes)
 
     @property
     def fixed_bytes(self) -> int:
         """What the run takes however few tokens it works on at a time."""
-        return sum(component.num_bytes for component in self.components if component.fixed)
+        fixed = Memory(tuple(component for component in self.components if component.fixed))
+        return fixed.peak_bytes
 
 
 class Setting(NamedTuple):
@@ -129,7 +142,8 @@ def check_fits(memory: Memory, free_bytes: int) -> str | None:
         RlsdError: (exit 3) it takes more than is free however few tokens it works on at a time.
     """
     if memory.fixed_bytes > free_bytes:
-        largest = max((part for part in memory.components if part.fixed), key=lambda part: part.num_bytes)
+        fixed = Memory(tuple(part for part in memory.components if part.fixed))
+        largest = fixed.largest()
         raise RlsdError(
             f"the run takes at least {in_words(memory.fixed_bytes)}, and {in_words(free_bytes)} are free",
             hint=f"the largest part is {largest.name}, {in_words(largest.num_bytes)}: {largest.remedy}",
@@ -137,7 +151,8 @@ def check_fits(memory: Memory, free_bytes: int) -> str | None:
         )
     if memory.peak_bytes <= free_bytes:
         return None
-    largest = max((part for part in memory.components if not part.fixed), key=lambda part: part.num_bytes)
+    loose = [part for part in memory.components if not part.fixed and part.phase in PHASES[memory.highest]]
+    largest = Memory(tuple(loose)).largest() if loose else memory.largest()
     return (
         f"the run may take {in_words(memory.peak_bytes)}, and {in_words(free_bytes)} are free; "
         f"{largest.name} are {in_words(largest.num_bytes)} of it: {largest.remedy}"
@@ -169,7 +184,7 @@ def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Componen
             f"{shape.num_parameters:,} parameters in float32",
             "take a smaller `model`",
         ),
-        Component("gradients", trained, "update", "one for each trained parameter", adapter),
+        Component("gradients", trained, "training", "one for each trained parameter", adapter),
         Component(
             "optimiser state",
             _moment_bytes(config, shape),
@@ -224,7 +239,8 @@ def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compo
     if config.rollout.engine == "vllm":
         engine = WIDTH[setting.sampling_dtype] * shape.num_parameters + (VLLM_CACHE if setting.device == "cpu" else 0)
         depends = f"vLLM: weights in {setting.sampling_dtype}, and its cache (on a GPU: `rollout.gpu_share`)"
-        return (Component("engine", engine, "rollout", depends, "`rollout.engine=transformers`"),)
+        phase: Phase = "always" if setting.device == "cpu" else "rollout"
+        return (Component("engine", engine, phase, depends, "`rollout.engine=transformers`"),)
     evaluation, limit = config.evaluation, config.rollout.batch_size
     rows = min(limit, evaluation.problems * evaluation.samples)
     tokens = evaluation.max_new_tokens or config.rollout.max_new_tokens

@@ -74,12 +74,14 @@ class Policy:
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
     """Copy a model directory in another type, leaving out whatever is not the model; an adapter is merged."""
+    _clear(target)
     load_causal_lm(str(source)).to(DTYPES[dtype]).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
 def export_adapter(source: Path, target: Path, dtype: str) -> None:
     """Copy an adapter in another type, with its tokenizer, leaving out whatever else is there."""
+    _clear(target)
     target.mkdir(parents=True, exist_ok=True)
     weights = {name: value.to(DTYPES[dtype]) for name, value in load_file(source / adapter.WEIGHTS).items()}
     save_file(weights, target / adapter.WEIGHTS, metadata={"format": "pt"})
@@ -87,14 +89,24 @@ def export_adapter(source: Path, target: Path, dtype: str) -> None:
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
+def _clear(target: Path) -> None:
+    """Remove the weights of the model, or of the adapter, that a directory holds."""
+    for name in ("config.json", "model*.safetensors*", ADAPTER, adapter.WEIGHTS):
+        for file in target.glob(name):
+            file.unlink()
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU when there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = RlsdError(f"`device` = {name!r}: not a device to train on", hint="auto, cpu, cuda or cuda:N")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RlsdError(f"`device` = {name!r}: not a device", hint="auto, cpu, cuda or cuda:N") from error
+        raise unknown from error
+    if device.type not in ("cpu", "cuda"):
+        raise unknown
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RlsdError(
             f"`device` = {name!r}: no such CUDA device here",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.catalog import base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 
@@ -40,7 +40,7 @@ def context_length(config: Any) -> int:
 def cannot_load(name: str, error: Exception) -> RlsdError:
     """That a model is not to be had, in one line."""
     return RlsdError(
-        f"cannot load model `{name}`: {str(error).strip().splitlines()[0]}",
+        f"cannot load model `{name}`: {first_line(error)}",
         hint="give a directory, a hub name that can be reached, or a name of `rlsd models list`",
         exit_code=EXIT_MACHINE,
     )

@@ -4,6 +4,8 @@ After every update the engine takes over all weights and forgets the prefixes it
 fixed prompt is scored by both sides: an engine that would sample from other weights stops the run.
 """
 
+import copy
+import gc
 import logging
 import os
 import re
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError
+from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, first_line
 from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
@@ -63,8 +65,10 @@ class VllmSampler:
 
     def _start(self) -> Any:
         """The engine, with weights still to come: only the shape of the model is read from its directory."""
+        config = copy.deepcopy(self.policy.model.config)
+        config.architectures = [type(self.policy.model).__name__]
         with tempfile.TemporaryDirectory() as folder:
-            self.policy.model.config.save_pretrained(folder)
+            config.save_pretrained(folder)
             return self.vllm.LLM(
                 model=folder,
                 skip_tokenizer_init=True,
@@ -112,7 +116,8 @@ class VllmSampler:
         """
         gaps = (self._engine_logp() - self._trainer_logp()).abs()
         self.mismatch = Mismatch(gaps.mean().item(), gaps.max().item())
-        allowed = self.settings.sync_tolerance or ROUNDING_GAP[self.dtype]
+        rounding = max(ROUNDING_GAP[self.dtype], ROUNDING_GAP[self.policy.compute_dtype])
+        allowed = self.settings.sync_tolerance or rounding
         if not self.mismatch.mean <= allowed:
             raise RlsdError(
                 f"vLLM does not sample from the policy's weights: on a fixed prompt its log-probabilities are "
@@ -142,7 +147,9 @@ class VllmSampler:
         ids = self._canary()
         params = self.vllm.SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
         (output,) = self.engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
-        return torch.tensor([known[token].logprob for token, known in zip(ids[1:], output.prompt_logprobs[1:], strict=True)])
+        return torch.tensor(
+            [known[token].logprob for token, known in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+        )
 
     def _trainer_logp(self) -> Tensor:
         ids = self._canary()
@@ -165,35 +172,29 @@ class VllmSampler:
             place: (prompts[prompt], self._params(sampling, row_key(seed, keys[prompt], sample)))
             for place, (prompt, sample) in enumerate(places)
         }
+        self._submit(requests)
         rollouts: dict[int, Rollout] = {}
-        try:
-            self._serve(requests, rollouts, finished)
-        except Exception as error:
-            logging.warning("vLLM failed and is started again: %s", error)
-            self._restart(error)
-            self._serve({place: requests[place] for place in requests if place not in rollouts}, rollouts, finished)
-        return [rollouts[place] for place in range(len(places))]
-
-    def _serve(
-        self,
-        requests: Mapping[int, tuple[Sequence[int], Any]],
-        rollouts: dict[int, Rollout],
-        finished: Finished | None,
-    ) -> None:
-        """Put a rollout in its place for each request, as they finish."""
-        engine = self.engine.llm_engine
-        for place, (ids, params) in requests.items():
-            engine.add_request(str(place), {"prompt_token_ids": list(ids)}, params)
-        while engine.has_unfinished_requests():
-            for output in engine.step():
+        while len(rollouts) < len(requests):
+            try:
+                outputs = self.engine.llm_engine.step()
+            except Exception as error:
+                self._restart(error)
+                self._submit({place: request for place, request in requests.items() if place not in rollouts})
+                continue
+            for output in outputs:
                 if output.finished:
                     place = int(output.request_id)
                     rollouts[place] = self._rollout(output.outputs[0])
                     if finished:
                         finished(place, rollouts[place])
+        return [rollouts[place] for place in range(len(places))]
+
+    def _submit(self, requests: Mapping[int, tuple[Sequence[int], Any]]) -> None:
+        for place, (ids, params) in requests.items():
+            self.engine.llm_engine.add_request(str(place), {"prompt_token_ids": list(ids)}, params)
 
     def _restart(self, error: Exception) -> None:
-        """Another engine with the policy's current weights, once.
+        """Another engine with the policy's current weights, once a run.
 
         Raises:
             RlsdError: (exit 3) it was started again before, or cannot be.
@@ -201,11 +202,22 @@ class VllmSampler:
         if self.restarted:
             raise _gone(error) from error
         self.restarted = True
+        logging.warning("vLLM failed and is started again: %s", first_line(error))
         try:
+            self._stop()
             self.engine = self._start()
+            self.awake = True
             self.sync()
         except Exception as again:
             raise _gone(again) from error
+
+    def _stop(self) -> None:
+        """Let the engine go, and its share of the GPU."""
+        self.engine.llm_engine.engine_core.shutdown()
+        self.engine = None
+        gc.collect()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
 
     def _params(self, sampling: Sampling, key: int) -> Any:
         return self.vllm.SamplingParams(
@@ -240,8 +252,8 @@ def group_of(name: str) -> str:
 
 def _gone(error: Exception) -> RlsdError:
     return RlsdError(
-        f"vLLM failed, and again after it was started anew: {type(error).__name__}: {error}",
-        hint="the state of the last step is saved, and the same command continues; or use `rollout.engine=transformers`",
+        f"vLLM failed, and again after it was started anew: {type(error).__name__}: {first_line(error)}",
+        hint="the last step is saved and the same command continues; or use `rollout.engine=transformers`",
         exit_code=EXIT_MACHINE,
     )
 

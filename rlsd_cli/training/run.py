@@ -46,9 +46,9 @@ def train(
     Raises:
         Interrupted: after the state of the last finished step has been saved.
     """
-    interrupts = Interrupts()
-    sampler = make_sampler(policy, config)
     team = team or Team()
+    interrupts = Interrupts(repeated=team.size > 1)
+    sampler = make_sampler(policy, config)
     trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
     done = 0
     if saved := team.decided(lambda: checkpoints(run.checkpoints)):
@@ -57,8 +57,8 @@ def train(
     if team.leads:
         run.forget_after(done)
         run.set_status(status="running", step=done, error=None)
-    try:
-        with interrupts.installed():
+    with interrupts.installed():
+        try:
             _milestones(trainer, run, report, done)
             for step in range(done + 1, config.steps + 1):
                 _step(trainer, run, report, step)
@@ -67,16 +67,16 @@ def train(
                     run.set_status(step=step)
                 interrupts.release()
                 _milestones(trainer, run, report, step)
-    except Interrupted:
-        if team.leads:
-            _save_finished(trainer, run, done)
-            run.set_status(status="interrupted", step=done)
-        raise
-    except BaseException as error:
-        if team.leads:
-            run.set_status(status="failed", step=done, error=f"{type(error).__name__}: {error}")
-            _save_finished(trainer, run, done)
-        raise
+        except BaseException as error:
+            moved_on = interrupts.held
+            interrupts.hold()
+            if team.leads:
+                stopped = isinstance(error, Interrupted)
+                said = {"status": "interrupted"} if stopped else {"status": "failed", "error": _in_words(error)}
+                run.set_status(step=done, **said)
+                if done and not moved_on:
+                    _save(trainer, run, done)
+            raise
     summary = team.decided(lambda: summarise(config, run))
     if team.leads:
         run.set_status(**summary)
@@ -122,10 +122,8 @@ def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> N
         _save(trainer, run, step)
 
 
-def _save_finished(trainer: Trainer, run: RunDir, step: int) -> None:
-    """Save the last finished step, unless the weights have moved past it."""
-    if step and not trainer.interrupts.held:
-        _save(trainer, run, step)
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _save(trainer: Trainer, run: RunDir, step: int) -> None:

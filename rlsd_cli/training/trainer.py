@@ -46,6 +46,7 @@ from rlsd_cli.training.rewards import (
     assign_scores,
     check_verdicts,
     groups_of,
+    is_replaced,
     replace_dead_groups,
 )
 from rlsd_cli.training.samples import Sample, padded, unpadded
@@ -317,9 +318,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * scale
         totals = TokenTotals()
+        kept = [sample for group in groups_of(samples, self.config) if not is_replaced(group) for sample in group]
         results = [
             self._update_once(share, mix, totals, step)
-            for share in shares(samples, optim.updates_per_batch, self.config.group_size)
+            for share in shares(kept, optim.updates_per_batch, self.config.group_size)
         ]
         self.interrupts.hold()
         if self.teacher:

@@ -150,7 +150,7 @@ def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: p
         raise RuntimeError("engine core died")
 
     monkeypatch.setattr(sampler.engine.llm_engine, "step", dead)
-    with pytest.raises(RlsdError, match="vLLM failed, and again .* engine core died") as caught:
+    with pytest.raises(RlsdError, match=r"vLLM failed, and again .* engine core died") as caught:
         sampler.sample(PROMPTS, KEYS, 1, Sampling(5), "seed")
     assert caught.value.exit_code == 3
     monkeypatch.undo()

@@ -28,7 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
     "rlvr": {"method": "rlvr"},
     "rlsd": {"method": "rlsd", "rollout.refill": 2, "loss.reduction": "token_mean"},
     "opsd": {"method": "opsd"},
-    "updates": {"method": "rlsd", "optim.updates_per_batch": 3, "advantage.scale": "batch_std"},
+    "updates": {"method": "rlsd", "optim.updates_per_batch": 3},
+    "idle": {"method": "rlvr", "prompts_per_step": 1, "advantage.scale": "batch_std", "evaluation.problems": 1},
     "adapter": {"method": "rlsd", "adapter.rank": 4, "loss.kl_coef": 0.1},
 }
 MEASURED = ("seconds", "peak_memory_mb")
@@ -164,7 +165,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_continues(tmp_path: Path)
     assert len(losses(tmp_path)) > status["step"]
 
 
-def test_what_only_one_process_finds_wrong_ends_all(tmp_path: Path) -> None:
+def test_what_a_process_finds_wrong_ends_all(tmp_path: Path) -> None:
     done = run_rlsd(2, tmp_path, "teacher.max_prompt_tokens=1")
     _, complaint = done.communicate(timeout=120)
     assert done.returncode != 0
