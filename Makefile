@@ -37,7 +37,7 @@ $(VLLM_READY): pyproject.toml constraints-vllm.txt
 	touch $@
 
 test-vllm: $(VLLM_READY) ## Run the tests of the vLLM sampler, in an environment of its own
-	$(VLLM)/bin/python -m pytest -m vllm tests/rollout/test_vllm_sampler.py
+	$(VLLM)/bin/python -m pytest -m vllm tests/rollout tests/training
 
 lint: $(READY) ## Check style and import arrows
 	$(BIN)/ruff check .

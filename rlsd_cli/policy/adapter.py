@@ -61,7 +61,11 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
 
 @torch.no_grad()
 def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every weight by its name in the model without an adapter, with what the adapter adds to it."""
+    """Every weight by its name in the model without an adapter, with what the adapter adds to it; a tied head, too."""
+    head = model.get_output_embeddings()
+    tied = head.weight is model.get_input_embeddings().weight
+    if tied:
+        yield next(f"{name}.weight" for name, module in model.named_modules() if module is head), head.weight.detach()
     changed = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
     for name, value in model.named_parameters():
         module = changed.get(name.removesuffix(".base_layer.weight"))

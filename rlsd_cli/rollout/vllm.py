@@ -29,8 +29,10 @@ ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-"""Read when vLLM is loaded: the engine in this process, so that it can be given tensors; GiB of its cache on a CPU."""
+"""Read when vLLM is loaded. The engine is in this process, so that it can be given tensors. On a CPU it has 1 GiB of
+cache, and leaves the threads, which are also the trainer's, where they are."""
 CANARY_TOKENS = 32
 """Length of the prompt that both sides score."""
 
@@ -67,6 +69,8 @@ class VllmSampler:
         """The engine, with weights still to come: only the shape of the model is read from its directory."""
         config = copy.deepcopy(self.policy.model.config)
         config.architectures = [type(self.policy.model).__name__]
+        if not self.on_gpu:  # there vLLM packs a tied head once, and does not pack it again with new weights
+            config.tie_word_embeddings = False
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
             return self.vllm.LLM(
@@ -204,15 +208,15 @@ class VllmSampler:
         self.restarted = True
         logging.warning("vLLM failed and is started again: %s", first_line(error))
         try:
-            self._stop()
+            self.close()
             self.engine = self._start()
             self.awake = True
             self.sync()
         except Exception as again:
             raise _gone(again) from error
 
-    def _stop(self) -> None:
-        """Let the engine go, and its share of the GPU."""
+    def close(self) -> None:
+        """Let the engine go, and its share of the GPU. A process can have one at a time."""
         self.engine.llm_engine.engine_core.shutdown()
         self.engine = None
         gc.collect()

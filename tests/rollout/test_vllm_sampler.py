@@ -7,17 +7,13 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.batch import make_batch
-from rlsd_cli.policy.model import Policy, load_policy, load_trainable
+from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Rollout, Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupts
-from rlsd_cli.training.trainer import Trainer
 
 pytestmark = pytest.mark.vllm
 
@@ -38,8 +34,10 @@ def policy(config: Config) -> Policy:
 
 
 @pytest.fixture(scope="module")
-def sampler(policy: Policy, config: Config) -> Any:
-    return make_sampler(policy, config)
+def sampler(policy: Policy, config: Config) -> Iterator[Any]:
+    made: Any = make_sampler(policy, config)
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +128,7 @@ def test_a_weight_that_stays_behind_stops_the_run_and_is_named(
 
 def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens(sampler.sample(PROMPTS, KEYS, 4, Sampling(20), "seed"))
-    start, step = sampler._start, sampler.engine.llm_engine.step
+    step = sampler.engine.llm_engine.step
     calls = 0
 
     def fails_once() -> Any:
@@ -154,31 +152,5 @@ def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: p
         sampler.sample(PROMPTS, KEYS, 1, Sampling(5), "seed")
     assert caught.value.exit_code == 3
     monkeypatch.undo()
-    sampler.engine = start()
-
-
-def test_an_adapter_is_sampled_merged(configure: Callable[..., Config]) -> None:
-    config = configure(SETTINGS | {"adapter.rank": 4})
-    policy = load_trainable(config)
-    sampler = make_sampler(policy, config)
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05)
-    sampler.sync()
-    plain = TransformersSampler(policy, "float32", 16)
-    mine, theirs = (tokens(one.sample(PROMPTS, KEYS, 1, GREEDY, "seed")) for one in (sampler, plain))
-    assert mine == theirs
-
-
-@pytest.mark.parametrize("method", ["rlvr", "rlsd", "opsd"])
-def test_every_method_trains(configure: Callable[..., Config], method: str) -> None:
-    config = configure(SETTINGS | {"method": method, "optim.lr": 1e-4})
-    policy = load_trainable(config)
-    with open_pool(config) as pool:
-        trainer = Trainer(config, policy, make_sampler(policy, config), pool, load_splits(config), Interrupts())
-        for number in (1, 2):
-            metrics, _ = trainer.step(number)
-            assert metrics["trained_tokens"] > 0
-            assert metrics["sampler_mismatch_abs_mean"] < 1e-4
-        assert trainer.evaluate().summary["n"] > 0
+    sampler.close()
+    sampler.engine = sampler._start()
