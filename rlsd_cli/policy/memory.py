@@ -22,7 +22,7 @@ WIDTH: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16}
 
 PROCESS = 450 * MB
 """Main memory of a process with torch, transformers and a tokenizer loaded, before it has any weights."""
-SLACK = {"cpu": 1.2, "cuda": 1.0}
+SLACK = {"cpu": 1.4, "cuda": 1.0}
 """What the allocator takes for tensors that come and go, over what they hold: glibc's has holes."""
 HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
 DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
@@ -37,7 +37,7 @@ VLLM_CACHE = 2**30
 """Keys and values of a vLLM engine on a CPU, see `rollout.vllm`."""
 STATE8_BLOCK = 256
 """Numbers that share a float32 scale in 8-bit moments."""
-UNPACKED = 7
+UNPACKED = 8
 """Float32 tensors of a matrix's size that a CPU makes to update it from 8-bit moments."""
 LIKELY_PROMPT = 256
 """Tokens of the longest prompt, where nobody has read it."""
@@ -313,7 +313,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     kept = (shape.num_layers - num_recomputed) * layer
     kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
     passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
-    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head
+    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied else 1)
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
@@ -335,7 +335,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
             "head",
             _slack(states, setting) + gradient + _tile_bytes(config, shape, batch, setting),
             "update",
-            f"tiles of logits, {batch.scored:,} states, the gradient of {shape.vocabulary:,} entries",
+            f"tiles of logits, {batch.scored:,} states, gradients of {shape.vocabulary:,} entries before they are added",
             budget,
             fixed=False,
         ),
