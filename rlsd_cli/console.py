@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
 quiet = False
+speaker = ""
+"""Before errors: which of several processes has them."""
 
 
 def data(text: str) -> None:
@@ -59,7 +61,7 @@ def warning(text: str) -> None:
 
 def error(failure: RlsdError) -> None:
     """What went wrong and what to do, in two paragraphs."""
-    say(f"error: {failure.message}")
+    say(f"{speaker}error: {failure.message}")
     if failure.hint:
         say("\n" + "\n".join(f"hint: {line}" for line in failure.hint.splitlines()))
     _traceback()
@@ -67,7 +69,7 @@ def error(failure: RlsdError) -> None:
 
 def fault(failure: Exception) -> None:
     """An error nobody foresaw, in one line."""
-    say(f"error: {type(failure).__name__}: {failure}")
+    say(f"{speaker}error: {type(failure).__name__}: {failure}")
     say("\nhint: this is a fault of rlsd; RLSD_TRACEBACK=1 shows where")
     _traceback()
 

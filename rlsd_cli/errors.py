@@ -29,6 +29,11 @@ class RlsdError(Exception):
         self.exit_code = exit_code
 
 
+def first_line(error: Exception) -> str:
+    """What another library's error says, in a line; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The hint that names the closest known words, or None when nothing is close."""
     candidates = sorted(set(known))

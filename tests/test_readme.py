@@ -68,11 +68,13 @@ def test_the_other_commands_are_commands(tmp_path: Path) -> None:
     for name in ("train.jsonl", "test.jsonl"):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     commands = [line.split("#")[0].strip() for block in blocks("sh") for line in block.replace("\\\n", "").splitlines()]
-    seen = [command for command in commands if command.startswith(("make ", "rlsd "))]
+    seen = [command for command in commands if command.startswith(("make ", "rlsd ", "torchrun "))]
     assert len(seen) >= 5
     for command in seen:
         if command.startswith("make "):
             done = shell(command.replace("make", "make -n", 1), ROOT)
+        elif command.startswith("torchrun"):
+            done = shell(command.replace("--nproc-per-node 8", "--nproc-per-node 1") + " --dry-run", tmp_path)
         elif command.startswith("rlsd train"):
             done = shell(f"{command} --dry-run", tmp_path)
         else:

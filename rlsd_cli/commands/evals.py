@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -43,6 +45,8 @@ def evaluate(
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
 
     console.quiet = quiet
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RlsdError("`rlsd eval` runs in one process", hint="leave out `torchrun`")
     targets, overrides = split_arguments(arguments or [])
     if len(targets) > 1:
         raise RlsdError(f"one thing is evaluated at a time, not {len(targets)}: {', '.join(targets)}")
@@ -70,14 +74,16 @@ def evaluate(
         if faults := check_problems(problems, config, pool):
             console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
 
+        from rlsd_cli.evaluation.evaluate import conclude
         from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
         from rlsd_cli.policy.model import load_policy
-        from rlsd_cli.rollout.transformers import TransformersSampler
+        from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
-        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        sampler = make_sampler(policy, config)
         console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
-        evaluation = run_evaluation(policy, sampler, problems, config, pool)
+        started = time.perf_counter()
+        evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)
     folder = None
     if subject.run:
         folder = subject.run.write_evaluation(suite_of(config), subject.step, evaluation.rows, evaluation.summary)
@@ -106,16 +112,16 @@ def find_subject(target: str | None, root: Path) -> Subject:
     for path in (Path(target), root / target):
         if (path / "status.json").is_file():
             return _of_run(RunDir(path.resolve()))
+    from rlsd_cli.policy.catalog import catalog, is_model
+
     path = Path(target)
-    if (path / "config.json").is_file():
+    if is_model(path):
         run = RunDir(path.resolve().parents[1])
         if (run.path / "status.json").is_file() and path.resolve().name.isdigit():
             return _of_run(run, path.resolve())
         return Subject([Layer(f"model {target}", {"model": target})])
     if target in preset_names() or target.endswith(".toml"):
         return Subject([target_layer(target)[1]])
-
-    from rlsd_cli.policy.catalog import catalog
 
     known = [*(model.name for model in catalog()), *preset_names(), *(run.name for run in list_runs(root))]
     if target in known or target.count("/") == 1:

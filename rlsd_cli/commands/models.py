@@ -60,19 +60,29 @@ def export(
     ],
     target: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")],
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "bfloat16",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Only the trained adapter, not merged into its base.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the model that is there.")] = False,
 ) -> None:
     """Write a trained policy as a plain model directory, without the trainer's state."""
     from rlsd_cli.commands.evals import find_subject
+    from rlsd_cli.policy.catalog import base_of, is_model
 
     if dtype not in ("float32", "bfloat16"):
         raise RlsdError(f"--dtype {dtype}: expected float32 or bfloat16")
-    if (target / "config.json").exists() and not force:
+    if is_model(target) and not force:
         raise RlsdError(f"{target} holds a model", hint="name another directory, or replace it with `--force`")
     subject = find_subject(source, context.obj)
     if subject.run is None:
         raise RlsdError(f"`{source}` is not a run or a checkpoint of one")
-    from rlsd_cli.policy.model import export_model
+    checkpoint = Path(subject.layers[-1].values["model"])
+    if adapter and not base_of(str(checkpoint)):
+        raise RlsdError(f"{checkpoint} has no adapter: all weights were trained", hint="leave `--adapter` out")
+    from rlsd_cli.policy.model import export_adapter, export_model
 
-    export_model(Path(subject.layers[-1].values["model"]), target, dtype)
+    if adapter:
+        export_adapter(checkpoint, target, dtype)
+    else:
+        export_model(checkpoint, target, dtype)
     console.data(str(target))

@@ -1,6 +1,8 @@
 """`rlsd train`: one run."""
 
+import contextlib
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.runs.rundir import RunDir
+    from rlsd_cli.training.team import Team
     from rlsd_verifiers.pool import Pool
 
 
@@ -41,39 +44,50 @@ def train(
         overrides["method"] = mode
     resolved = resolve(targets, overrides)
     if dry_run:
-        _show(resolved, context.obj, as_json)
+        if os.environ.get("RANK", "0") == "0":
+            _show(resolved, context.obj, as_json)
         return
+    from rlsd_cli.training.team import joined
 
+    with joined() as team:
+        if not team.leads:
+            console.quiet, console.speaker = True, f"process {team.rank}: "
+        summary = _attempt(resolved, context.obj, again, team)
+        if team.leads:
+            _result(summary, as_json)
+
+
+def _attempt(resolved: "Resolved", root: Path, again: bool, team: "Team") -> dict[str, Any]:
+    """The summary of a run, of one that is finished as it is."""
     from rlsd_cli.runs.rundir import find_run
 
-    run = find_run(context.obj, resolved, again=again)
-    if run.path.exists() and run.status()["status"] == "done":
+    run = team.decided(lambda: find_run(root, resolved, again=again))
+    if team.decided(lambda: run.path.exists() and run.status()["status"] == "done"):
         console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
-        _result(run.status() | {"run": str(run.path)}, as_json)
-        return
-    _result(_train(resolved, run), as_json)
+        return run.status() | {"run": str(run.path)}
+    return _train(resolved, run, team)
 
 
-def _train(resolved: "Resolved", run: "RunDir") -> dict[str, Any]:
+def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
     from rlsd_cli.data.sources import describe_splits, load_splits
     from rlsd_cli.evaluation.grade import open_pool
 
-    if run.path.exists():
+    if team.leads and run.path.exists():
         with run.lock():
             pass
     with open_pool(resolved.config) as pool:
         splits = _bounded(load_splits(resolved.config), resolved.config)
         data = describe_splits(splits)
-        return _train_on(_checked(splits, resolved.config, pool), data, resolved, run, pool)
+        return _train_on(_checked(splits, resolved.config, pool), data, resolved, run, pool, team)
 
 
 def _train_on(
-    splits: "Splits", data: Mapping[str, Any], resolved: "Resolved", run: "RunDir", pool: "Pool"
+    splits: "Splits", data: Mapping[str, Any], resolved: "Resolved", run: "RunDir", pool: "Pool", team: "Team"
 ) -> dict[str, Any]:
     import torch
 
     from rlsd_cli.policy.memory import MB, check_fits
-    from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.model import load_trainable
     from rlsd_cli.policy.plan import Plan, follow, make_plan
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted
@@ -84,18 +98,24 @@ def _train_on(
     free = refuse_what_cannot_fit(resolved, run.path.parent)
     if config.optim.state == "8bit":
         adamw_8bit()
-    policy = load_policy(config)
-    if not run.path.exists():
-        create(run, resolved)
-    with run.lock(), (run.path / "logs" / "train.log").open("a", encoding="utf-8") as log:
-        run.pin_data(data)
-        point_latest(run)
-        plan = Plan(**(run.plan() or make_plan(policy, config)._asdict()))
-        run.keep_plan(plan._asdict())
+    policy = load_trainable(config)
+    with contextlib.ExitStack() as held:
+        if team.leads:
+            if not run.path.exists():
+                create(run, resolved)
+            held.enter_context(run.lock())
+            run.pin_data(data)
+            point_latest(run)
+        plan = Plan(**team.decided(lambda: run.plan() or make_plan(policy, config)._asdict()))
+        name = "train.log" if team.leads else f"process-{team.rank}.log"
+        log = held.enter_context((run.path / "logs" / name).open("a", encoding="utf-8"))
+        if team.leads:
+            run.keep_plan(plan._asdict())
         if fault := follow(policy, plan):
             console.warning(f"layers run as they are: {fault}")
         if memory := memory_of(config, policy, splits.train):
-            run.set_status(estimated_memory_mb=memory.peak_bytes // MB)
+            if team.leads:
+                run.set_status(estimated_memory_mb=memory.peak_bytes // MB)
             if free is not None and (tight := check_fits(memory, free)):
                 console.warning(tight)
         checkpoint = newest_checkpoint(run)
@@ -103,14 +123,18 @@ def _train_on(
         where = f"continuing at step {step + 1} of {config.steps}" if step else f"{config.steps} steps"
         shape = f"{config.prompts_per_step} problems x {config.group_size}"
         device = f"{policy.device.type}, {torch.get_num_threads()} threads" if policy.device.type == "cpu" else "GPU"
+        if team.size > 1:
+            device = f"{team.size} processes, {device} each"
         console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
         console.talk(f"plan {plan.in_words()}")
         _quieten(log)
         progress = console.Progress(config.steps, log)
         try:
-            return run_training(config, policy, splits, run, progress, pool)
+            return run_training(config, policy, splits, run, progress, pool, team)
         except Interrupted as interrupt:
             progress.close()
+            if not team.leads:
+                raise typer.Exit(interrupt.exit_code) from None
             step = run.status()["step"]
             console.say(f"interrupted at step {step}, state saved" if step else "interrupted before the first step")
             same = "the same command" if run.name == run_name(resolved) else f"`rlsd train {run.path}/config.toml`"

@@ -71,6 +71,21 @@ class RolloutConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="type sampled in; `auto`: the compute type (bfloat16 is a copy)"
     )
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="what samples; `vllm`: an engine with a copy of the weights (`rlsd[vllm]`)"
+    )
+    gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.4, description="share of a GPU's memory that `vllm` takes while it samples"
+    )
+    sync_tolerance: Positive | None = Field(
+        None, description="mean gap, nats, between `vllm` and trainer after an update; none: by type, 1e-3 or 0.25"
+    )
+
+
+class AdapterConfig(Section):
+    rank: CountOrZero = Field(0, description="rank of the matrices trained beside linear layers; 0: train all weights")
+    scale: Positive = Field(2.0, description="what their product is multiplied with (alpha / rank)")
+    targets: list[str] = Field([], description="names of the linear modules; none given: all but the output head")
 
 
 class AdvantageConfig(Section):
@@ -113,7 +128,11 @@ class LossConfig(Section):
     rollout_correction: Literal["none", "truncate", "mask"] = Field(
         "none", description="importance weight for a sampler whose log-probabilities differ from the trainer's"
     )
+    rollout_correction_level: Literal["token", "sequence"] = Field(
+        "token", description="what an importance weight is of: a token, or a whole response"
+    )
     rollout_correction_cap: Positive = Field(2.0, description="largest importance weight kept")
+    rollout_correction_floor: NonNegative = Field(0.0, description="smallest importance weight kept")
 
 
 class DistillConfig(Section):
@@ -262,6 +281,7 @@ class Config(Section):
     )
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
+    adapter: AdapterConfig = AdapterConfig()
     rollout: RolloutConfig = RolloutConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     credit: CreditConfig = CreditConfig()
@@ -312,6 +332,10 @@ class Config(Section):
             raise ValueError("`rollout.refill` needs groups that stand alone: `advantage.scale=batch_std` mixes them")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
+        if self.loss.rollout_correction_floor > self.loss.rollout_correction_cap:
+            raise ValueError(
+                "`loss.rollout_correction_floor` is above `loss.rollout_correction_cap`: no weight is kept"
+            )
         if self.loss.dual_clip is not None and self.loss.surrogate == "cispo":
             raise ValueError("`loss.dual_clip` has no meaning for `loss.surrogate=cispo`")
         distill = self.distill

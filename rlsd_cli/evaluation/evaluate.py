@@ -29,16 +29,21 @@ def select(problems: Sequence[Problem], limit: int) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]
 
 
-def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], config: Config, pool: Pool) -> Evaluation:
-    """Sample and grade `evaluation.samples` responses to each problem.
+def evaluate(
+    policy: Policy,
+    sampler: Sampler,
+    problems: Sequence[Problem],
+    config: Config,
+    pool: Pool,
+    keys: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Sample and grade `evaluation.samples` responses to each problem; `keys`: see `respond`.
 
-    A problem whose reference could not be graded has no score: it is counted under its outcome and leaves the mean.
-    Intervals are 95 %, with problems as the sampling unit.
+    A problem whose reference could not be graded has no score.
 
     Raises:
         RlsdError: the sandbox failed.
     """
-    started = time.perf_counter()
     settings = config.evaluation
     sampling = Sampling(
         max_new_tokens=settings.max_new_tokens or config.rollout.max_new_tokens,
@@ -47,10 +52,24 @@ def evaluate(policy: Policy, sampler: Sampler, problems: Sequence[Problem], conf
         top_k=settings.top_k,
     )
     seed = f"{config.seed}/evaluation"
-    responses = respond(policy, sampler, problems, config, pool, samples=settings.samples, sampling=sampling, seed=seed)
+    responses = respond(
+        policy, sampler, problems, config, pool, samples=settings.samples, sampling=sampling, seed=seed, keys=keys
+    )
     stop_on_sandbox_error(response.verdict.result() for response in responses)
-    rows = [_row(response, index % settings.samples, config) for index, response in enumerate(responses)]
-    summary = {"model": config.model, "data": config.eval_data or config.data, **summarise(rows, settings.samples)}
+    return [_row(response, index % settings.samples, config) for index, response in enumerate(responses)]
+
+
+def conclude(rows: list[dict[str, Any]], config: Config, started: float) -> Evaluation:
+    """What the rows of all problems add up to, and how long it took since `started` on `time.perf_counter`.
+
+    A problem without a score is counted under its outcome and leaves the mean. Intervals are 95 %, with problems as the
+    sampling unit.
+    """
+    summary = {
+        "model": config.model,
+        "data": config.eval_data or config.data,
+        **summarise(rows, config.evaluation.samples),
+    }
     return Evaluation(rows, summary | {"seconds": time.perf_counter() - started})
 
 

@@ -1,5 +1,6 @@
 """Responses to verdicts, each by its problem's verifier."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, did_you_mean
+from rlsd_cli.policy.meter import processes_here
 from rlsd_sandbox.settings import Settings
 from rlsd_verifiers import (
     AUTO,
@@ -35,8 +37,9 @@ def policy_of(config: Config) -> Policy:
 def open_pool(config: Config) -> Pool:
     """Worker processes with the config's limits; the caller closes them."""
     settings = config.verification
+    cores = max(1, (os.cpu_count() or 1) // processes_here())
     return Pool(
-        settings.workers,
+        settings.workers or min(8, cores),
         timeout_seconds=settings.timeout_seconds,
         memory_mb=settings.memory_mb,
         sandbox=sandbox_of(config),

@@ -71,6 +71,8 @@ _WHEELS = {
     )
 }
 _PACKAGED = Path(__file__).parent
+ADAPTER = "adapter_config.json"
+"""The file that says what an adapter is, and of which model."""
 
 
 def catalog() -> tuple[CatalogModel, ...]:
@@ -92,6 +94,22 @@ def local_path(name: str) -> Path | None:
     return path if (path / "config.json").is_file() else None
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a directory holds a model, or an adapter of one."""
+    return (folder / "config.json").is_file() or (folder / ADAPTER).is_file()
+
+
+def base_of(where: str) -> str | None:
+    """The model, by name or directory, that the adapter in a directory was made for; None where there is none."""
+    file = Path(where) / ADAPTER
+    if not file.is_file():
+        return None
+    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise RlsdError(f"{file} does not name the model it was made for", exit_code=EXIT_MACHINE)
+    return str(base)
+
+
 def locate(name: str) -> str:
     """A catalogue name or a directory as a path; anything else is taken for a hub name."""
     if name in {entry.name for entry in catalog()}:
@@ -103,7 +121,7 @@ def locate(name: str) -> str:
         return str(path)
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not is_model(path):
             raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
         return str(path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):

@@ -103,15 +103,21 @@ class _TokenLogp(torch.autograd.Function):
         upstream = (upstream / head.temperature)[:, None]
         weighted = states * upstream
         to_states = weight.index_select(0, target).to(states.dtype)
-        to_weight = torch.zeros_like(weight, dtype=states.dtype).index_add_(0, target, weighted)
-        to_bias = None if bias is None else torch.zeros_like(bias).index_add_(0, target, upstream[:, 0])
+        to_weight = to_bias = None
+        if ctx.needs_input_grad[1]:
+            to_weight = torch.zeros_like(weight, dtype=states.dtype).index_add_(0, target, weighted)
+        if ctx.needs_input_grad[2]:
+            to_bias = torch.zeros_like(bias).index_add_(0, target, upstream[:, 0])
         for here, there in _tiles(len(states), len(weight), tile):
             probability = probabilities(_logits(head, states[here], there), log_sum[here])
             to_states[here].addmm_(probability, weight[there].to(states.dtype), alpha=-1)
-            to_weight[there].addmm_(probability.T, weighted[here], alpha=-1)
+            if to_weight is not None:
+                to_weight[there].addmm_(probability.T, weighted[here], alpha=-1)
             if to_bias is not None:
                 to_bias[there].addmv_(probability.T, upstream[here, 0], alpha=-1)
-        return to_states * upstream, to_weight.to(weight.dtype), to_bias, None, None, None
+        if to_weight is not None:
+            to_weight = to_weight.to(weight.dtype)
+        return to_states * upstream, to_weight, to_bias, None, None, None
 
 
 def _tiles(num_tokens: int, num_entries: int, tile: Tile) -> Iterator[tuple[slice, slice]]:
@@ -212,9 +218,10 @@ class _TokenDivergence(torch.autograd.Function):
         recorded: bool,
     ) -> tuple[Tensor, ...]:
         wanted = recorded and any(ctx.needs_input_grad)
+        trains_weight, trains_bias = (wanted and needed for needed in ctx.needs_input_grad[1:3])
         to_states = torch.empty_like(states) if wanted else None
-        to_weight = torch.zeros_like(weight, dtype=states.dtype) if wanted else None
-        to_bias = None if bias is None else torch.zeros_like(bias)
+        to_weight = torch.zeros_like(weight, dtype=states.dtype) if trains_weight else None
+        to_bias = torch.zeros_like(bias) if bias is not None and trains_bias else None
         columns: list[tuple[Tensor, ...]] = []
         for start in range(0, len(states), size):
             here = slice(start, start + size)
@@ -225,11 +232,12 @@ class _TokenDivergence(torch.autograd.Function):
                 logits.requires_grad_(wanted)
                 logp = torch.log_softmax(logits, -1)
                 loss = measure(logp, teacher_logp) * weights[here]
-            if to_states is not None and to_weight is not None:
+            if to_states is not None:
                 (gradient,) = torch.autograd.grad(loss, logits, torch.ones_like(loss))
                 gradient.div_(student.temperature)
                 to_states[here] = gradient @ weight.to(states.dtype)
-                to_weight.addmm_(gradient.T, states[here])
+                if to_weight is not None:
+                    to_weight.addmm_(gradient.T, states[here])
                 if to_bias is not None:
                     to_bias += gradient.sum(0)
             logp = logp.detach()

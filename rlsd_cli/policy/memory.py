@@ -22,25 +22,35 @@ WIDTH: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16}
 
 PROCESS = 450 * MB
 """Main memory of a process with torch, transformers and a tokenizer loaded, before it has any weights."""
-SLACK = {"cpu": 1.2, "cuda": 1.0}
+SLACK = {"cpu": 1.4, "cuda": 1.0}
 """What the allocator takes for tensors that come and go, over what they hold: glibc's has holes."""
 HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
 DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
 """Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
 HEAD_TILES, DIVERGENCE_TILES, MIXTURE_TILES = 2, 10, 18
 """How many tensors of that size there are at once, for sampled tokens, divergences, and those with a mixture."""
-TOKENS_PER_PREFILL = 8192
-TOKENS_PER_GROWTH = 32
+TOKENS_PER_PREFILL = 4096
+"""Prompt tokens, padding included, that a sampler reads at once; a longer prompt is read alone."""
+TOKENS_PER_GROWTH = 16
+"""Its buffers have a multiple of so many tokens: kernels are made for a shape, and shapes should recur."""
+VLLM_CACHE = 2**30
+"""Keys and values of a vLLM engine on a CPU, see `rollout.vllm`."""
 STATE8_BLOCK = 256
 """Numbers that share a float32 scale in 8-bit moments."""
-UNPACKED = 7
+UNPACKED = 8
 """Float32 tensors of a matrix's size that a CPU makes to update it from 8-bit moments."""
 LIKELY_PROMPT = 256
 """Tokens of the longest prompt, where nobody has read it."""
 LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
 """Tokens of a micro-batch that a measurement may choose, see `policy.plan`."""
 
-Phase = Literal["always", "rollout", "update", "step"]
+Phase = Literal["always", "rollout", "training", "update", "step"]
+PHASES: Mapping[Phase, tuple[Phase, ...]] = {
+    "update": ("always", "training", "update"),
+    "rollout": ("always", "rollout"),
+    "step": ("always", "training", "step"),
+}
+"""What is there while gradients are computed, while responses are sampled, while weights are updated."""
 
 
 class Component(NamedTuple):
@@ -69,17 +79,22 @@ class Memory(NamedTuple):
     @property
     def highest(self) -> Phase:
         """The phase in which the most is there."""
-        phases: tuple[Phase, ...] = ("update", "rollout", "step")
-        return max(phases, key=self.during)
+        return max(PHASES, key=lambda phase: self.during(*PHASES[phase]))
 
     @property
     def peak_bytes(self) -> int:
-        return self.during("always", self.highest)
+        return self.during(*PHASES[self.highest])
+
+    def largest(self) -> Component:
+        """The largest of the parts that are there at the peak."""
+        there = [component for component in self.components if component.phase in PHASES[self.highest]]
+        return max(there, key=lambda component: component.num_bytes)
 
     @property
     def fixed_bytes(self) -> int:
         """What the run takes however few tokens it works on at a time."""
-        return sum(component.num_bytes for component in self.components if component.fixed)
+        fixed = Memory(tuple(component for component in self.components if component.fixed))
+        return fixed.peak_bytes
 
 
 class Setting(NamedTuple):
@@ -127,7 +142,8 @@ def check_fits(memory: Memory, free_bytes: int) -> str | None:
         RlsdError: (exit 3) it takes more than is free however few tokens it works on at a time.
     """
     if memory.fixed_bytes > free_bytes:
-        largest = max((part for part in memory.components if part.fixed), key=lambda part: part.num_bytes)
+        fixed = Memory(tuple(part for part in memory.components if part.fixed))
+        largest = fixed.largest()
         raise RlsdError(
             f"the run takes at least {in_words(memory.fixed_bytes)}, and {in_words(free_bytes)} are free",
             hint=f"the largest part is {largest.name}, {in_words(largest.num_bytes)}: {largest.remedy}",
@@ -135,7 +151,8 @@ def check_fits(memory: Memory, free_bytes: int) -> str | None:
         )
     if memory.peak_bytes <= free_bytes:
         return None
-    largest = max((part for part in memory.components if not part.fixed), key=lambda part: part.num_bytes)
+    loose = [part for part in memory.components if not part.fixed and part.phase in PHASES[memory.highest]]
+    largest = Memory(tuple(loose)).largest() if loose else memory.largest()
     return (
         f"the run may take {in_words(memory.peak_bytes)}, and {in_words(free_bytes)} are free; "
         f"{largest.name} are {in_words(largest.num_bytes)} of it: {largest.remedy}"
@@ -153,33 +170,46 @@ def in_words(num_bytes: int) -> str:
 def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Everything that holds a number for each parameter, and the process."""
     on_gpu = setting.device == "cuda"
-    copy = FLOAT32 * shape.num_parameters
+    trained = FLOAT32 * num_trained(config, shape)
     away = on_gpu and config.teacher.device == "cpu"
+    adapter = "take a smaller `model`" + ("" if config.adapter.rank else " or `adapter.rank=16`")
     teacher = config.teacher.weights
-    sampler_copy = 0 if setting.sampling_dtype == "float32" else WIDTH[setting.sampling_dtype] * shape.num_parameters
+    copied = setting.sampling_dtype != "float32" and config.rollout.engine == "transformers"
+    sampler_copy = WIDTH[setting.sampling_dtype] * shape.num_parameters if copied else 0
     return (
         Component(
-            "weights", copy, "always", f"{shape.num_parameters:,} parameters in float32", "take a smaller `model`"
+            "weights",
+            FLOAT32 * shape.num_parameters + (trained if config.adapter.rank else 0),
+            "always",
+            f"{shape.num_parameters:,} parameters in float32",
+            "take a smaller `model`",
         ),
-        Component("gradients", copy, "update", "one for each parameter", "take a smaller `model`"),
+        Component("gradients", trained, "training", "one for each trained parameter", adapter),
         Component(
             "optimiser state",
             _moment_bytes(config, shape),
             "always",
-            f"two moments a parameter, {config.optim.state}",
-            "`optim.state=8bit`" if config.optim.state == "float32" else "take a smaller `model`",
+            f"two moments a trained parameter, {config.optim.state}",
+            "`optim.state=8bit`" if config.optim.state == "float32" else adapter,
         ),
         Component(
             "teacher",
-            (FLOAT32 * shape.head if away else copy) if keeps_teacher(config) else 0,
+            (FLOAT32 * shape.head if away and not config.adapter.rank else trained) if keeps_teacher(config) else 0,
             "always",
             f"{teacher} copy in float32" + (", in main memory but for its output head" if away else ""),
             "`teacher.weights=live`" + (" or `teacher.device=cpu`" if on_gpu and not away else ""),
         ),
-        Component("reference", copy if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"),
+        Component(
+            "reference", trained if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"
+        ),
         Component("sampler", sampler_copy, "always", f"copy in {setting.sampling_dtype}", "`rollout.dtype=float32`"),
         Component("process", 0 if on_gpu else PROCESS, "always", "torch and other libraries", "use another machine"),
     )
+
+
+def num_trained(config: Config, shape: ModelShape) -> int:
+    """Parameters that are trained; of an adapter, those of all layers, even where `adapter.targets` names fewer."""
+    return shape.adapter(config.adapter.rank) if config.adapter.rank else shape.num_parameters
 
 
 def keeps_teacher(config: Config) -> bool:
@@ -189,8 +219,8 @@ def keeps_teacher(config: Config) -> bool:
 
 def _moment_bytes(config: Config, shape: ModelShape) -> int:
     if config.optim.state == "float32":
-        return 2 * FLOAT32 * shape.num_parameters
-    return int(2 * (1 + FLOAT32 / STATE8_BLOCK) * shape.num_parameters)
+        return 2 * FLOAT32 * num_trained(config, shape)
+    return int(2 * (1 + FLOAT32 / STATE8_BLOCK) * num_trained(config, shape))
 
 
 # -- a rollout --------------------------------------------------------------------------------------------------------
@@ -206,6 +236,11 @@ class _Sampled(NamedTuple):
 
 def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Of training or of evaluation, whichever takes more."""
+    if config.rollout.engine == "vllm":
+        engine = WIDTH[setting.sampling_dtype] * shape.num_parameters + (VLLM_CACHE if setting.device == "cpu" else 0)
+        depends = f"vLLM: weights in {setting.sampling_dtype}, and its cache (on a GPU: `rollout.gpu_share`)"
+        phase: Phase = "always" if setting.device == "cpu" else "rollout"
+        return (Component("engine", engine, phase, depends, "`rollout.engine=transformers`"),)
     evaluation, limit = config.evaluation, config.rollout.batch_size
     rows = min(limit, evaluation.problems * evaluation.samples)
     tokens = evaluation.max_new_tokens or config.rollout.max_new_tokens
@@ -278,6 +313,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     kept = (shape.num_layers - num_recomputed) * layer
     kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
     passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
+    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied else 1)
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
@@ -297,9 +333,9 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "head",
-            _slack(states, setting) + FLOAT32 * shape.head + _tile_bytes(config, shape, batch, setting),
+            _slack(states, setting) + gradient + _tile_bytes(config, shape, batch, setting),
             "update",
-            f"tiles of logits, {batch.scored:,} states, the gradient of {shape.vocabulary:,} entries",
+            f"tiles of logits, {batch.scored:,} states, gradients of {shape.vocabulary:,} entries before they are added",
             budget,
             fixed=False,
         ),

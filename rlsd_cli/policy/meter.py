@@ -1,5 +1,6 @@
 """Memory that is free, and the most that this process has had. On a CPU the system is asked and torch is not loaded."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,14 +36,19 @@ def device_type(name: str) -> str:
 
 
 def free_bytes(device: str, proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
-    """What a run may still take: of a GPU's memory (`cuda`, `cuda:1`), else of main memory and of the limits on this
-    process. None where the system does not say."""
+    """What a process of a run may still take: of a GPU's memory (`cuda`, `cuda:1`), else its share of main memory
+    and of the limits on that. None where the system does not say."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
     known = [_bytes_of(proc / "meminfo", "MemAvailable"), *_left_by_limits(proc, cgroups)]
-    return min((count for count in known if count is not None), default=None)
+    return min((count // processes_here() for count in known if count is not None), default=None)
+
+
+def processes_here() -> int:
+    """Processes of this run on this machine, which share its cores and main memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def peak_mb(device: str, proc: Path = PROC) -> int | None:

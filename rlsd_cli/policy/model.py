@@ -2,19 +2,23 @@
 
 import contextlib
 import inspect
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.policy import adapter
+from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, load_causal_lm
 from rlsd_cli.policy.attention import NotPackableError
 from rlsd_cli.policy.batch import make_batch, trunk_states
-from rlsd_cli.policy.catalog import locate
+from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.tokenizer import cannot_load, context_length
 
@@ -56,30 +60,53 @@ class Policy:
             yield
 
     def load_weights(self, folder: Path) -> None:
-        """Take over the weights of a model directory of the same architecture."""
-        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        self.model.load_state_dict(loaded.state_dict())
+        """Take over the weights of a model directory of the same architecture, or its adapter."""
+        if has_adapter(self.model):
+            load_adapter(self.model, folder)
+        else:
+            self.model.load_state_dict(load_causal_lm(str(folder)).state_dict())
 
     def save(self, folder: Path) -> None:
-        """Write a plain model directory that `transformers` loads as it is."""
+        """Write a plain model directory, or an adapter, that `transformers` and `peft` load as it is."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
-    """Copy a model directory in another type, leaving out whatever is not the model."""
-    AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype]).save_pretrained(target)
+    """Copy a model directory in another type, leaving out whatever is not the model; an adapter is merged."""
+    _clear(target)
+    load_causal_lm(str(source)).to(DTYPES[dtype]).save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
+
+
+def export_adapter(source: Path, target: Path, dtype: str) -> None:
+    """Copy an adapter in another type, with its tokenizer, leaving out whatever else is there."""
+    _clear(target)
+    target.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.to(DTYPES[dtype]) for name, value in load_file(source / adapter.WEIGHTS).items()}
+    save_file(weights, target / adapter.WEIGHTS, metadata={"format": "pt"})
+    shutil.copyfile(source / ADAPTER, target / ADAPTER)
+    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+
+
+def _clear(target: Path) -> None:
+    """Remove the weights of the model, or of the adapter, that a directory holds."""
+    for name in ("config.json", "model*.safetensors*", ADAPTER, adapter.WEIGHTS):
+        for file in target.glob(name):
+            file.unlink()
 
 
 def choose_device(name: str) -> torch.device:
     """`auto` is the GPU when there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = RlsdError(f"`device` = {name!r}: not a device to train on", hint="auto, cpu, cuda or cuda:N")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise RlsdError(f"`device` = {name!r}: not a device", hint="auto, cpu, cuda or cuda:N") from error
+        raise unknown from error
+    if device.type not in ("cpu", "cuda"):
+        raise unknown
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise RlsdError(
             f"`device` = {name!r}: no such CUDA device here",
@@ -126,10 +153,28 @@ def load_policy(config: Config) -> Policy:
     return policy
 
 
+def load_trainable(config: Config) -> Policy:
+    """`load_policy` for a run that trains it: where the config asks for an adapter, that is trained, not the weights.
+
+    Raises:
+        RlsdError: `peft` is missing (exit 3), there are no such modules, or no model directory is its base.
+    """
+    policy = load_policy(config)
+    if not config.adapter.rank:
+        return policy
+    if config.model in SHAPES or base_of(locate(config.model)):
+        raise RlsdError(
+            f"`adapter.rank`: model `{config.model}` cannot be the base of an adapter",
+            hint="make a model directory of it first: `rlsd models export`",
+        )
+    add_adapter(policy.model, config.adapter, config.seed)
+    return policy
+
+
 def _from_pretrained(name: str) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        model = load_causal_lm(name)
     except (OSError, ValueError) as error:
         raise cannot_load(name, error) from error
     return model, tokenizer

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import linear
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import first_line
 from rlsd_cli.policy.batch import TokenBatch, make_batch
 from rlsd_cli.policy.catalog import models_home
 from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy, decoder_layers
@@ -61,20 +63,22 @@ class Measured(NamedTuple):
 
 def make_plan(policy: Policy, config: Config) -> Plan:
     """What the config asks for, and the machine's choice where it says `auto`."""
-    measured = remembered(policy)
     on_gpu = policy.device.type == "cuda"
-    dtype, sampling_dtype = config.dtype, config.rollout.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if measured.bfloat16_speedup > WORTHWHILE else "float32"
-    if sampling_dtype == "auto":
-        sampling_dtype = "bfloat16" if measured.bfloat16_sampling_speedup > WORTHWHILE else dtype
+    dtype, sampling_dtype, tokens = config.dtype, config.rollout.dtype, config.optim.tokens_per_microbatch
+    if tokens is None or "auto" in (dtype, sampling_dtype):
+        measured = remembered(policy)
+        tokens = tokens or measured.tokens_per_microbatch
+        if dtype == "auto":
+            dtype = "bfloat16" if measured.bfloat16_speedup > WORTHWHILE else "float32"
+        if sampling_dtype == "auto":
+            sampling_dtype = "bfloat16" if measured.bfloat16_sampling_speedup > WORTHWHILE else dtype
     packs = policy.packs and config.attention != "padded"
     return Plan(
         dtype=dtype,
         sampling_dtype=sampling_dtype,
         attention="packed" if packs else "padded",
         compile=config.compile == "on" or (config.compile == "auto" and on_gpu),
-        tokens_per_microbatch=config.optim.tokens_per_microbatch or measured.tokens_per_microbatch,
+        tokens_per_microbatch=tokens,
     )
 
 
@@ -95,7 +99,7 @@ def remembered(policy: Policy) -> Measured:
     """The measurement of this machine and model, made now if it was not made before."""
     path, key = models_home().parent / "measured.json", _key(policy)
     known = _read(path)
-    if key not in known:
+    if known.get(key, {}).keys() != set(Measured._fields):
         known[key] = measure(policy)._asdict()
         path.parent.mkdir(parents=True, exist_ok=True)
         built = path.with_suffix(f".{os.getpid()}")
@@ -107,10 +111,10 @@ def remembered(policy: Policy) -> Measured:
 def _read(path: Path) -> dict[str, Any]:
     """What was measured before; nothing where the file is missing or is not ours."""
     try:
-        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    return known
+    return {key: row for key, row in known.items() if isinstance(row, dict)} if isinstance(known, dict) else {}
 
 
 def _key(policy: Policy) -> str:
@@ -123,6 +127,7 @@ def _key(policy: Policy) -> str:
     shape.pop("_name_or_path", None)
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest()[:12]
     packed = "packed" if policy.packs else "padded"
+    packed += "" if all(part.requires_grad for part in policy.model.parameters()) else " adapter"
     return f"{machine} | torch {torch.__version__}, transformers {transformers.__version__} | {digest} {packed}"
 
 
@@ -153,7 +158,10 @@ def measure(policy: Policy, seconds: float = 1.0) -> Measured:
             expected = size / max([probe / base[dtype], *rates.values()])
             if time.perf_counter() - started + expected > seconds:
                 break
-            rates[size] = size / _pass_seconds(policy, size, dtype)
+            try:
+                rates[size] = size / _pass_seconds(policy, size, dtype)
+            except torch.OutOfMemoryError:
+                break
     enough = NEARLY_BEST * max(rates.values(), default=0.0)
     fast = [size for size, rate in rates.items() if rate >= enough]
     return Measured(speedup, _sampling_speedup(policy), min(fast, default=sizes[0]))
@@ -165,7 +173,9 @@ def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
     before, policy.compute_dtype = policy.compute_dtype, dtype
     _synchronise(policy.device)
     started = time.perf_counter()
-    features(policy, policy.model, batch, batch.mask).sum().backward()  # type: ignore[no-untyped-call]
+    states = features(policy, policy.model, batch, batch.mask).sum()
+    if states.requires_grad:
+        states.backward()  # type: ignore[no-untyped-call]
     _synchronise(policy.device)
     taken = time.perf_counter() - started
     policy.compute_dtype = before
@@ -174,16 +184,16 @@ def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
 
 
 def _example(policy: Policy, size: int) -> TokenBatch:
-    """A group of responses of 64 tokens to a prompt of 64."""
+    """A group of responses of 64 tokens to a prompt of 64, `size` tokens in all."""
     vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
     part = [token % vocabulary for token in range(64)]
-    count = max(1, size // 64 - 1)
+    count = max(1, size // 64 - 1 if policy.packs else size // 128)
     return make_batch([part] * count, [part] * count, policy.pad_id, policy.device, packed=policy.packs)
 
 
 def _sampling_speedup(policy: Policy, rows: int = 64) -> float:
     """How much faster the products of one layer are in bfloat16, for as many rows as are sampled at a time."""
-    weights = [part.weight for part in decoder_layers(policy.model)[0].modules() if isinstance(part, nn.Linear)]
+    weights = [part for part in decoder_layers(policy.model)[0].parameters() if part.ndim == 2]
     taken = {}
     for dtype in DTYPES.values():
         pairs = [
@@ -193,7 +203,7 @@ def _sampling_speedup(policy: Policy, rows: int = 64) -> float:
 
         def products(pairs: list[tuple[Tensor, Tensor]] = pairs) -> None:
             for weight, states in pairs:
-                nn.functional.linear(states, weight)
+                linear(states, weight)
 
         taken[dtype] = _best_of(products, policy.device)
     return taken[torch.float32] / taken[torch.bfloat16]
@@ -239,7 +249,7 @@ def compile_fault(policy: Policy) -> str | None:
         compiled = score_tokens(policy, batch, batch.mask, 1.0).logp
         compiled.sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:
-        return f"compiling failed ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return f"compiling failed ({type(error).__name__}: {first_line(error)})"
     finally:
         policy.compiled = False
         policy.model.zero_grad(set_to_none=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
-from rlsd_cli.policy.catalog import locate
+from rlsd_cli.policy.catalog import base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, architecture
 
 _OTHER_NAMES = {
@@ -37,6 +37,11 @@ class ModelShape(NamedTuple):
     keys: int
     context_length: int
     tied: bool
+
+    def adapter(self, rank: int) -> int:
+        """Parameters of an adapter of all linear modules of the layers."""
+        attention = 2 * (self.hidden + self.queries) + 2 * (self.hidden + self.keys)
+        return rank * self.num_layers * (attention + 3 * (self.hidden + self.intermediate))
 
     @property
     def head(self) -> int:
@@ -75,6 +80,8 @@ def read_shape(name: str) -> ModelShape:
 
 def _folder(name: str) -> Path:
     where = Path(locate(name))
+    if base := base_of(str(where)):
+        return _folder(base)
     if where.is_dir():
         return where
     from huggingface_hub import try_to_load_from_cache

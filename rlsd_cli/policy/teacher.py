@@ -9,23 +9,32 @@ import torch
 from torch import nn
 
 from rlsd_cli.config.schema import TeacherConfig
+from rlsd_cli.policy.adapter import has_adapter
 from rlsd_cli.policy.model import Policy
 
 
 def frozen_copy(policy: Policy, *, away: bool = False) -> Any:
-    """The policy's weights as they are now, without gradients.
+    """The policy's weights as they are now, without gradients. Weights that are not trained are not copied.
 
     `away`: in main memory, but for the output head, which the loss may need long after the model has read.
     """
-    apart: dict[int, Any] = {}
+    apart = {id(parameter): parameter for parameter in policy.model.parameters() if not parameter.requires_grad}
     if away:
         head = {id(parameter) for parameter in policy.model.get_output_embeddings().parameters()}
-        apart = {
+        apart |= {
             id(parameter): nn.Parameter(parameter.detach().to("cpu", copy=True), requires_grad=False)
             for parameter in policy.model.parameters()
-            if id(parameter) not in head
+            if id(parameter) not in head | apart.keys()
         }
     return copy.deepcopy(policy.model, apart).requires_grad_(False).eval()
+
+
+def initial_copy(policy: Policy, *, away: bool = False) -> Any:
+    """The policy as it is before its first update: a copy, or its model with the adapter switched off."""
+    model = frozen_copy(policy, away=away)
+    if has_adapter(model):
+        model.disable_adapters()
+    return model
 
 
 @contextlib.contextmanager
@@ -60,12 +69,14 @@ class Teacher:
         self.config = config
         self.model: Any = policy.model
         if config.weights != "live":
-            self.model = frozen_copy(policy, away=config.device == "cpu")
+            copied = initial_copy if config.weights == "frozen" else frozen_copy
+            self.model = copied(policy, away=config.device == "cpu")
 
     @torch.no_grad()
     def after_update(self, step: int) -> None:
         """Follow the policy once the update of `step` (from 1) is done."""
-        pairs = zip(self.model.parameters(), self.policy.model.parameters(), strict=True)
+        both = zip(self.model.parameters(), self.policy.model.parameters(), strict=True)
+        pairs = [(ours, theirs) for ours, theirs in both if theirs.requires_grad]
         if self.config.weights == "snapshot" and step % self.config.sync_every == 0:
             for ours, theirs in pairs:
                 ours.copy_(theirs)
@@ -75,8 +86,18 @@ class Teacher:
 
     def state(self) -> dict[str, torch.Tensor] | None:
         """What a checkpoint must keep: weights that are neither the policy's nor the initial ones."""
-        return dict(self.model.state_dict()) if self.config.weights in ("snapshot", "ema") else None
+        if self.config.weights not in ("snapshot", "ema"):
+            return None
+        return {name: value for name, value in self.model.state_dict().items() if name not in self._shared}
 
     def load_state(self, state: dict[str, torch.Tensor] | None) -> None:
         if state is not None:
-            self.model.load_state_dict(state)
+            found = self.model.load_state_dict(state, strict=False)
+            if found.unexpected_keys or set(found.missing_keys) != self._shared:
+                raise AssertionError("the state is that of another teacher")
+
+    @property
+    def _shared(self) -> set[str]:
+        """Names of the weights that are the policy's own, which are not trained."""
+        held = self.policy.model.state_dict(keep_vars=True)
+        return {name for name, value in held.items() if isinstance(value, nn.Parameter) and not value.requires_grad}

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
-from rlsd_cli.policy.catalog import locate
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
+from rlsd_cli.policy.catalog import base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 
 transformers_logging.set_verbosity_error()
@@ -26,7 +26,8 @@ def load_room(name: str) -> Room:
         return Room(tokenizer(name), SHAPES[name].context_length)
     where = locate(name)
     try:
-        return Room(AutoTokenizer.from_pretrained(where), context_length(AutoConfig.from_pretrained(where)))
+        config = AutoConfig.from_pretrained(locate(base_of(where) or where))
+        return Room(AutoTokenizer.from_pretrained(where), context_length(config))
     except (OSError, ValueError) as error:
         raise cannot_load(where, error) from error
 
@@ -39,7 +40,7 @@ def context_length(config: Any) -> int:
 def cannot_load(name: str, error: Exception) -> RlsdError:
     """That a model is not to be had, in one line."""
     return RlsdError(
-        f"cannot load model `{name}`: {str(error).strip().splitlines()[0]}",
+        f"cannot load model `{name}`: {first_line(error)}",
         hint="give a directory, a hub name that can be reached, or a name of `rlsd models list`",
         exit_code=EXIT_MACHINE,
     )

@@ -13,13 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rlsd_cli.policy.batch import TokenIds
+from rlsd_cli.policy.memory import TOKENS_PER_GROWTH, TOKENS_PER_PREFILL
 from rlsd_cli.rollout.attention import Decode, Groups, LayerCache, Prefill, move
-
-TOKENS_PER_PREFILL = 4096
-"""Prompt tokens, padding included, that go through the model at once; a longer prompt goes alone."""
-
-TOKENS_PER_GROWTH = 16
-"""Buffers have a multiple of so many tokens: kernels are made for a shape, and shapes should recur."""
 
 
 class Moves(NamedTuple):

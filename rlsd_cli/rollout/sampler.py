@@ -34,6 +34,9 @@ class Sampler(Protocol):
     def sync(self) -> None:
         """Take over the policy's weights; called after every update."""
 
+    def rest(self) -> None:
+        """Nothing is sampled until the next `sync`: leave the device to others."""
+
     def sample(
         self,
         prompts: Sequence[Sequence[int]],

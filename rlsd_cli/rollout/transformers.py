@@ -40,7 +40,11 @@ class TransformersSampler:
     def sync(self) -> None:
         if not self.shares_weights:
             for ours, theirs in zip(self.model.parameters(), self.policy.model.parameters(), strict=True):
-                ours.copy_(theirs)
+                if theirs.requires_grad:
+                    ours.copy_(theirs)
+
+    def rest(self) -> None:
+        """Weights and modules are the policy's, or few beside it: nothing is put away."""
 
     def sample(
         self,

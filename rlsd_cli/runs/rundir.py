@@ -39,6 +39,8 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 
 STALE_SECONDS = 600.0
+TRAINER_STATE = "trainer_state.pt"
+"""The file of a checkpoint that is written last."""
 PACKAGES = ("torch", "transformers", "tokenizers", "pydantic", "typer", "sympy", "math-verify", "vllm")
 
 
@@ -224,7 +226,7 @@ def point_latest(run: RunDir) -> None:
 
 def newest_checkpoint(run: RunDir) -> Path | None:
     """The last whole checkpoint of a run."""
-    found = sorted(path.parent for path in run.checkpoints.glob("[0-9]*/config.json"))
+    found = sorted(path.parent for path in run.checkpoints.glob(f"[0-9]*/{TRAINER_STATE}"))
     return found[-1] if found else None
 
 

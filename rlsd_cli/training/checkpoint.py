@@ -13,8 +13,7 @@ import torch
 
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.teacher import Teacher
-
-STATE = "trainer_state.pt"
+from rlsd_cli.runs.rundir import TRAINER_STATE
 
 
 def save_checkpoint(
@@ -28,7 +27,7 @@ def save_checkpoint(
     draft.mkdir(parents=True)
     policy.save(draft)
     state = {"step": step, "optimizer": optimizer.state_dict(), "teacher": teacher.state() if teacher else None}
-    torch.save(state, draft / STATE)
+    torch.save(state, draft / TRAINER_STATE)
     shutil.rmtree(target, ignore_errors=True)
     draft.rename(target)
     for old in checkpoints(folder)[:-keep]:
@@ -38,18 +37,18 @@ def save_checkpoint(
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(path.parent for path in folder.glob("[0-9]*/" + STATE))
+    return sorted(path.parent for path in folder.glob("[0-9]*/" + TRAINER_STATE))
 
 
 def checkpoint_at(folder: Path, step: int) -> Path | None:
     """The checkpoint of a step, if it is there and whole."""
     target = folder / f"{step:06d}"
-    return target if (target / STATE).is_file() else None
+    return target if (target / TRAINER_STATE).is_file() else None
 
 
 def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, teacher: Teacher | None) -> int:
     """Put everything back as it was after the checkpoint's step, and return that step."""
-    state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(folder / TRAINER_STATE, map_location="cpu", weights_only=True)
     policy.load_weights(folder)
     optimizer.load_state_dict(state["optimizer"])
     if teacher:

@@ -18,11 +18,12 @@ class Interrupts:
     """Turns the first SIGINT or SIGTERM into `Interrupted`: at once, or on `release` while they are held.
 
     Weights change only while interrupts are held, so the state that is saved on the way out is that of a finished step.
-    A second signal stops the process as it always would.
+    A second signal stops the process as it always would, unless whoever sends them sends several, as `torchrun` does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, repeated: bool = False) -> None:
         self.held = False
+        self._later = signal.SIG_IGN if repeated else signal.SIG_DFL
         self._pending: int | None = None
 
     @contextlib.contextmanager
@@ -47,7 +48,7 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         for known in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(known, signal.SIG_DFL)
+            signal.signal(known, self._later)
         if self.held:
             self._pending = number
         else:

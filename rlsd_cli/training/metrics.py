@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,16 +28,18 @@ class Clock:
 
 
 class TokenTotals:
-    """Sums over the tokens that were trained on, for means with one denominator each."""
+    """Sums over the tokens that were trained on, for means with one denominator each, and largest values."""
 
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
+        self.largest: dict[str, float] = {}
 
     def add(self, batch: MicroBatch, losses: TokenLoss) -> None:
         mask, credit = batch.tokens.mask, losses.credit
         seen = mask if batch.privileged else batch.reweighted
         gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0)
-        mismatch = torch.where(batch.sampled, losses.student.logp.detach() - batch.sampled_logp, 0.0)
+        old_logp = losses.student.logp.detach() if batch.old_logp is None else batch.old_logp
+        mismatch = torch.where(batch.sampled, old_logp - batch.sampled_logp, 0.0)
         quantities = {
             "tokens": mask,
             "entropy": losses.student.entropy,
@@ -45,6 +47,8 @@ class TokenTotals:
             "kl": losses.kl,
             "sampled_tokens": batch.sampled,
             "mismatch_abs": mismatch.abs(),
+            "sampler_weight": torch.where(batch.sampled, mismatch.exp(), 0.0),
+            "kept_weight": torch.where(batch.sampled, losses.sampler_weight, 0.0),
             "seen_tokens": seen,
             "reweighted_tokens": batch.reweighted,
             "gap": gap,
@@ -54,6 +58,17 @@ class TokenTotals:
             "clip_high": credit.clipped_high,
         }
         self.sums.update({name: values.sum().item() for name, values in quantities.items()})
+        self._keep({"mismatch_abs": mismatch.abs().max().item()} if batch.sampled.any() else {})
+
+    def merge(self, others: Iterable["TokenTotals"]) -> None:
+        """Add what others have counted."""
+        for other in others:
+            self.sums.update(other.sums)
+            self._keep(other.largest)
+
+    def _keep(self, largest: Mapping[str, float]) -> None:
+        for name, value in largest.items():
+            self.largest[name] = max(value, self.largest.get(name, value))
 
     def mean(self, name: str, over: str) -> float | None:
         """None when nothing was counted."""
@@ -109,6 +124,9 @@ def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dic
         "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),
         "kl": totals.mean("kl", "tokens"),
         "sampler_mismatch_abs_mean": totals.mean("mismatch_abs", "sampled_tokens"),
+        "sampler_mismatch_abs_max": totals.largest.get("mismatch_abs"),
+        "sampler_weight_mean": totals.mean("sampler_weight", "sampled_tokens"),
+        "sampler_weight_kept_mean": totals.mean("kept_weight", "sampled_tokens"),
         "trained_tokens": int(totals.sums["tokens"]),
         "teacher_skipped": sum(sample.teacher_skipped for sample in samples),
         "uncounted": sum(not sample.counted for sample in samples),

@@ -17,6 +17,7 @@ def make_optimizer(policy: Policy, config: Config) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": optim.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     settings: dict[str, Any] = {"lr": optim.lr, "betas": (optim.beta1, optim.beta2), "eps": optim.eps}
     if optim.state == "8bit":
         optimizer: torch.optim.Optimizer = adamw_8bit()(groups, **settings)

@@ -3,7 +3,8 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import wait
+from math import ceil
 from typing import Literal
 
 import torch
@@ -14,25 +15,25 @@ from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.training.samples import Sample
 
+PARTS = 4
+"""In how many parts rollouts are judged and read, at most."""
 LONGEST_SHOWN = 200
 """Characters of a response that is repeated in a hint."""
 
 
 def as_judged(samples: Sequence[Sample], config: Config) -> Iterator[list[Sample]]:
-    """The groups of a step, as many as are judged at a time; waits only where none is.
+    """The rollouts of a step in `PARTS` parts of whole groups, each as soon as it is judged.
 
-    So the teacher reads the first while verifiers work on the last. All at once where advantages depend on all scores.
+    So the teacher reads the first while verifiers work on the last. What is read together does not depend on how fast
+    verifiers are, or a run would not repeat to the last bit. All at once where advantages depend on all scores.
     """
-    size = len(samples) if config.advantage.scale == "batch_std" else config.group_size
-    waiting = [samples[start : start + size] for start in range(0, len(samples), size)]
-    while waiting:
-        unjudged = [[s.pending for s in group if s.pending and not s.pending.done()] for group in waiting]
-        ready = [group for group, verdicts in zip(waiting, unjudged, strict=True) if not verdicts]
-        if ready:
-            waiting = [group for group, verdicts in zip(waiting, unjudged, strict=True) if verdicts]
-            yield [sample for group in ready for sample in group]
-        else:
-            wait([verdict for verdicts in unjudged for verdict in verdicts], return_when=FIRST_COMPLETED)
+    parts = [samples]
+    if config.advantage.scale != "batch_std":
+        size = ceil(len(samples) / config.group_size / PARTS) * config.group_size or 1
+        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
+    for part in parts:
+        wait([sample.pending for sample in part if sample.pending])
+        yield list(part)
 
 
 def assign_scores(samples: Sequence[Sample], config: Config) -> None:
@@ -47,6 +48,7 @@ def assign_scores(samples: Sequence[Sample], config: Config) -> None:
         if sample.pending is None:
             continue
         verdict = sample.verdict = sample.pending.result()
+        sample.pending = None
         stop_on_sandbox_error([verdict])
         sample.score = verdict.score if verdict.is_verdict else None
         if sample.truncated and config.rollout.truncated == "mask":
@@ -124,8 +126,14 @@ def replace_dead_groups(samples: Sequence[Sample], config: Config) -> int:
     num_replaced = min(len(dead), len(groups) - config.prompts_per_step)
     for group in dead[:num_replaced]:
         for sample in group:
-            sample.counted, sample.replaced = False, True
+            sample.replaced = sample.replaced or sample.counted
+            sample.counted = False
     return len(dead) - num_replaced
+
+
+def is_replaced(group: Sequence[Sample]) -> bool:
+    """Whether another group stands for a dead one."""
+    return any(sample.replaced for sample in group)
 
 
 def groups_of(samples: Sequence[Sample], config: Config) -> list[Sequence[Sample]]:

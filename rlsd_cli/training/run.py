@@ -10,11 +10,12 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.training.team import Team
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 
@@ -29,40 +30,56 @@ class Reporter(Protocol):
     def warning(self, kind: str, text: str) -> None: ...
 
 
-def train(config: Config, policy: Policy, splits: Splits, run: RunDir, report: Reporter, pool: Pool) -> dict[str, Any]:
+def train(
+    config: Config,
+    policy: Policy,
+    splits: Splits,
+    run: RunDir,
+    report: Reporter,
+    pool: Pool,
+    team: Team | None = None,
+) -> dict[str, Any]:
     """Bring a run to its end and return its summary, the object of `train --json`.
+
+    Of several processes the leading one writes, and all read its checkpoints.
 
     Raises:
         Interrupted: after the state of the last finished step has been saved.
     """
-    interrupts = Interrupts()
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
-    trainer = Trainer(config, policy, sampler, pool, splits, interrupts)
+    team = team or Team()
+    interrupts = Interrupts(repeated=team.size > 1)
+    sampler = make_sampler(policy, config)
+    trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
     done = 0
-    if saved := checkpoints(run.checkpoints):
+    if saved := team.decided(lambda: checkpoints(run.checkpoints)):
         done = load_checkpoint(saved[-1], policy, trainer.optimizer, trainer.teacher)
         sampler.sync()
-    run.forget_after(done)
-    run.set_status(status="running", step=done, error=None)
-    try:
-        with interrupts.installed():
+    if team.leads:
+        run.forget_after(done)
+        run.set_status(status="running", step=done, error=None)
+    with interrupts.installed():
+        try:
             _milestones(trainer, run, report, done)
             for step in range(done + 1, config.steps + 1):
                 _step(trainer, run, report, step)
                 done = step
-                run.set_status(step=step)
+                if team.leads:
+                    run.set_status(step=step)
                 interrupts.release()
                 _milestones(trainer, run, report, step)
-    except Interrupted:
-        _save_finished(trainer, run, done)
-        run.set_status(status="interrupted", step=done)
-        raise
-    except BaseException as error:
-        run.set_status(status="failed", step=done, error=f"{type(error).__name__}: {error}")
-        _save_finished(trainer, run, done)
-        raise
-    summary = summarise(config, run)
-    run.set_status(**summary)
+        except BaseException as error:
+            moved_on = interrupts.held
+            interrupts.hold()
+            if team.leads:
+                stopped = isinstance(error, Interrupted)
+                said = {"status": "interrupted"} if stopped else {"status": "failed", "error": _in_words(error)}
+                run.set_status(step=done, **said)
+                if done and not moved_on:
+                    _save(trainer, run, done)
+            raise
+    summary = team.decided(lambda: summarise(config, run))
+    if team.leads:
+        run.set_status(**summary)
     return summary
 
 
@@ -79,6 +96,8 @@ def _every(period: int, step: int) -> bool:
 def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     started = time.perf_counter()
     metrics, samples = trainer.step(step)
+    if not trainer.team.leads:
+        return
     decode = trainer.policy.tokenizer.decode
     run.write_rollouts(step, [sample.row(step, decode(sample.prompt)) for sample in samples])
     metrics["seconds"] = time.perf_counter() - started
@@ -93,18 +112,18 @@ def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> N
     """What is due after a step (0: before the first), unless it is there already: an evaluation, a checkpoint."""
     config, suite = trainer.config, suite_name(trainer.config)
     last = step == config.steps
-    if (step == 0 or last or _every(config.evaluation.every, step)) and not run.has_evaluation(suite, step):
+    due = step == 0 or last or _every(config.evaluation.every, step)
+    if due and trainer.team.decided(lambda: not run.has_evaluation(suite, step)):
         evaluation = trainer.evaluate()
-        run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
-        report.evaluation(step, evaluation.summary)
-    if step and (last or _every(config.checkpoint.every, step)):
+        if trainer.team.leads:
+            run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
+            report.evaluation(step, evaluation.summary)
+    if trainer.team.leads and step and (last or _every(config.checkpoint.every, step)):
         _save(trainer, run, step)
 
 
-def _save_finished(trainer: Trainer, run: RunDir, step: int) -> None:
-    """Save the last finished step, unless the weights have moved past it."""
-    if step and not trainer.interrupts.held:
-        _save(trainer, run, step)
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _save(trainer: Trainer, run: RunDir, step: int) -> None:

@@ -12,9 +12,10 @@
 The loop is blind to the method: what differs is in the row of the method table and in `training.update`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -29,12 +30,12 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import EXIT_NO, RlsdError
-from rlsd_cli.evaluation.evaluate import Evaluation, evaluate, select
-from rlsd_cli.evaluation.respond import respond, student_prompts
+from rlsd_cli.evaluation.evaluate import Evaluation, conclude, evaluate, select
+from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.policy.teacher import Teacher, frozen_copy, visiting
+from rlsd_cli.policy.teacher import Teacher, initial_copy, visiting
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
@@ -44,9 +45,12 @@ from rlsd_cli.training.rewards import (
     assign_advantages,
     assign_scores,
     check_verdicts,
+    groups_of,
+    is_replaced,
     replace_dead_groups,
 )
 from rlsd_cli.training.samples import Sample, padded, unpadded
+from rlsd_cli.training.team import Team
 from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature, token_loss
 from rlsd_verifiers.pool import Pool
 
@@ -58,13 +62,37 @@ class Reading(NamedTuple):
     sample: Sample
 
 
+class Record(NamedTuple):
+    """What an update says of the tokens of the rollout at a place."""
+
+    place: int
+    student_logp: list[float]
+    credit: list[float]
+    teacher_logp: list[float]
+
+    def write(self, sample: Sample, config: Config) -> None:
+        sample.student_logp = self.student_logp
+        if config.row.needs_reward:
+            sample.credit = self.credit
+        if config.row.objective == "divergence":
+            sample.teacher_logp = self.teacher_logp
+
+
 class Trainer:
     """Policy, teacher, sampler, verifiers and optimiser of one run; `step` does one optimisation step."""
 
     def __init__(
-        self, config: Config, policy: Policy, sampler: Sampler, pool: Pool, splits: Splits, interrupts: Interrupts
+        self,
+        config: Config,
+        policy: Policy,
+        sampler: Sampler,
+        pool: Pool,
+        splits: Splits,
+        interrupts: Interrupts,
+        team: Team | None = None,
     ) -> None:
         self.config = config
+        self.team = team or Team()
         self.row = config.row
         self.policy = policy
         self.sampler = sampler
@@ -75,7 +103,7 @@ class Trainer:
         self.models = Models(
             policy=policy,
             teacher=self.teacher.model if self.teacher else None,
-            reference=frozen_copy(policy) if config.loss.kl_coef > 0 else None,
+            reference=initial_copy(policy) if config.loss.kl_coef > 0 else None,
         )
         self.optimizer = make_optimizer(policy, config)
 
@@ -85,7 +113,11 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """The policy as it is now, on the held-out problems."""
-        return evaluate(self.policy, self.sampler, self.held_out, self.config, self.pool)
+        started, share, samples = time.perf_counter(), self.team.share, self.config.evaluation.samples
+        keys = share(draw_keys(self.held_out))
+        rows = evaluate(self.policy, self.sampler, share(self.held_out), self.config, self.pool, keys)
+        groups = self.team.gather([rows[start : start + samples] for start in range(0, len(rows), samples)])
+        return conclude(list(chain.from_iterable(groups)), self.config, started)
 
     # -- one step ---------------------------------------------------------------------------------------------------
 
@@ -103,8 +135,9 @@ class Trainer:
                 drawn = self.collect(problems, step)
             with visiting(self.models.teacher or self.policy.model, self.policy.device):
                 self._judge(drawn, mix, clock)
-            samples += drawn
+            samples += chain.from_iterable(self.team.gather(groups_of(drawn, self.config)))
             problems = self._replacements(samples, step)
+        self.sampler.rest()
         check_verdicts(samples, self.config)
         with clock("update"):
             update = self.update(samples, mix, step)
@@ -129,8 +162,9 @@ class Trainer:
     # -- prompt, rollout --------------------------------------------------------------------------------------------
 
     def collect(self, problems: Sequence[Problem], step: int) -> list[Sample]:
-        """Responses to each problem, group by group: the policy's own, or the solutions of the data."""
+        """Responses to this process's share of problems, group by group: the policy's own, or the data's solutions."""
         config = self.config
+        keys, problems = self.team.share(draw_keys(problems)), self.team.share(problems)
         if self.row.samples == "solution":
             prompts = student_prompts(problems, self.policy, config, config.rollout.max_new_tokens)
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
@@ -143,6 +177,7 @@ class Trainer:
             samples=config.group_size,
             sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature),
             seed=f"{config.seed}/rollouts/{step}",
+            keys=keys,
         )
         return [
             Sample(
@@ -180,9 +215,19 @@ class Trainer:
             if judged is None:
                 return
             assign_scores(judged, self.config)
-            assign_advantages(judged, self.config)
+            self._assign_advantages(judged)
             with clock("teacher"):
                 self.rescore(judged, mix)
+
+    def _assign_advantages(self, samples: Sequence[Sample]) -> None:
+        """From the scores of their groups, or those of all processes."""
+        if self.config.advantage.scale != "batch_std":
+            assign_advantages(samples, self.config)
+            return
+        groups = self.team.gather(groups_of(samples, self.config))
+        assign_advantages([sample for group in groups for sample in group], self.config)
+        for sample, known in zip(samples, chain.from_iterable(self.team.share(groups)), strict=True):
+            sample.advantage = known.advantage
 
     def _replacements(self, samples: Sequence[Sample], step: int) -> list[Problem]:
         """What to draw in place of groups without signal, while the step's refill lasts."""
@@ -273,9 +318,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * scale
         totals = TokenTotals()
+        kept = [sample for group in groups_of(samples, self.config) if not is_replaced(group) for sample in group]
         results = [
             self._update_once(share, mix, totals, step)
-            for share in shares(samples, optim.updates_per_batch, self.config.group_size)
+            for share in shares(kept, optim.updates_per_batch, self.config.group_size)
         ]
         self.interrupts.hold()
         if self.teacher:
@@ -299,16 +345,23 @@ class Trainer:
         loss = 0.0
         longer_view = [max(sample.prompt, sample.privileged or [], key=len) for sample in trained]
         views = longer_view if self.row.objective == "divergence" else [sample.prompt for sample in trained]
-        for places in self._micro_batches(views, trained):
+        records: list[list[Record]] = []
+        counted = TokenTotals()
+        for places in self.team.share(self._micro_batches(views, trained)):
             part = [trained[place] for place in places]
             batch = self._microbatch(part, weights)
             losses = token_loss(self.models, batch, self.config, mix)
             micro_loss = losses.loss.sum()
             micro_loss.backward()  # type: ignore[no-untyped-call]
             loss += micro_loss.item()
-            totals.add(batch, losses)
-            self._keep(part, losses)
+            counted.add(batch, losses)
+            records.append(self._records(places, part, losses))
             self._check_live_teacher(batch, losses)
+        loss = sum(self.team.everyones(loss))
+        totals.merge(self.team.everyones(counted))
+        for record in chain.from_iterable(self.team.gather(records)):
+            record.write(trained[record.place], self.config)
+        self.team.add_gradients(self.policy.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm).item()
         if not (torch.tensor([loss, norm]).isfinite().all()):
             self.optimizer.zero_grad()
@@ -365,15 +418,9 @@ class Trainer:
         """Tokens up to and including the closing think tag; none without one."""
         return thought_length(sample.token_ids, lambda ids: self.policy.tokenizer.decode(ids))
 
-    def _keep(self, samples: Sequence[Sample], losses: TokenLoss) -> None:
-        student, credit = (unpadded(tensor, samples) for tensor in (losses.student.logp.detach(), losses.credit.credit))
-        teacher = unpadded(losses.teacher_logp, samples)
-        for index, sample in enumerate(samples):
-            sample.student_logp = student[index]
-            if self.row.needs_reward:
-                sample.credit = credit[index]
-            if self.row.objective == "divergence":
-                sample.teacher_logp = teacher[index]
+    def _records(self, places: Sequence[int], samples: Sequence[Sample], losses: TokenLoss) -> list[Record]:
+        columns = losses.student.logp.detach(), losses.credit.credit, losses.teacher_logp
+        return [Record(*values) for values in zip(places, *(unpadded(part, samples) for part in columns), strict=True)]
 
     def _check_live_teacher(self, batch: MicroBatch, losses: TokenLoss) -> None:
         """A live teacher that was shown nothing is the student: any gap is an alignment fault."""

@@ -57,7 +57,10 @@ class MicroBatch(NamedTuple):
 
 
 class TokenLoss(NamedTuple):
-    """Per token, 0 where not counted, [B, T]: the weighted loss, whose sum has the gradient, and what is recorded."""
+    """Per token, 0 where not counted, [B, T]: the weighted loss, whose sum has the gradient, and what is recorded.
+
+    sampler_weight: what the loss was multiplied with because the sampler's probabilities are not the trainer's.
+    """
 
     loss: Tensor
     student: TokenScores
@@ -65,6 +68,7 @@ class TokenLoss(NamedTuple):
     credit: Credit
     ratio_clipped: Tensor
     kl: Tensor
+    sampler_weight: Tensor
 
 
 def token_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
@@ -93,12 +97,20 @@ def surrogate_loss(models: Models, batch: MicroBatch, config: Config, mix: float
     if settings.dual_clip is not None:
         bounds["dual_clip"] = settings.dual_clip
     surrogate = SURROGATES[settings.surrogate](student.logp, old_logp, credit.credit, mask, **bounds)
-    loss = surrogate.loss * batch.weight
+    sampler_weight = mask.float()
     if settings.rollout_correction != "none":
-        loss = loss * importance_weight(
-            old_logp, batch.sampled_logp, mask, mode=settings.rollout_correction, high=settings.rollout_correction_cap
+        sampler_weight = importance_weight(
+            old_logp,
+            batch.sampled_logp,
+            mask,
+            mode=settings.rollout_correction,
+            level=settings.rollout_correction_level,
+            low=settings.rollout_correction_floor,
+            high=settings.rollout_correction_cap,
         )
-    return TokenLoss(loss, student, batch.teacher_logp, credit, surrogate.clipped & mask, torch.zeros_like(loss))
+    loss = surrogate.loss * batch.weight * sampler_weight
+    clipped, nothing = surrogate.clipped & mask, torch.zeros_like(loss)
+    return TokenLoss(loss, student, batch.teacher_logp, credit, clipped, nothing, sampler_weight)
 
 
 def divergence_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
@@ -134,7 +146,8 @@ def likelihood_loss(models: Models, batch: MicroBatch, config: Config, mix: floa
 def _without_credit(batch: MicroBatch, loss: Tensor, student: TokenScores) -> TokenLoss:
     nothing = torch.zeros_like(loss, requires_grad=False)
     credit = uniform_credit(torch.zeros_like(batch.advantage), batch.tokens.mask)
-    return TokenLoss(loss, student, batch.teacher_logp, credit, torch.zeros_like(batch.tokens.mask), nothing)
+    unclipped, mask = torch.zeros_like(batch.tokens.mask), batch.tokens.mask
+    return TokenLoss(loss, student, batch.teacher_logp, credit, unclipped, nothing, mask.float())
 
 
 def _uniform(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float) -> Credit:

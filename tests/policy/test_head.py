@@ -104,6 +104,29 @@ def test_divergences_can_only_be_summed() -> None:
         (result.loss * parts.upstream).sum().backward()
 
 
+@pytest.mark.parametrize("kind", ["logp", "divergence"])
+def test_a_head_that_is_not_trained_takes_no_gradient_and_passes_the_same_one_on(kind: str) -> None:
+    def gradient(parts: Parts) -> Tensor:
+        if kind == "logp":
+            loss = (token_logp(parts.head, parts.states, parts.target, Tile(4, 10))[0] * parts.upstream).sum()
+        else:
+            other = parts.states.detach().roll(1, 0)
+            loss = token_divergence(
+                reverse_kl, parts.head, parts.states, parts.head, other, parts.target, parts.upstream, 4
+            ).loss.sum()
+        loss.backward()
+        assert parts.states.grad is not None
+        return parts.states.grad
+
+    trained, frozen = Parts(bias=True), Parts(bias=True)
+    for part in (frozen.weight, frozen.bias):
+        assert part is not None
+        part.requires_grad_(False)
+    assert torch.equal(gradient(trained), gradient(frozen))
+    assert trained.weight.grad is not None
+    assert frozen.weight.grad is None
+
+
 @pytest.mark.slow
 def test_compiled_tiles_agree() -> None:
     parts = Parts(bias=True)

@@ -7,8 +7,8 @@ import pytest
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
-from rlsd_cli.policy.model import load_policy
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 
@@ -20,8 +20,8 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[Callable[..., Tra
 
         def make(overrides: dict[str, Any] | None = None, preset: str = "quickstart") -> Trainer:
             config = configure(overrides, preset)
-            policy = load_policy(config)
-            sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+            policy = load_trainable(config)
+            sampler = make_sampler(policy, config)
             pool = pools.enter_context(open_pool(config))
             return Trainer(config, policy, sampler, pool, load_splits(config), Interrupts())
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_cli.config.resolve import Resolved, flatten
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
-from rlsd_cli.policy.model import load_policy
+from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import run as run_module
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
@@ -60,7 +61,7 @@ def new_run(path: Path, config: Config) -> RunDir:
 
 def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[str, Any]:
     with open_pool(config) as pool:
-        return train(config, load_policy(config), load_splits(config), run, listener or Listener(), pool)
+        return train(config, load_trainable(config), load_splits(config), run, listener or Listener(), pool)
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,6 +118,32 @@ def test_an_interrupted_run_continues_to_the_same_end(
     assert same_weights(run.checkpoints / "000004", whole.checkpoints / "000004")
     evaluations = sorted(path.name for path in run.path.glob("evals/*/*"))
     assert evaluations == ["000000", "000002", "000004"]
+
+
+def test_a_run_that_trains_an_adapter_continues_to_the_same_end(
+    configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(SETTINGS | {"adapter.rank": 4, "steps": 3, "evaluation.every": 0, "optim.lr": 1e-3})
+    whole, cut = (new_run(tmp_path / name, config) for name in ("whole", "cut"))
+    go(whole, config)
+    step = Trainer.step
+
+    def interrupted(self: Trainer, number: int) -> Any:
+        result = step(self, number)
+        if number == 2:
+            self.interrupts._handle(2, None)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(Interrupted):
+        go(cut, config)
+    monkeypatch.setattr(Trainer, "step", step)
+    go(cut, config)
+    assert without_seconds(cut.metrics()) == without_seconds(whole.metrics())
+    one, other = (load_file(run.checkpoints / "000003" / "adapter_model.safetensors") for run in (whole, cut))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert any(value.any() for name, value in one.items() if "lora_B" in name)
 
 
 def test_what_was_recorded_after_the_last_checkpoint_is_done_again(

@@ -129,10 +129,10 @@ def _measure(
             console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
 
         from rlsd_cli.policy.model import load_policy
-        from rlsd_cli.rollout.transformers import TransformersSampler
+        from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
-        sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+        sampler = make_sampler(policy, config)
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
         meter = stack.enter_context(console.Meter("problems", total, start))

@@ -1,0 +1,19 @@
+"""Which engine samples."""
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.rollout.sampler import Sampler
+from rlsd_cli.rollout.transformers import TransformersSampler
+
+
+def make_sampler(policy: Policy, config: Config) -> Sampler:
+    """The sampler that the config asks for, with the policy's weights.
+
+    Raises:
+        RlsdError: (exit 3) its package is not installed.
+    """
+    if config.rollout.engine == "vllm":
+        from rlsd_cli.rollout.vllm import VllmSampler
+
+        return VllmSampler(policy, config)
+    return TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
