@@ -335,7 +335,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
             "head",
             _slack(states, setting) + gradient + _tile_bytes(config, shape, batch, setting),
             "update",
-            f"tiles of logits, {batch.scored:,} states, gradients of {shape.vocabulary:,} entries before they are added",
+            f"tiles of logits, {batch.scored:,} states, gradients of {shape.vocabulary:,} entries before they add up",
             budget,
             fixed=False,
         ),
