@@ -18,7 +18,7 @@ from rlsd_cli.config.resolve import resolve
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy import meter
-from rlsd_cli.policy.memory import MB
+from rlsd_cli.policy.memory import MB, PHASES
 
 SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
 Rlsd = Callable[..., subprocess.CompletedProcess[str]]
@@ -78,7 +78,7 @@ def test_a_dry_run_of_a_finished_run_shows_its_memory_beside_the_estimate(
     memory = json.loads(dry.stdout)["memory"]
     assert memory["measured_bytes"] == finished["peak_memory_mb"] * MB
     assert memory["peak_bytes"] == sum(
-        part["num_bytes"] for part in memory["components"] if part["phase"] in ("always", memory["highest"])
+        part["num_bytes"] for part in memory["components"] if part["phase"] in PHASES[memory["highest"]]
     )
     status = json.loads((folder / finished["run"] / "status.json").read_text())
     assert 0.7 < finished["peak_memory_mb"] / status["estimated_memory_mb"] < 1.1

@@ -77,9 +77,11 @@ def test_the_configs_policy_reaches_the_verifier(pool: Pool) -> None:
     assert not grade([problem("100")], [r"\boxed{95}"], config(verifier="numeric"), pool)[0].correct
 
 
-def test_the_configs_limits_are_the_pools() -> None:
+def test_the_configs_limits_are_the_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     limits = {"verification.workers": 3, "verification.timeout_seconds": 0.25, "verification.memory_mb": 64}
-    for values, expected in ((limits, (3, 0.25, 64)), ({}, (None, 1.0, 512))):
+    for values, expected in ((limits, (3, 0.25, 64)), ({}, (2, 1.0, 512))):
         with (
             patch.object(grade_module, "Pool", autospec=True) as made,
             open_pool(config(**values)),

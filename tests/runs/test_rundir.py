@@ -16,6 +16,7 @@ from rlsd_cli.config.resolve import resolve
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 from rlsd_cli.runs import rundir
 from rlsd_cli.runs.rundir import (
+    TRAINER_STATE,
     RunDir,
     create,
     find_run,
@@ -227,10 +228,10 @@ def test_status_values_add_up_and_the_heart_beats(made: Callable[..., RunDir]) -
 def test_the_newest_checkpoint_is_the_last_whole_one(made: Callable[..., RunDir]) -> None:
     run = made()
     for folder, files, newest in (
-        (".000010-1", ["config.json"], None),
-        ("000010", ["config.json"], "000010"),
-        ("000020", ["config.json"], "000020"),
-        ("000030", [], "000020"),
+        (".000010-1", [TRAINER_STATE], None),
+        ("000010", [TRAINER_STATE], "000010"),
+        ("000020", [TRAINER_STATE], "000020"),
+        ("000030", ["config.json"], "000020"),
     ):
         (run.checkpoints / folder).mkdir(parents=True)
         for file in files:

@@ -50,29 +50,32 @@ def test_dead_groups_leave_for_those_drawn_besides(configure: Callable[..., Conf
     assert replace_dead_groups(samples, config) == 1, "asked again, it says the same"
 
 
-def test_groups_come_as_they_are_judged(configure: Callable[..., Config]) -> None:
+def test_parts_come_as_soon_as_they_are_judged_and_do_not_depend_on_when(configure: Callable[..., Config]) -> None:
     config = configure({"samples_per_prompt": 2})
-    verdicts: list[Future[Verdict]] = [Future() for _ in range(6)]
+    verdicts: list[Future[Verdict]] = [Future() for _ in range(10)]
     samples = [sample(None, pending=verdict) for verdict in verdicts]
 
     def judge(*numbers: int) -> None:
         for number in numbers:
             verdicts[number].set_result(Verdict(Outcome.CORRECT, 1.0, "", ""))
 
-    judge(0, 2, 3)
-    groups = as_judged(samples, config)
-    assert next(groups) == samples[2:4]
-    threading.Timer(0.05, judge, (4, 5)).start()
-    assert next(groups) == samples[4:6]
-    judge(1)
-    assert next(groups) == samples[0:2]
-    assert next(groups, None) is None
+    judge(0, 1, 2, 3, 4, 5, 9)
+    parts = as_judged(samples, config)
+    assert next(parts) == samples[0:4]
+    threading.Timer(0.05, judge, (6, 7)).start()
+    assert next(parts) == samples[4:8]
+    assert verdicts[7].done()
+    judge(8)
+    assert next(parts) == samples[8:10]
+    assert next(parts, None) is None
+    assert list(as_judged([], config)) == []
 
 
 def test_advantages_over_the_whole_batch_wait_for_all_of_it(configure: Callable[..., Config]) -> None:
     config = configure({"samples_per_prompt": 2, "advantage.scale": "batch_std"})
     samples = [*group(1, 0), *group(0, 0)]
     assert list(as_judged(samples, config)) == [samples]
+    assert list(as_judged([], config)) == [[]]
 
 
 @pytest.mark.parametrize("order", ["random", "weighted"])
