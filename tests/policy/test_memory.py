@@ -178,6 +178,23 @@ def test_the_peak_is_what_is_always_there_and_the_larger_of_rollout_and_update(c
     assert memory.fixed_bytes == always + parts["gradients"]
 
 
+def test_weights_are_updated_while_gradients_are_there(configure: Configure) -> None:
+    memory = estimate(configure({"method": "rlvr", "optim.state": "8bit"}), LARGE._replace(num_layers=1), SETTING)
+    parts = sizes(memory)
+    assert memory.highest == "step"
+    held = ("weights", "optimiser state", "process", "gradients", "moments unpacked")
+    assert memory.peak_bytes == sum(parts[name] for name in held)
+
+
+def test_an_adapter_has_gradients_and_moments_of_its_own_alone(configure: Configure) -> None:
+    settings = {"method": "rlsd", "teacher.weights": "frozen", "loss.kl_coef": 0.1, "adapter.rank": 8}
+    parts, plain = (sizes(estimate(configure(chosen), LARGE, SETTING)) for chosen in (settings, {"method": "rlsd"}))
+    adapter = 4 * LARGE.adapter(8)
+    assert parts["gradients"] == parts["teacher"] == parts["reference"] == parts["optimiser state"] / 2 == adapter
+    assert parts["weights"] == plain["weights"] + adapter
+    assert parts["head"] < plain["head"]
+
+
 def test_a_run_that_cannot_fit_is_refused_and_one_that_may_not_is_warned_of(configure: Configure) -> None:
     memory = estimate(configure({"method": "rlvr"}), SMALL._replace(num_parameters=10**9), SETTING)
     with pytest.raises(RlsdError, match=r"takes at least 15\.\d GiB, and 10\.0 GiB are free") as caught:

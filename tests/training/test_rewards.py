@@ -50,6 +50,22 @@ def test_dead_groups_leave_for_those_drawn_besides(configure: Callable[..., Conf
     assert replace_dead_groups(samples, config) == 1, "asked again, it says the same"
 
 
+def test_what_did_not_count_before_its_group_was_replaced_does_not_count_after(
+    configure: Callable[..., Config],
+) -> None:
+    """A response cut at the limit and masked has a score of its own."""
+    config = configure({"prompts_per_step": 1, "samples_per_prompt": 3, "rollout.refill": 4})
+    dead = group(1, 1, 0)
+    dead[2].counted = False
+    assert dead_reason(dead) == "all_right"
+    samples = [*dead, *group(0, 0, 0)]
+    assert replace_dead_groups(samples, config) == 1
+    assert dead_reason(dead) == "all_right"
+    samples += group(1, 0, 0)
+    assert replace_dead_groups(samples, config) == 0
+    assert [each.counted for each in samples] == [False] * 6 + [True] * 3
+
+
 def test_parts_come_as_soon_as_they_are_judged_and_do_not_depend_on_when(configure: Callable[..., Config]) -> None:
     config = configure({"samples_per_prompt": 2})
     verdicts: list[Future[Verdict]] = [Future() for _ in range(10)]
