@@ -98,6 +98,10 @@ def _train_on(
     free = refuse_what_cannot_fit(resolved, run.path.parent)
     if config.optim.state == "8bit":
         adamw_8bit()
+    if config.rollout.engine == "vllm":
+        from rlsd_cli.rollout.vllm import require_vllm
+
+        require_vllm()
     policy = load_trainable(config)
     with contextlib.ExitStack() as held:
         if team.leads:

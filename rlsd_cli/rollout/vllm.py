@@ -48,12 +48,6 @@ class VllmSampler:
     """A vLLM engine that lives beside the policy; on a GPU it sleeps, without weights and cache, while others work."""
 
     def __init__(self, policy: Policy, config: Config) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise RlsdError(
-                "`rollout.engine=vllm` runs in one process", hint="leave out `torchrun`, or sample with transformers"
-            )
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
         self.vllm = require_vllm()
         self.policy = policy
         self.settings = config.rollout
@@ -83,7 +77,7 @@ class VllmSampler:
                 enable_prefix_caching=True,
                 enable_sleep_mode=self.on_gpu,
                 gpu_memory_utilization=self.settings.gpu_share,
-                max_model_len=min(self.policy.context_length, 1 << 20),
+                max_model_len=-1,  # the model's own, or what fits into the cache
                 max_num_seqs=self.settings.batch_size,
                 logprobs_mode="processed_logprobs",
             )
@@ -195,7 +189,14 @@ class VllmSampler:
 
     def _submit(self, requests: Mapping[int, tuple[Sequence[int], Any]]) -> None:
         for place, (ids, params) in requests.items():
-            self.engine.llm_engine.add_request(str(place), {"prompt_token_ids": list(ids)}, params)
+            try:
+                self.engine.llm_engine.add_request(str(place), {"prompt_token_ids": list(ids)}, params)
+            except ValueError as error:
+                raise RlsdError(
+                    f"vLLM does not take a prompt of {len(ids)} tokens: {first_line(error)}",
+                    hint="give it more room: `rollout.gpu_share`, or on a CPU the variable VLLM_CPU_KVCACHE_SPACE (GiB)",
+                    exit_code=EXIT_MACHINE,
+                ) from error
 
     def _restart(self, error: Exception) -> None:
         """Another engine with the policy's current weights, once a run.
@@ -263,11 +264,17 @@ def _gone(error: Exception) -> RlsdError:
 
 
 def require_vllm() -> Any:
-    """The package.
+    """The package, loaded with its engine in this process.
 
     Raises:
-        RlsdError: (exit 3) it is not installed.
+        RlsdError: it is not installed (exit 3), or this is one of several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RlsdError(
+            "`rollout.engine=vllm` runs in one process", hint="leave out `torchrun`, or sample with transformers"
+        )
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import vllm
         import vllm.sampling_params
