@@ -194,7 +194,7 @@ class VllmSampler:
             except ValueError as error:
                 raise RlsdError(
                     f"vLLM does not take a prompt of {len(ids)} tokens: {first_line(error)}",
-                    hint="give it more room: `rollout.gpu_share`, or on a CPU the variable VLLM_CPU_KVCACHE_SPACE (GiB)",
+                    hint="give it more room: `rollout.gpu_share`, on a CPU VLLM_CPU_KVCACHE_SPACE (GiB)",
                     exit_code=EXIT_MACHINE,
                 ) from error
 
