@@ -4,6 +4,7 @@
 when it is loaded, so that whoever only reads a model need not know.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ def require_peft() -> Any:
     Raises:
         RlsdError: (exit 3) it is not installed.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # `peft` loads it, and it tells what it lacks on a CPU
     try:
         import peft
     except ImportError as error:

@@ -1,5 +1,6 @@
 """AdamW, with moments in float32 or in 8 bits."""
 
+import logging
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ def adamw_8bit() -> Any:
     Raises:
         RlsdError: (exit 3) it is not installed.
     """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells what it lacks on a CPU, which is not used
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
