@@ -6,12 +6,13 @@
 The protocol and the gate are those of `bench_training.py`. Student and teacher read the same token ids on both sides,
 the teacher's prompt longer by a solution; the loss is the mean over sequences of their token means.
 
-Rows: the reverse KL over the whole vocabulary with a frozen teacher and with the live policy as the teacher; on the
-student's 100 likeliest tokens, the rest pooled in one entry; and of the sampled token alone.
+Rows: the reverse KL over the whole vocabulary with a frozen teacher, with the live policy as the teacher, and with that on
+completions of which few are long and most are not (`heavy tail`); on the student's 100 likeliest tokens, the rest
+pooled in one entry; and of the sampled token alone.
 """
 
 from training_pairs import Row, bench
-from training_work import draw_steps, two_views
+from training_work import HEAVY_TAIL, draw_steps, two_views
 
 SETTINGS = {
     "method": "opsd",
@@ -25,6 +26,9 @@ TOP_K = 100
 ROWS = {
     "full, frozen teacher": Row(SETTINGS, PEER),
     "full, live teacher": Row(SETTINGS | {"teacher.weights": "live"}, PEER | {"teacher_model_kind": "live"}),
+    "full, live teacher, heavy tail": Row(
+        SETTINGS | {"teacher.weights": "live"}, PEER | {"teacher_model_kind": "live"}, completions=HEAVY_TAIL
+    ),
     "top-k and tail": Row(
         SETTINGS | {"distill.top_k": TOP_K, "distill.tail": True},
         PEER | {"distillation_mode": "topk_logits", "distillation_topk": TOP_K, "distillation_add_tail": True},
@@ -43,6 +47,6 @@ if __name__ == "__main__":
         programs=("training_side.py", "distillation_peer.py"),
         shapes=("tiny", "smollm2"),
         rollouts=lambda row, model, groups, steps: draw_steps(
-            model, groups, steps, row.dead_share, two_views(row.settings, model)
+            model, groups, steps, row.dead_share, row.completions, two_views(row.settings, model)
         ),
     )

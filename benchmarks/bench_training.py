@@ -39,5 +39,7 @@ if __name__ == "__main__":
         ROWS,
         programs=("training_side.py", "training_peer.py"),
         shapes=("tiny", "mid", "smollm2"),
-        rollouts=lambda row, model, groups, steps: draw_steps(model, groups, steps, row.dead_share, plain_prompt),
+        rollouts=lambda row, model, groups, steps: draw_steps(
+            model, groups, steps, row.dead_share, row.completions, plain_prompt
+        ),
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from common import RESULTS, write
 from training_meter import Step
-from training_work import GROUP, MAX_NEW_TOKENS, SEED, SHAPES, Steps, make_model, mean_lengths
+from training_work import EVEN, GROUP, SEED, SHAPES, Completions, Steps, make_model, mean_lengths
 
 FOLDER = Path(__file__).parent
 PEER_PYTHON = FOLDER.parent / ".venv-bench" / "bin" / "python"
@@ -36,6 +36,7 @@ class Row(NamedTuple):
     peer: dict[str, Any] | None = None
     dead_share: float = 0.0
     gated: bool = True
+    completions: Completions = EVEN
 
 
 class Report(NamedTuple):
@@ -211,7 +212,7 @@ def bench(
                     "num_steps": chosen.steps,
                     "sequences_per_step": num_groups * GROUP,
                     "group": GROUP,
-                    "max_new_tokens": MAX_NEW_TOKENS,
+                    "max_new_tokens": row.completions.max_new_tokens,
                     "settings": row.settings | chosen.set,
                     "peer": row.peer or {},
                     "defaults": not row.gated,
@@ -223,8 +224,9 @@ def bench(
                     "groups": num_groups,
                     "group_size": GROUP,
                     "mean_tokens": mean_lengths(task["steps"])._asdict(),
-                    "max_new_tokens": MAX_NEW_TOKENS,
+                    "max_new_tokens": row.completions.max_new_tokens,
                     "dead_share": row.dead_share,
+                    "completions": row.completions._asdict(),
                     "settings": task["settings"],
                     "peer_settings": task["peer"],
                     "gated": row.gated,

@@ -10,14 +10,26 @@ from typing import Any, NamedTuple
 
 SEED = 0
 GROUP = 8
-MAX_NEW_TOKENS = 256
 PROMPT_TOKENS = (60, 120)
-COMPLETION_TOKENS = (40, 200)
 QUESTION_TOKENS = (20, 60)
 SOLUTION_TOKENS = (40, 160)
-LOG_MEAN, LOG_DEVIATION = 4.6, 0.4
 FIRST_ID = 3
 """Ids below are padding, end and unknown."""
+
+
+class Completions(NamedTuple):
+    """Lengths of completions, tokens: log-normal with these mean and deviation of the logarithm, cut to a range."""
+
+    log_mean: float
+    log_deviation: float
+    low: int
+    high: int
+    max_new_tokens: int
+
+
+EVEN = Completions(4.6, 0.4, 40, 200, max_new_tokens=256)
+HEAVY_TAIL = Completions(5.0, 1.0, 40, 1024, max_new_tokens=1024)
+"""Medians 99 and 148 tokens; the longest of 8 is about 1.8 and 4 times as long as the median."""
 
 
 class Shape(NamedTuple):
@@ -107,12 +119,16 @@ def make_model(shape: Shape, folder: Path) -> Path:
 
 
 def draw_steps(
-    model: Path, num_groups: int, num_steps: int, dead_share: float, prompt_of: Callable[[Random, int], Rollout]
+    model: Path,
+    num_groups: int,
+    num_steps: int,
+    dead_share: float,
+    completions: Completions,
+    prompt_of: Callable[[Random, int], Rollout],
 ) -> Steps:
     """Rollouts of every step. In the first `dead_share` of a step's groups all rewards are the same.
 
-    `prompt_of` draws what a group has in common, given the size of the vocabulary. The lengths of completions are
-    log-normal, median exp(4.6) = 99 tokens, cut to `COMPLETION_TOKENS`; they end with the end token.
+    `prompt_of` draws what a group has in common, given the size of the vocabulary. Completions end with the end token.
     """
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     vocabulary, end = config["vocab_size"], config["eos_token_id"]
@@ -120,8 +136,8 @@ def draw_steps(
     num_dead = round(dead_share * num_groups)
 
     def completion() -> list[int]:
-        low, high = COMPLETION_TOKENS
-        length = min(high, max(low, round(draw.lognormvariate(LOG_MEAN, LOG_DEVIATION))))
+        drawn = round(draw.lognormvariate(completions.log_mean, completions.log_deviation))
+        length = min(completions.high, max(completions.low, drawn))
         return [*ids(draw, length - 1, vocabulary), end]
 
     def group(dead: bool) -> list[dict[str, Any]]:
