@@ -6,8 +6,8 @@
 The protocol and the gate are those of `bench_training.py`. Student and teacher read the same token ids on both sides,
 the teacher's prompt longer by a solution; the loss is the mean over sequences of their token means.
 
-Rows: the reverse KL over the whole vocabulary with a frozen teacher, with the live policy as the teacher, and with that on
-completions of which few are long and most are not (`heavy tail`); on the student's 100 likeliest tokens, the rest
+Rows: the reverse KL over the whole vocabulary with a frozen teacher, with the live policy as the teacher, and with that
+on completions of which few are long and most are not (`heavy tail`); on the student's 100 likeliest tokens, the rest
 pooled in one entry; and of the sampled token alone.
 """
 
