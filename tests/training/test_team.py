@@ -41,7 +41,7 @@ def launch(num_processes: int, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1"}
+    return os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
 def results(num_processes: int, cases: list[str]) -> list[dict[str, Any]]:
