@@ -77,6 +77,8 @@ def export(
     if subject.run is None:
         raise RlsdError(f"`{source}` is not a run or a checkpoint of one")
     checkpoint = Path(subject.layers[-1].values["model"])
+    if target.resolve() == checkpoint.resolve():
+        raise RlsdError(f"{target} is what is to be exported", hint="name another directory")
     if adapter and not base_of(str(checkpoint)):
         raise RlsdError(f"{checkpoint} has no adapter: all weights were trained", hint="leave `--adapter` out")
     from rlsd_cli.policy.model import export_adapter, export_model

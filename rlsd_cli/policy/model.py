@@ -74,16 +74,17 @@ class Policy:
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
     """Copy a model directory in another type, leaving out whatever is not the model; an adapter is merged."""
+    model = load_causal_lm(str(source)).to(DTYPES[dtype])
     _clear(target)
-    load_causal_lm(str(source)).to(DTYPES[dtype]).save_pretrained(target)
+    model.save_pretrained(target)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)
 
 
 def export_adapter(source: Path, target: Path, dtype: str) -> None:
     """Copy an adapter in another type, with its tokenizer, leaving out whatever else is there."""
+    weights = {name: value.to(DTYPES[dtype]) for name, value in load_file(source / adapter.WEIGHTS).items()}
     _clear(target)
     target.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.to(DTYPES[dtype]) for name, value in load_file(source / adapter.WEIGHTS).items()}
     save_file(weights, target / adapter.WEIGHTS, metadata={"format": "pt"})
     shutil.copyfile(source / ADAPTER, target / ADAPTER)
     AutoTokenizer.from_pretrained(source).save_pretrained(target)

@@ -45,7 +45,7 @@ class Mismatch(NamedTuple):
 
 
 class VllmSampler:
-    """A vLLM engine that lives beside the policy; on a GPU it sleeps, without weights and cache, while others work."""
+    """A vLLM engine that lives beside the policy; on a GPU it sleeps, without weights and cache, during updates."""
 
     def __init__(self, policy: Policy, config: Config) -> None:
         self.vllm = require_vllm()

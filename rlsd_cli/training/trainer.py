@@ -3,7 +3,7 @@
 1. problem    `step_problems`: a batch of problems, a function of seed and step
 2. prompt     the student's view of each, through the chat template
 3. rollout    the sampler draws `samples_per_prompt` responses to each; one that ends is verified while others go on
-4. verify     a response without a verdict leaves baseline and loss; from here to 6 group by group, as verdicts arrive
+4. verify     a response without a verdict leaves baseline and loss; from here to 6 part by part, as verdicts arrive
 5. advantage  scores against their group; where `rollout.refill` says so, groups without signal are drawn anew
 6. rescore    the teacher's log-probabilities of the same response ids, where they can matter
 7. credit, loss, update   by the method's row, in micro-batches that add up to the same loss however they are cut
@@ -207,7 +207,7 @@ class Trainer:
     # -- verify, advantage ------------------------------------------------------------------------------------------
 
     def _judge(self, samples: Sequence[Sample], mix: float, clock: Clock) -> None:
-        """Scores, advantages and the teacher's part, group by group as verdicts arrive."""
+        """Scores, advantages and the teacher's part, part by part as verdicts arrive."""
         groups = as_judged(samples, self.config)
         while True:
             with clock("verify"):

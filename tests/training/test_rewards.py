@@ -1,4 +1,4 @@
-"""Groups without signal, and groups in the order in which their verdicts arrive."""
+"""Groups without signal, and the parts of a step as they are judged."""
 
 import threading
 from collections.abc import Callable

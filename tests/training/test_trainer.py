@@ -1,5 +1,6 @@
 """One step, in pairs of configurations that must agree, and in situations that must be counted."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.sampler import Finished, Rollout
 from rlsd_cli.training import trainer as trainer_module
+from rlsd_cli.training.metrics import update_metrics
 from rlsd_cli.training.rewards import assign_advantages, assign_scores
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer, shares, thought_length
@@ -379,6 +381,42 @@ def test_rollouts_without_advantage_stay_in_the_denominator(make_trainer: MakeTr
         with_responses(trainer, responses)
     one, two = (gradients(trainer, rollouts_of(trainer), 0.0) for trainer in (single, double))
     assert_equal({name: value / 2 for name, value in one.items()}, two)
+
+
+SEQUENCE = {"rollout_correction": "truncate", "rollout_correction_level": "sequence", "rollout_correction_cap": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"rollout_correction": "none"}, 1.0),
+        ({"rollout_correction": "truncate"}, 2.0),
+        ({"rollout_correction": "truncate", "rollout_correction_cap": 9.0}, math.e),
+        ({"rollout_correction": "mask"}, 0.0),
+        ({"rollout_correction": "truncate", "rollout_correction_floor": 5.0, "rollout_correction_cap": 9.0}, 5.0),
+        (
+            {"rollout_correction": "truncate", "rollout_correction_level": "sequence", "rollout_correction_cap": 5.0},
+            5.0,
+        ),
+    ],
+)
+def test_a_sampler_that_is_one_nat_off_is_weighed_and_both_weights_are_recorded(
+    make_trainer: MakeTrainer, settings: dict[str, Any], kept: float
+) -> None:
+    """Responses have two tokens or more, so that a whole one is weighed above every cap here."""
+    trainer = make_trainer({"method": "rlvr"} | {f"loss.{key}": value for key, value in settings.items()})
+    samples = rollouts_of(trainer)
+    for sample in samples:
+        assert sample.sampled_logp
+        assert len(sample.token_ids) > 1
+        sample.sampled_logp = [logp - 1.0 for logp in sample.sampled_logp]
+    update = trainer.update(samples, 0.0, 1)
+    metrics = update_metrics(update, samples, 0.0)
+    assert metrics["sampler_mismatch_abs_mean"] == pytest.approx(1.0, abs=1e-3)
+    assert metrics["sampler_mismatch_abs_max"] == pytest.approx(1.0, abs=1e-3)
+    assert metrics["sampler_weight_mean"] == pytest.approx(math.e, rel=1e-3)
+    assert metrics["sampler_weight_kept_mean"] == pytest.approx(kept, rel=1e-3)
+    assert (update.grad_norm == 0) == (kept == 0)
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------
