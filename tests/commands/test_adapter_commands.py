@@ -34,6 +34,10 @@ def test_an_adapter_is_trained_evaluated_exported_and_no_base_of_another(rlsd: R
         assert not ({"adapter_model.safetensors", "model.safetensors"} - {file}) & names
         assert "trainer_state.pt" not in names
     assert accuracy("out", *READ) == of_run
+    onto_itself = rlsd("models", "export", run.name, str(checkpoint), "--force")
+    assert onto_itself.returncode == 2
+    assert "is what is to be exported" in onto_itself.stderr
+    assert (checkpoint / "adapter_model.safetensors").is_file()
     held = rlsd("models", "export", run.name, "out", "--adapter")
     assert held.returncode == 2
     assert "--force" in held.stderr

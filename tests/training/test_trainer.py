@@ -383,9 +383,6 @@ def test_rollouts_without_advantage_stay_in_the_denominator(make_trainer: MakeTr
     assert_equal({name: value / 2 for name, value in one.items()}, two)
 
 
-SEQUENCE = {"rollout_correction": "truncate", "rollout_correction_level": "sequence", "rollout_correction_cap": 5.0}
-
-
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
