@@ -115,8 +115,7 @@ def _train_on(
         log = held.enter_context((run.path / "logs" / name).open("a", encoding="utf-8"))
         if team.leads:
             run.keep_plan(plan._asdict())
-        if fault := follow(policy, plan):
-            console.warning(f"layers run as they are: {fault}")
+        follow(policy, plan)
         if memory := memory_of(config, policy, splits.train):
             if team.leads:
                 run.set_status(estimated_memory_mb=memory.peak_bytes // MB)

@@ -17,6 +17,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+Layout = Literal["whole", "sharded", "offloaded"]
 
 STUDENT_TEMPLATE = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
 TEACHER_TEMPLATE = (
@@ -184,6 +185,11 @@ class OptimConfig(Section):
     state: Literal["float32", "8bit"] = Field(
         "float32", description="type of both moments; `8bit`: a quarter of the memory, slow on a CPU (`rlsd[optim8]`)"
     )
+    layout: Layout = Field(
+        "whole",
+        description="where weights, gradients and moments lie: `whole` in every process, `sharded` split among them "
+        "(FSDP2), `offloaded` also in main memory, but for the layer at work",
+    )
     max_grad_norm: Positive = Field(1.0, description="clip by global norm; reported before clipping")
     updates_per_batch: Count = Field(1, description="optimiser steps on one batch of rollouts; 1 is on policy")
     tokens_per_microbatch: Count | None = Field(
@@ -332,6 +338,13 @@ class Config(Section):
             raise ValueError("`rollout.refill` needs groups that stand alone: `advantage.scale=batch_std` mixes them")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
+        if self.optim.layout != "whole" and self.optim.state == "8bit":
+            raise ValueError(f"`optim.state=8bit` cannot be split: `optim.layout={self.optim.layout}` needs float32")
+        if self.optim.layout != "whole" and self.teacher.device == "cpu":
+            raise ValueError(
+                f"`teacher.device=cpu` has no meaning for `optim.layout={self.optim.layout}`: "
+                "the teacher lies where the policy does"
+            )
         if self.loss.rollout_correction_floor > self.loss.rollout_correction_cap:
             raise ValueError(
                 "`loss.rollout_correction_floor` is above `loss.rollout_correction_cap`: no weight is kept"

@@ -5,6 +5,7 @@ when it is loaded, so that whoever only reads a model need not know.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from rlsd_cli.config.schema import AdapterConfig
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.catalog import base_of, locate
+from rlsd_cli.policy.sharding import is_sharded, load_whole_state, settle, whole
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -62,19 +64,24 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
 
 @torch.no_grad()
 def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every weight by its name in the model without an adapter, with what the adapter adds to it; a tied head, too."""
+    """Every weight by its name in the model without an adapter, with what the adapter adds to it; a tied head, too.
+
+    Of a sharded model all processes ask for them together.
+    """
+    settle(model)
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     if tied:
-        yield next(f"{name}.weight" for name, module in model.named_modules() if module is head), head.weight.detach()
+        name = next(name for name, module in model.named_modules() if module is head)
+        yield f"{name}.weight", whole(head.weight.detach())
     changed = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
     for name, value in model.named_parameters():
         module = changed.get(name.removesuffix(".base_layer.weight"))
         if module is not None:
             (adapter,) = module.active_adapters
-            yield name.replace(".base_layer.", "."), value + module.get_delta_weight(adapter)
+            yield name.replace(".base_layer.", "."), whole(value + module.get_delta_weight(adapter))
         elif ".lora_" not in name:
-            yield name.replace(".base_layer.", "."), value.detach()
+            yield name.replace(".base_layer.", "."), whole(value.detach())
 
 
 def has_adapter(model: Any) -> bool:
@@ -83,10 +90,15 @@ def has_adapter(model: Any) -> bool:
 
 def load_adapter(model: Any, folder: Path) -> None:
     """Take over the adapter of a directory, made for the same base and settings."""
-    state = {name.removeprefix(_PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
-    result = require_peft().set_peft_model_state_dict(model, state)
-    if result.unexpected_keys:
-        raise RlsdError(f"{folder / WEIGHTS} is another model's adapter: it has `{result.unexpected_keys[0]}`")
+    found = {name.removeprefix(_PREFIX): value for name, value in load_file(folder / WEIGHTS).items()}
+    state = {re.sub(r"\.(lora_\w+)\.", r".\1.default.", name): value for name, value in found.items()}
+    unknown = sorted(state.keys() - {name for name, _ in model.named_parameters()})
+    if unknown:
+        raise RlsdError(f"{folder / WEIGHTS} is another model's adapter: it has `{unknown[0]}`")
+    if is_sharded(model):
+        load_whole_state(model, state)
+    else:
+        model.load_state_dict(state, strict=False)
 
 
 def require_peft() -> Any:

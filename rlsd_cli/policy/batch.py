@@ -14,6 +14,8 @@ from torch import Tensor
 from rlsd_cli.policy.attention import AttentionRows, attention_rows, packing
 
 TokenIds = Sequence[int]
+TRUNK = "gathered_trunk"
+"""Name of a sharded model's method that computes what its layers do, see `policy.sharding`."""
 
 
 class TokenBatch(NamedTuple):
@@ -84,15 +86,21 @@ def _packed(
 
 def trunk_states(model: Any, batch: TokenBatch) -> Tensor:
     """The last hidden state of every token the model reads, [L, H] or [B * S, H]."""
+    trunk = getattr(model, TRUNK, model.base_model)
     if batch.rows is None:
-        outputs = model.base_model(input_ids=batch.input_ids, use_cache=False)
+        outputs = trunk(input_ids=batch.input_ids, use_cache=False)
     else:
         with packing(model):
-            outputs = model.base_model(
+            outputs = trunk(
                 input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False, rows=batch.rows
             )
     states: Tensor = outputs.last_hidden_state
     return states.flatten(0, 1)
+
+
+def decoder_layers(model: Any) -> Any:
+    """The layers that a decoder runs one after the other."""
+    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
 
 
 def by_prompt(prompts: Sequence[TokenIds]) -> dict[tuple[int, ...], list[int]]:

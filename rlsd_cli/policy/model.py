@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, load_causal_lm
@@ -20,6 +21,7 @@ from rlsd_cli.policy.attention import NotPackableError
 from rlsd_cli.policy.batch import make_batch, trunk_states
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.quickstart import SHAPES, untrained
+from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
 from rlsd_cli.policy.tokenizer import cannot_load, context_length
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -35,7 +37,8 @@ class Policy:
 
     `plain_head`: logits are the output embedding of the last hidden state. `packs`: batches can be packed. `compiled`:
     layers and head run compiled. `sampling_dtype`: what responses are sampled in. `recompute`: share of layers whose
-    activations are not kept.
+    activations are not kept. `layout`: where the weights lie once they are trained; until then those that will be split
+    are whole, in main memory.
     """
 
     model: Any
@@ -52,6 +55,7 @@ class Policy:
     sampling_dtype: torch.dtype = torch.float32
     tokens_per_microbatch: int = 4096
     recompute: float = 0.0
+    layout: Layout = "whole"
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
@@ -63,13 +67,20 @@ class Policy:
         """Take over the weights of a model directory of the same architecture, or its adapter."""
         if has_adapter(self.model):
             load_adapter(self.model, folder)
+        elif is_sharded(self.model):
+            load_whole_state(self.model, load_causal_lm(str(folder)).state_dict())
         else:
             self.model.load_state_dict(load_causal_lm(str(folder)).state_dict())
 
-    def save(self, folder: Path) -> None:
-        """Write a plain model directory, or an adapter, that `transformers` and `peft` load as it is."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+    def save(self, folder: Path, *, writes: bool = True) -> None:
+        """Write a plain model directory, or an adapter, that `transformers` and `peft` load as it is.
+
+        Of processes that share the weights all take part, and one `writes`.
+        """
+        weights = whole_state(self.model) if is_sharded(self.model) else None
+        if writes:
+            self.model.save_pretrained(folder, state_dict=weights)
+            self.tokenizer.save_pretrained(folder)
 
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
@@ -117,8 +128,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_policy(config: Config) -> Policy:
-    """The model a config names, in float32 on its device; raises RlsdError (exit 3) when it cannot be had."""
+def load_policy(config: Config, layout: Layout = "whole") -> Policy:
+    """The model a config names, in float32 on its device; raises RlsdError (exit 3) when it cannot be had.
+
+    With another layout it is in main memory, see `policy.sharding`.
+    """
     device = choose_device(config.device)
     if config.dtype == "auto":
         compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -128,7 +142,8 @@ def load_policy(config: Config) -> Policy:
         model, tokenizer = untrained(config.seed, config.model)
     else:
         model, tokenizer = _from_pretrained(locate(config.model))
-    model = model.to(device).eval()
+    home = device if layout == "whole" else torch.device("cpu")
+    model = model.to(home).eval()
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos_ids)
     policy = Policy(
@@ -142,9 +157,10 @@ def load_policy(config: Config) -> Policy:
         context_length=context_length(model.config),
         recompute=config.optim.recompute,
         sampling_dtype=compute_dtype if config.rollout.dtype == "auto" else DTYPES[config.rollout.dtype],
+        layout=layout,
     )
-    policy.plain_head = head_is_plain(model, device)
-    policy.packs = policy.plain_head and config.attention != "padded" and can_pack(model, device)
+    policy.plain_head = head_is_plain(model, home)
+    policy.packs = policy.plain_head and config.attention != "padded" and can_pack(model, home)
     if config.attention == "packed" and not policy.packs:
         raise RlsdError(
             f"model `{config.model}` computes something else from packed batches",
@@ -160,7 +176,8 @@ def load_trainable(config: Config) -> Policy:
     Raises:
         RlsdError: `peft` is missing (exit 3), there are no such modules, or no model directory is its base.
     """
-    policy = load_policy(config)
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    policy = load_policy(config, "whole" if config.optim.layout == "sharded" and alone else config.optim.layout)
     if not config.adapter.rank:
         return policy
     if config.model in SHAPES or base_of(locate(config.model)):
@@ -202,11 +219,6 @@ def head_is_plain(model: Any, device: torch.device) -> bool:
     logits = model(input_ids=ids, use_cache=False).logits
     candidate = model.get_output_embeddings()(hidden)
     return candidate.shape == logits.shape and torch.allclose(candidate, logits, atol=1e-4, rtol=1e-4)
-
-
-def decoder_layers(model: Any) -> Any:
-    """The layers that a decoder runs one after the other."""
-    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
 
 
 @torch.no_grad()

@@ -23,9 +23,10 @@ from torch.nn.functional import linear
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import first_line
-from rlsd_cli.policy.batch import TokenBatch, make_batch
+from rlsd_cli.policy.batch import TokenBatch, decoder_layers, make_batch
 from rlsd_cli.policy.catalog import models_home
-from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy, decoder_layers
+from rlsd_cli.policy.memory import LIKELY_MICROBATCH
+from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import features, score_tokens
 
 WORTHWHILE = 1.25
@@ -66,7 +67,7 @@ def make_plan(policy: Policy, config: Config) -> Plan:
     on_gpu = policy.device.type == "cuda"
     dtype, sampling_dtype, tokens = config.dtype, config.rollout.dtype, config.optim.tokens_per_microbatch
     if tokens is None or "auto" in (dtype, sampling_dtype):
-        measured = remembered(policy)
+        measured = remembered(policy) if policy.layout == "whole" else ASSUMED[policy.device.type]
         tokens = tokens or measured.tokens_per_microbatch
         if dtype == "auto":
             dtype = "bfloat16" if measured.bfloat16_speedup > WORTHWHILE else "float32"
@@ -82,14 +83,19 @@ def make_plan(policy: Policy, config: Config) -> Plan:
     )
 
 
-def follow(policy: Policy, plan: Plan) -> str | None:
-    """Run the policy by a plan. Returns why its layers are not compiled, where the plan wanted that and it failed."""
+def follow(policy: Policy, plan: Plan) -> None:
+    """Run the policy by a plan. Compiled layers are still to be checked, see `compile_fault`."""
     policy.compute_dtype, policy.sampling_dtype = DTYPES[plan.dtype], DTYPES[plan.sampling_dtype]
     policy.packs = plan.attention == "packed"
     policy.tokens_per_microbatch = plan.tokens_per_microbatch
-    fault = compile_fault(policy) if plan.compile else None
-    policy.compiled = plan.compile and fault is None
-    return fault
+    policy.compiled = plan.compile
+
+
+ASSUMED = {
+    "cpu": Measured(1.0, 1.0, LIKELY_MICROBATCH["cpu"]),
+    "cuda": Measured(math.inf, math.inf, LIKELY_MICROBATCH["cuda"]),
+}
+"""For weights that no process has whole, which are not measured."""
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -242,8 +248,9 @@ def _shallow(model: Any, num_layers: int) -> Iterator[None]:
 
 def compile_fault(policy: Policy) -> str | None:
     """Why compiled layers cannot be used: they do not compile, or compute something else on a first batch."""
-    batch = _example(policy, 512)
-    plain = score_tokens(policy, batch, batch.mask, 1.0).logp
+    batch, before = _example(policy, 512), policy.compiled
+    policy.compiled = False
+    plain = score_tokens(policy, batch, batch.mask, 1.0).logp.detach()
     policy.compiled = True
     try:
         compiled = score_tokens(policy, batch, batch.mask, 1.0).logp
@@ -251,7 +258,7 @@ def compile_fault(policy: Policy) -> str | None:
     except Exception as error:
         return f"compiling failed ({type(error).__name__}: {first_line(error)})"
     finally:
-        policy.compiled = False
+        policy.compiled = before
         policy.model.zero_grad(set_to_none=True)
     gap = (compiled - plain).abs().max().item()
     if not gap <= ROUNDING_GAP[policy.compute_dtype]:

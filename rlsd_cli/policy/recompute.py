@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from rlsd_cli.policy.model import decoder_layers
+from rlsd_cli.policy.batch import decoder_layers
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from rlsd_cli.policy.batch import TokenBatch, trunk_states
+from rlsd_cli.policy.batch import TokenBatch, decoder_layers, trunk_states
 from rlsd_cli.policy.head import Divergences, Head, Measure, token_divergence, token_logp
-from rlsd_cli.policy.model import Policy, decoder_layers
+from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.recompute import recomputed_layers
 from rlsd_cli.policy.teacher import visiting
 

@@ -11,14 +11,17 @@ from torch import nn
 from rlsd_cli.config.schema import TeacherConfig
 from rlsd_cli.policy.adapter import has_adapter
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.sharding import is_sharded
 
 
 def frozen_copy(policy: Policy, *, away: bool = False) -> Any:
-    """The policy's weights as they are now, without gradients. Weights that are not trained are not copied.
+    """The policy's weights as they are now, without gradients. Weights that are not trained are not copied, unless
+    they are going to be split: then each copy is.
 
     `away`: in main memory, but for the output head, which the loss may need long after the model has read.
     """
-    apart = {id(parameter): parameter for parameter in policy.model.parameters() if not parameter.requires_grad}
+    shared = policy.layout == "whole"
+    apart = {id(each): each for each in policy.model.parameters() if shared and not each.requires_grad}
     if away:
         head = {id(parameter) for parameter in policy.model.get_output_embeddings().parameters()}
         apart |= {
@@ -39,10 +42,13 @@ def initial_copy(policy: Policy, *, away: bool = False) -> Any:
 
 @contextlib.contextmanager
 def visiting(model: Any, device: torch.device) -> Iterator[None]:
-    """Within it all weights of a model are on `device`; those that lie elsewhere are replaced by copies there."""
+    """Within it all weights of a model are on `device`; those that lie elsewhere are replaced by copies there.
+
+    Those of a sharded model come by themselves.
+    """
     away = [
         (module, name, parameter)
-        for module in model.modules()
+        for module in ([] if is_sharded(model) else model.modules())
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.device.type != device.type
     ]

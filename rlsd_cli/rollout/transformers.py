@@ -10,6 +10,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.sharding import settle, whole
 from rlsd_cli.rollout.attention import NAME
 from rlsd_cli.rollout.batching import Row, decode
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, WaveDecoder
@@ -30,18 +31,19 @@ class TransformersSampler:
         wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}[dtype]
         self.policy = policy
         self.batch_size = batch_size
-        self.shares_weights = wanted == torch.float32
-        self.model = twin(policy.model, wanted)
-        self.shares_prefixes = shares_prefixes(policy.model, policy.pad_id, policy.device)
+        self.shares_weights = wanted == torch.float32 and policy.layout == "whole"
+        self.model = twin(policy.model, wanted, apart=not self.shares_weights).to(policy.device)
+        self.shares_prefixes = shares_prefixes(policy.model, policy.pad_id)
         if self.shares_prefixes:
             self.model.set_attn_implementation(NAME)
 
     @torch.no_grad()
     def sync(self) -> None:
         if not self.shares_weights:
+            settle(self.policy.model)
             for ours, theirs in zip(self.model.parameters(), self.policy.model.parameters(), strict=True):
                 if theirs.requires_grad:
-                    ours.copy_(theirs)
+                    ours.copy_(whole(theirs.detach()))
 
     def rest(self) -> None:
         """Weights and modules are the policy's, or few beside it: nothing is put away."""
@@ -70,22 +72,22 @@ class TransformersSampler:
         return [rollouts[place] for place in range(len(rows))]
 
 
-def twin(model: Any, dtype: torch.dtype) -> Any:
-    """A copy of a model's modules around its parameters, or around a copy of them in another type.
+def twin(model: Any, dtype: torch.dtype, *, apart: bool = False) -> Any:
+    """A copy of a model's modules around its parameters, or around a copy of them, in another type or `apart`.
 
     Buffers stay as they are: those of rotary embeddings need float32.
     """
     memo = {
         id(parameter): parameter
-        if parameter.dtype == dtype
-        else nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+        if parameter.dtype == dtype and not apart
+        else nn.Parameter(parameter.detach().to(dtype, copy=True), requires_grad=False)
         for parameter in model.parameters()
     }
     return copy.deepcopy(model, memo).eval()
 
 
 @torch.no_grad()
-def shares_prefixes(model: Any, pad_id: int, device: torch.device) -> bool:
+def shares_prefixes(model: Any, pad_id: int) -> bool:
     """Whether a `PrefixDecoder` finds the logits that a float32 model finds on whole sequences: two rows of a prompt of
     three tokens, and one of a prompt of two.
 
@@ -96,7 +98,7 @@ def shares_prefixes(model: Any, pad_id: int, device: torch.device) -> bool:
         return False
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
         return False
-    tried = twin(model, torch.float32)
+    tried, device = twin(model, torch.float32), model.device
     tried.set_attn_implementation(NAME)
     ids = torch.arange(18, device=device).view(3, 6) % model.get_input_embeddings().num_embeddings
     ids[1, :3] = ids[0, :3]

@@ -39,7 +39,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 
 STALE_SECONDS = 600.0
-TRAINER_STATE = "trainer_state.pt"
+TRAINER_STATE = "trainer_state"
 """The file of a checkpoint that is written last."""
 PACKAGES = ("torch", "transformers", "tokenizers", "pydantic", "typer", "sympy", "math-verify", "vllm")
 

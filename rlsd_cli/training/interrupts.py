@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -19,10 +19,13 @@ class Interrupts:
 
     Weights change only while interrupts are held, so the state that is saved on the way out is that of a finished step.
     A second signal stops the process as it always would, unless whoever sends them sends several, as `torchrun` does.
+    Processes that `agree` hold interrupts at all times and stop together, at the same `release`: they are given what
+    came to each, and all return the same.
     """
 
-    def __init__(self, *, repeated: bool = False) -> None:
-        self.held = False
+    def __init__(self, *, repeated: bool = False, agree: Callable[[int | None], int | None] | None = None) -> None:
+        self._agree = agree
+        self.held = agree is not None
         self._later = signal.SIG_IGN if repeated else signal.SIG_DFL
         self._pending: int | None = None
 
@@ -41,9 +44,10 @@ class Interrupts:
 
     def release(self) -> None:
         """Let signals through again; raises `Interrupted` if one came."""
-        self.held = False
-        if self._pending is not None:
-            raise Interrupted(self._pending)
+        signal_number = self._agree(self._pending) if self._agree else self._pending
+        self.held = self._agree is not None and signal_number is None
+        if signal_number is not None:
+            raise Interrupted(signal_number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame

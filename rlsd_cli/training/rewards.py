@@ -4,7 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
-from math import ceil
+from itertools import chain, pairwise
 from typing import Literal
 
 import torch
@@ -16,24 +16,21 @@ from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.training.samples import Sample
 
 PARTS = 4
-"""In how many parts rollouts are judged and read, at most."""
+"""In how many parts rollouts are judged and read."""
 LONGEST_SHOWN = 200
 """Characters of a response that is repeated in a hint."""
 
 
 def as_judged(samples: Sequence[Sample], config: Config) -> Iterator[list[Sample]]:
-    """The rollouts of a step in `PARTS` parts of whole groups, each as soon as it is judged.
+    """The rollouts of a step in `PARTS` parts of whole groups, some maybe empty, each as soon as it is judged.
 
     So the teacher reads the first while verifiers work on the last. What is read together does not depend on how fast
     verifiers are, or a run would not repeat to the last bit. All at once where advantages depend on all scores.
     """
-    parts = [samples]
-    if config.advantage.scale != "batch_std":
-        size = ceil(len(samples) / config.group_size / PARTS) * config.group_size or 1
-        parts = [samples[start : start + size] for start in range(0, len(samples), size)]
-    for part in parts:
+    num_parts = 1 if config.advantage.scale == "batch_std" else PARTS
+    for part in shares(groups_of(samples, config), num_parts):
         wait([sample.pending for sample in part if sample.pending])
-        yield list(part)
+        yield part
 
 
 def assign_scores(samples: Sequence[Sample], config: Config) -> None:
@@ -90,7 +87,7 @@ def assign_advantages(samples: Sequence[Sample], config: Config) -> None:
     shape = (-1, config.group_size)
     advantages = group_advantages(
         torch.tensor([sample.score or 0.0 for sample in samples]).reshape(shape),
-        torch.tensor([sample.counted for sample in samples]).reshape(shape),
+        torch.tensor([sample.counted for sample in samples], dtype=torch.bool).reshape(shape),
         baseline=settings.baseline,
         scale=settings.scale,
         ddof=settings.ddof,
@@ -139,3 +136,9 @@ def is_replaced(group: Sequence[Sample]) -> bool:
 def groups_of(samples: Sequence[Sample], config: Config) -> list[Sequence[Sample]]:
     """Rollouts by problem, in the order they were drawn."""
     return [samples[start : start + config.group_size] for start in range(0, len(samples), config.group_size)]
+
+
+def shares(groups: Sequence[Sequence[Sample]], parts: int) -> list[list[Sample]]:
+    """The rollouts of groups in `parts` nearly equal shares of whole groups."""
+    bounds = [round(index * len(groups) / parts) for index in range(parts + 1)]
+    return [list(chain.from_iterable(groups[low:high])) for low, high in pairwise(bounds)]

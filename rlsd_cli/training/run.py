@@ -10,9 +10,10 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.plan import compile_fault
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
-from rlsd_cli.training.checkpoint import checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
+from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.team import Team
@@ -47,19 +48,27 @@ def train(
         Interrupted: after the state of the last finished step has been saved.
     """
     team = team or Team()
-    interrupts = Interrupts(repeated=team.size > 1)
+    in_step = team.size > 1 and policy.layout != "whole"
+    interrupts = Interrupts(
+        repeated=team.size > 1, agree=(lambda own: next(filter(None, team.everyones(own)), None)) if in_step else None
+    )
     sampler = make_sampler(policy, config)
     trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
+    fault = compile_fault(policy) if policy.compiled else None
+    if fault := next(filter(None, team.everyones(fault)), None):
+        policy.compiled = False
+        report.warning("compile", f"layers run as they are: {fault}")
     done = 0
     if saved := team.decided(lambda: checkpoints(run.checkpoints)):
-        done = load_checkpoint(saved[-1], policy, trainer.optimizer, trainer.teacher)
-        sampler.sync()
+        done = load_checkpoint(saved[-1], _trained(trainer))
+    sampler.sync()
     if team.leads:
         run.forget_after(done)
         run.set_status(status="running", step=done, error=None)
     with interrupts.installed():
         try:
             _milestones(trainer, run, report, done)
+            interrupts.release()
             for step in range(done + 1, config.steps + 1):
                 _step(trainer, run, report, step)
                 done = step
@@ -74,8 +83,8 @@ def train(
                 stopped = isinstance(error, Interrupted)
                 said = {"status": "interrupted"} if stopped else {"status": "failed", "error": _in_words(error)}
                 run.set_status(step=done, **said)
-                if done and not moved_on:
-                    _save(trainer, run, done)
+            if done and not moved_on:
+                _save(trainer, run, done)
             raise
     summary = team.decided(lambda: summarise(config, run))
     if team.leads:
@@ -118,7 +127,7 @@ def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> N
         if trainer.team.leads:
             run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
             report.evaluation(step, evaluation.summary)
-    if trainer.team.leads and step and (last or _every(config.checkpoint.every, step)):
+    if step and (last or _every(config.checkpoint.every, step)):
         _save(trainer, run, step)
 
 
@@ -127,9 +136,16 @@ def _in_words(error: BaseException) -> str:
 
 
 def _save(trainer: Trainer, run: RunDir, step: int) -> None:
-    if not checkpoint_at(run.checkpoints, step):
-        keep = trainer.config.checkpoint.keep
-        save_checkpoint(run.checkpoints, step, trainer.policy, trainer.optimizer, trainer.teacher, keep)
+    """Write the checkpoint of a step, unless it is there: the leading process, or all that share the weights."""
+    trained = _trained(trainer)
+    writes = trainer.team.leads or trained.team.size > 1
+    if writes and not trained.team.decided(lambda: checkpoint_at(run.checkpoints, step)):
+        save_checkpoint(run.checkpoints, step, trained, trainer.config.checkpoint.keep)
+
+
+def _trained(trainer: Trainer) -> Trained:
+    team = Team() if trainer.policy.layout == "whole" else trainer.team
+    return Trained(trainer.policy, trainer.optimizer, trainer.teacher, team)
 
 
 def summarise(config: Config, run: RunDir) -> dict[str, Any]:

@@ -15,7 +15,7 @@ The loop is blind to the method: what differs is in the row of the method table 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +35,7 @@ from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.policy.sharding import settle, shard, whole
 from rlsd_cli.policy.teacher import Teacher, initial_copy, visiting
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.interrupts import Interrupts
@@ -48,6 +49,7 @@ from rlsd_cli.training.rewards import (
     groups_of,
     is_replaced,
     replace_dead_groups,
+    shares,
 )
 from rlsd_cli.training.samples import Sample, padded, unpadded
 from rlsd_cli.training.team import Team
@@ -105,7 +107,14 @@ class Trainer:
             teacher=self.teacher.model if self.teacher else None,
             reference=initial_copy(policy) if config.loss.kl_coef > 0 else None,
         )
+        for model in self._sharded_models():
+            shard(model, policy.device, offload=policy.layout == "offloaded")
         self.optimizer = make_optimizer(policy, config)
+
+    def _sharded_models(self) -> list[Any]:
+        """The distinct models whose weights are split among processes."""
+        split = [] if self.policy.layout == "whole" else [self.policy.model, self.models.teacher, self.models.reference]
+        return list({id(model): model for model in split if model is not None}.values())
 
     @cached_property
     def held_out(self) -> list[Problem]:
@@ -291,12 +300,22 @@ class Trainer:
         """Log-probabilities of each response's tokens after its prompt."""
         prompts, samples = [reading.prompt for reading in readings], [reading.sample for reading in readings]
         logps: dict[int, list[float]] = {}
-        for places in self._micro_batches(prompts, samples):
+        cuts = self._micro_batches(prompts, samples)
+        for places in [*cuts, *self._idle_passes(len(cuts))]:
             part = [samples[place] for place in places]
-            batch = self._tokens([prompts[place] for place in places], part)
-            scores = score_tokens(self.policy, batch, batch.mask, temperature(self.config), model)
+            ids = self._tokens([prompts[place] for place in places], part) if places else self._any_tokens()
+            scores = score_tokens(self.policy, ids, ids.mask, temperature(self.config), model)
             logps |= zip(places, unpadded(scores.logp, part), strict=True)
         return [logps[place] for place in range(len(readings))]
+
+    def _idle_passes(self, own: int) -> list[list[int]]:
+        """No rollouts, as often as others have passes left to make: those of a sharded model all make together."""
+        if self.policy.layout == "whole":
+            return []
+        return [[]] * (max(self.team.everyones(own)) - own)
+
+    def _any_tokens(self) -> TokenBatch:
+        return make_batch([[self.policy.pad_id]], [[self.policy.pad_id]], self.policy.pad_id, self.policy.device)
 
     def _tokens(self, prompts: Sequence[TokenIds], samples: Sequence[Sample]) -> TokenBatch:
         responses = [sample.token_ids for sample in samples]
@@ -318,11 +337,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = optim.lr * scale
         totals = TokenTotals()
-        kept = [sample for group in groups_of(samples, self.config) if not is_replaced(group) for sample in group]
-        results = [
-            self._update_once(share, mix, totals, step)
-            for share in shares(kept, optim.updates_per_batch, self.config.group_size)
-        ]
+        kept = [group for group in groups_of(samples, self.config) if not is_replaced(group)]
+        results = [self._update_once(share, mix, totals, step) for share in shares(kept, optim.updates_per_batch)]
         self.interrupts.hold()
         if self.teacher:
             self.teacher.after_update(step)
@@ -347,12 +363,16 @@ class Trainer:
         views = longer_view if self.row.objective == "divergence" else [sample.prompt for sample in trained]
         records: list[list[Record]] = []
         counted = TokenTotals()
-        for places in self.team.share(self._micro_batches(views, trained)):
-            part = [trained[place] for place in places]
+        cuts = self._micro_batches(views, trained)
+        own = self.team.share(cuts)
+        for places in [*own, *self._idle_passes(len(own))]:
+            part = [trained[place] for place in places or cuts[-1]]
             batch = self._microbatch(part, weights)
             losses = token_loss(self.models, batch, self.config, mix)
-            micro_loss = losses.loss.sum()
+            micro_loss = losses.loss.sum() if places else 0.0 * losses.loss.sum()
             micro_loss.backward()  # type: ignore[no-untyped-call]
+            if not places:
+                continue
             loss += micro_loss.item()
             counted.add(batch, losses)
             records.append(self._records(places, part, losses))
@@ -361,8 +381,12 @@ class Trainer:
         totals.merge(self.team.everyones(counted))
         for record in chain.from_iterable(self.team.gather(records)):
             record.write(trained[record.place], self.config)
-        self.team.add_gradients(self.policy.model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm).item()
+        for model in self._sharded_models():
+            settle(model)
+        if self.policy.layout == "whole":
+            self.team.add_gradients(self.policy.model.parameters())
+        norms = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm)
+        norm = whole(norms).item()
         if not (torch.tensor([loss, norm]).isfinite().all()):
             self.optimizer.zero_grad()
             raise RlsdError(
@@ -437,13 +461,6 @@ class Trainer:
 
 
 # -- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def shares(samples: Sequence[Sample], parts: int, group: int) -> list[list[Sample]]:
-    """A batch of rollouts in `parts` nearly equal shares of whole groups."""
-    groups = [samples[start : start + group] for start in range(0, len(samples), group)]
-    bounds = [round(index * len(groups) / parts) for index in range(parts + 1)]
-    return [[sample for chosen in groups[low:high] for sample in chosen] for low, high in pairwise(bounds)]
 
 
 def thought_length(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> int:

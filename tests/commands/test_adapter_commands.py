@@ -32,7 +32,7 @@ def test_an_adapter_is_trained_evaluated_exported_and_no_base_of_another(rlsd: R
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert file in names
         assert not ({"adapter_model.safetensors", "model.safetensors"} - {file}) & names
-        assert "trainer_state.pt" not in names
+        assert "trainer_state" not in names
     assert accuracy("out", *READ) == of_run
     onto_itself = rlsd("models", "export", run.name, str(checkpoint), "--force")
     assert onto_itself.returncode == 2

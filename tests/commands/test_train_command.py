@@ -238,7 +238,7 @@ def test_a_trained_policy_is_exported_without_the_trainers_state(finished: dict[
     done = rlsd("models", "export", finished["run"], "plain", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "plain\n"
-    assert not (folder / "plain" / "trainer_state.pt").exists()
+    assert not (folder / "plain" / "trainer_state").exists()
     again = rlsd("models", "export", finished["run"], "plain", cwd=folder)
     assert again.returncode == 2
     assert "--force" in again.stderr

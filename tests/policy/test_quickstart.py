@@ -64,7 +64,7 @@ def test_an_exported_model_is_the_same_in_another_type(tmp_path: Path, configure
     first, second = load_policy(configure()), load_policy(configure({"model": str(tmp_path / "out")}))
     for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    assert not (tmp_path / "out" / "trainer_state.pt").exists()
+    assert not (tmp_path / "out" / "trainer_state").exists()
 
 
 def test_the_untrained_policies_are_chosen_by_name_and_differ_in_alphabet_and_room(

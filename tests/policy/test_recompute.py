@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.policy.batch import make_batch
-from rlsd_cli.policy.model import Policy, decoder_layers, load_policy
+from rlsd_cli.policy.batch import decoder_layers, make_batch
+from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.recompute import chosen, recomputed_layers
 from rlsd_cli.policy.scoring import score_tokens
 

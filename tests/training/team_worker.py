@@ -8,6 +8,7 @@ from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.sharding import settle, whole
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.team import Team, joined
@@ -21,9 +22,11 @@ def two_steps(settings: dict[str, Any], team: Team) -> dict[str, Any]:
     sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
         trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts(), team)
+        sampler.sync()
         steps = [trainer.step(number) for number in (1, 2)]
         evaluation = trainer.evaluate()
-    weights = sum(parameter.double().abs().sum().item() for parameter in policy.model.parameters())
+        settle(policy.model)
+    weights = sum(whole(parameter.detach()).double().abs().sum().item() for parameter in policy.model.parameters())
     return {
         "metrics": [metrics for metrics, _ in steps],
         "rollouts": [sample.row(0, "") for _, samples in steps for sample in samples],

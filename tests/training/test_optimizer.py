@@ -10,7 +10,7 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from rlsd_cli.training.checkpoint import Trained, load_checkpoint, save_checkpoint
 from rlsd_cli.training.optimizer import make_optimizer
 
 Configure = Callable[..., Config]
@@ -66,9 +66,9 @@ def test_moments_in_8_bits_take_a_quarter_and_the_loss_follows(
 def test_a_checkpoint_continues_exactly(state: str, begin: Begin, tmp_path: Path) -> None:
     policy, optimizer = begin(state)
     train(policy, optimizer, 3)
-    folder = save_checkpoint(tmp_path, 3, policy, optimizer, None, keep=1)
+    folder = save_checkpoint(tmp_path, 3, Trained(policy, optimizer, None), keep=1)
     other, its_optimizer = begin(state)
-    assert load_checkpoint(folder, other, its_optimizer, None) == 3
+    assert load_checkpoint(folder, Trained(other, its_optimizer, None)) == 3
     assert train(other, its_optimizer, 3) == train(policy, optimizer, 3)
     pairs = zip(policy.model.parameters(), other.model.parameters(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)

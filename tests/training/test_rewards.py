@@ -68,23 +68,26 @@ def test_what_did_not_count_before_its_group_was_replaced_does_not_count_after(
 
 def test_parts_come_as_soon_as_they_are_judged_and_do_not_depend_on_when(configure: Callable[..., Config]) -> None:
     config = configure({"samples_per_prompt": 2})
-    verdicts: list[Future[Verdict]] = [Future() for _ in range(10)]
+    verdicts: list[Future[Verdict]] = [Future() for _ in range(12)]
     samples = [sample(None, pending=verdict) for verdict in verdicts]
 
     def judge(*numbers: int) -> None:
         for number in numbers:
             verdicts[number].set_result(Verdict(Outcome.CORRECT, 1.0, "", ""))
 
-    judge(0, 1, 2, 3, 4, 5, 9)
+    judge(0, 1, 2, 3, 5, 9)
     parts = as_judged(samples, config)
     assert next(parts) == samples[0:4]
-    threading.Timer(0.05, judge, (6, 7)).start()
-    assert next(parts) == samples[4:8]
-    assert verdicts[7].done()
-    judge(8)
-    assert next(parts) == samples[8:10]
+    threading.Timer(0.05, judge, (4,)).start()
+    assert next(parts) == samples[4:6]
+    assert verdicts[4].done()
+    judge(6, 7, 8)
+    assert next(parts) == samples[6:8]
+    judge(10, 11)
+    assert next(parts) == samples[8:12]
     assert next(parts, None) is None
-    assert list(as_judged([], config)) == []
+    assert [len(part) for part in as_judged(samples[:2], config)].count(0) == 3
+    assert list(as_judged([], config)) == [[]] * 4
 
 
 def test_advantages_over_the_whole_batch_wait_for_all_of_it(configure: Callable[..., Config]) -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,16 @@ CASES: dict[str, dict[str, Any]] = {
     "idle": {"method": "rlvr", "prompts_per_step": 1, "advantage.scale": "batch_std", "evaluation.problems": 1},
     "adapter": {"method": "rlsd", "adapter.rank": 4, "loss.kl_coef": 0.1},
 }
+WHOLE = dict.fromkeys(CASES, "whole")
+SPLIT = {
+    "rlvr": "sharded",
+    "rlsd": "sharded",
+    "opsd": "sharded",
+    "updates": "offloaded",
+    "idle": "sharded",
+    "adapter": "offloaded",
+}
+"""Where the weights of each case lie when they are split."""
 MEASURED = ("seconds", "peak_memory_mb")
 
 
@@ -44,10 +54,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def results(num_processes: int, cases: list[str]) -> list[dict[str, Any]]:
-    """What `team_worker.py` says of cases."""
+def results(num_processes: int, layouts: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What `team_worker.py` says of cases, each in its layout."""
     worker = str(Path(__file__).parent / "team_worker.py")
-    settings = json.dumps([SMALL | CASES[case] for case in cases])
+    settings = json.dumps([SMALL | CASES[case] | {"optim.layout": layout} for case, layout in layouts.items()])
     command = launch(num_processes, worker, settings) if num_processes > 1 else [sys.executable, worker, settings]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
     assert done.returncode == 0, done.stderr
@@ -77,17 +87,27 @@ def alone() -> Callable[[], list[dict[str, Any]]]:
     kept: list[dict[str, Any]] = []
 
     def found() -> list[dict[str, Any]]:
-        kept.extend(results(1, list(CASES)) if not kept else [])
+        kept.extend(results(1, WHOLE) if not kept else [])
         return kept
 
     return found
 
 
-@pytest.mark.parametrize("num_processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("num_processes", "layouts"),
+    [
+        (2, WHOLE),
+        (2, SPLIT),
+        pytest.param(4, WHOLE, marks=pytest.mark.slow),
+        pytest.param(4, SPLIT, marks=pytest.mark.slow),
+        pytest.param(1, dict.fromkeys(CASES, "offloaded"), marks=pytest.mark.slow),
+    ],
+    ids=["2", "2-split", "4", "4-split", "1-offloaded"],
+)
 def test_every_method_does_the_same_in_several_processes(
-    num_processes: int, alone: Callable[[], list[dict[str, Any]]]
+    num_processes: int, layouts: Mapping[str, str], alone: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    for case, one, other in zip(CASES, alone(), results(num_processes, list(CASES)), strict=True):
+    for case, one, other in zip(CASES, alone(), results(num_processes, layouts), strict=True):
         assert len(other["weights"]) == num_processes
         assert len(set(other["weights"])) == 1, case
         assert sum(row["credit"] is not None or case == "opsd" for row in other["rollouts"]) > 0
@@ -126,7 +146,7 @@ def wait_for(ready: Callable[[], bool], process: "subprocess.Popen[str]") -> Non
 
 
 def checkpoints(root: Path) -> list[str]:
-    return sorted(path.parent.name for path in root.glob("latest/checkpoints/[0-9]*/trainer_state.pt"))
+    return sorted(path.parent.name for path in root.glob("latest/checkpoints/[0-9]*/trainer_state"))
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.sampler import Finished, Rollout
 from rlsd_cli.training import trainer as trainer_module
 from rlsd_cli.training.metrics import update_metrics
-from rlsd_cli.training.rewards import assign_advantages, assign_scores
+from rlsd_cli.training.rewards import assign_advantages, assign_scores, groups_of, shares
 from rlsd_cli.training.samples import Sample
-from rlsd_cli.training.trainer import Trainer, shares, thought_length
+from rlsd_cli.training.trainer import Trainer, thought_length
 from rlsd_verifiers import VERIFIERS, Policy, Submission, Verdict, Verifier
 from rlsd_verifiers.exact import grade_exact
 
@@ -139,7 +139,7 @@ def test_two_updates_on_a_batch_use_the_log_probabilities_from_before_it(make_tr
     )
     metrics, samples = trainer.step(1)
     trained = [sample for sample in samples if sample.old_logp is not None]
-    late = [sample for sample in trained if sample in shares(samples, 2, 8)[1]]
+    late = [sample for sample in trained if sample in shares(groups_of(samples, trainer.config), 2)[1]]
     assert late
     for sample in trained:
         torch.testing.assert_close(torch.tensor(sample.old_logp), torch.tensor(sample.sampled_logp), atol=1e-4, rtol=0)
@@ -497,7 +497,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_weights(make_trai
 
 
 def test_shares_hold_whole_groups() -> None:
-    samples: list[Any] = list(range(12))
-    assert shares(samples, 1, 4) == [samples]
-    assert shares(samples, 2, 4) == [samples[:8], samples[8:]]
-    assert shares(samples, 3, 4) == [samples[:4], samples[4:8], samples[8:]]
+    groups: list[Any] = [[0, 1], [2, 3], [4, 5]]
+    assert shares(groups, 1) == [[0, 1, 2, 3, 4, 5]]
+    assert shares(groups, 2) == [[0, 1, 2, 3], [4, 5]]
+    assert shares(groups, 3) == groups
+    assert sorted(map(len, shares(groups[:1], 4))) == [0, 0, 0, 2]
