@@ -305,7 +305,7 @@ class Trainer:
             part = [samples[place] for place in places]
             ids = self._tokens([prompts[place] for place in places], part) if places else self._any_tokens()
             scores = score_tokens(self.policy, ids, ids.mask, temperature(self.config), model)
-            logps |= zip(places, unpadded(scores.logp, part), strict=True)
+            logps |= zip(places, unpadded(scores.logp, part) if places else [], strict=True)
         return [logps[place] for place in range(len(readings))]
 
     def _idle_passes(self, own: int) -> list[list[int]]:

@@ -151,16 +151,18 @@ def checkpoints(root: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_a_run_continues_in_another_number_of_processes(before: int, after: int, tmp_path: Path) -> None:
-    whole = run_rlsd(1, tmp_path / "whole")
+@pytest.mark.parametrize("layout", ["whole", "sharded"])
+def test_a_run_continues_in_another_number_of_processes(before: int, after: int, layout: str, tmp_path: Path) -> None:
+    same = f"optim.layout={layout}"
+    whole = run_rlsd(1, tmp_path / "whole", same)
     assert whole.wait(120) == 0, whole.communicate()
     root = tmp_path / "cut"
-    first = run_rlsd(before, root)
+    first = run_rlsd(before, root, same)
     wait_for(lambda: bool(checkpoints(root)), first)
     first.send_signal(signal.SIGTERM)
     first.communicate(timeout=60)
     assert first.returncode != 0
-    second = run_rlsd(after, root)
+    second = run_rlsd(after, root, same)
     said, complaint = second.communicate(timeout=120)
     assert second.returncode == 0, complaint
     assert json.loads(said)["status"] == "done"
@@ -169,8 +171,10 @@ def test_a_run_continues_in_another_number_of_processes(before: int, after: int,
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_all_and_the_run_continues(tmp_path: Path) -> None:
-    first = run_rlsd(2, tmp_path, "steps=60")
+@pytest.mark.parametrize("layout", ["whole", "sharded"])
+def test_a_process_that_is_killed_ends_all_and_the_run_continues(layout: str, tmp_path: Path) -> None:
+    settings = ["steps=60", f"optim.layout={layout}"]
+    first = run_rlsd(2, tmp_path, *settings)
     wait_for(lambda: bool(checkpoints(tmp_path)), first)
     children = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
@@ -178,7 +182,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_continues(tmp_path: Path)
     assert first.returncode != 0
     status = json.loads((tmp_path / "latest" / "status.json").read_text())
     assert status["status"] in ("failed", "interrupted", "running")
-    second = run_rlsd(1, tmp_path, "steps=60")
+    second = run_rlsd(1, tmp_path, *settings)
     wait_for(lambda: int(checkpoints(tmp_path)[-1]) > status["step"], second)
     second.send_signal(signal.SIGINT)
     second.communicate(timeout=60)
