@@ -1,5 +1,6 @@
 """What `rlsd train` says about memory: a table in a dry run, a refusal or a warning before a run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,7 +69,8 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
         shape = read_shape(config.model)
     except RlsdError as error:
         return Forecast(None, error.message, meter.free_bytes("cpu"), measured)
-    setting = expected(config, shape, device, bfloat16_sampling=meter.samples_faster_in_bfloat16())
+    faster = meter.samples_faster_in_bfloat16()
+    setting = expected(config, shape, device, bfloat16_sampling=faster, processes=_num_processes())
     if plan := run.plan():
         kept = {key: plan[key] for key in ("dtype", "sampling_dtype", "tokens_per_microbatch")}
         setting = setting._replace(**kept, packed=plan["attention"] == "packed")
@@ -114,8 +116,14 @@ def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]")
         tokens_per_microbatch=config.optim.tokens_per_microbatch or policy.tokens_per_microbatch,
         packed=policy.packs,
         prompt_tokens=longest_prompt(problems, config, policy.tokenizer),
+        processes=_num_processes(),
     )
     return estimate(config, shape, setting)
+
+
+def _num_processes() -> int:
+    """Of this run, as `torchrun` says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def longest_prompt(problems: "Sequence[Problem]", config: "Config", tokenizer: Any) -> int:

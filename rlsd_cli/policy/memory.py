@@ -101,6 +101,7 @@ class Setting(NamedTuple):
     """What an estimate needs to know besides config and model.
 
     device: `cpu` or `cuda`. dtype, sampling_dtype: `float32` or `bfloat16`. prompt_tokens: the longest prompt's.
+    processes: how many a run has; of which the estimate is for one.
     """
 
     device: str
@@ -109,9 +110,10 @@ class Setting(NamedTuple):
     tokens_per_microbatch: int
     packed: bool
     prompt_tokens: int
+    processes: int = 1
 
 
-def expected(config: Config, shape: ModelShape, device: str, *, bfloat16_sampling: bool) -> Setting:
+def expected(config: Config, shape: ModelShape, device: str, *, bfloat16_sampling: bool, processes: int = 1) -> Setting:
     """The setting of a run whose prompts have not been read and whose machine has not been measured.
 
     What is left to the machine is assumed to be what takes more memory; prompts are assumed to be short.
@@ -126,6 +128,7 @@ def expected(config: Config, shape: ModelShape, device: str, *, bfloat16_samplin
         tokens_per_microbatch=config.optim.tokens_per_microbatch or LIKELY_MICROBATCH[device],
         packed=config.attention != "padded",
         prompt_tokens=max(1, min(LIKELY_PROMPT, shape.context_length - config.rollout.max_new_tokens)),
+        processes=processes,
     )
 
 
@@ -170,41 +173,68 @@ def in_words(num_bytes: int) -> str:
 def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Everything that holds a number for each parameter, and the process."""
     on_gpu = setting.device == "cuda"
-    trained = FLOAT32 * num_trained(config, shape)
+    split, share = _split(config, setting)
+    trained = int(FLOAT32 * num_trained(config, shape) * share)
+    weights = int(FLOAT32 * shape.num_parameters * share) + (trained if config.adapter.rank else 0)
+    where = f", split among {setting.processes}" if split and setting.processes > 1 else ""
+    where += ", in main memory" if share == 0 else ""
+    copied_teacher = weights if split else trained
     away = on_gpu and config.teacher.device == "cpu"
     adapter = "take a smaller `model`" + ("" if config.adapter.rank else " or `adapter.rank=16`")
     teacher = config.teacher.weights
-    copied = setting.sampling_dtype != "float32" and config.rollout.engine == "transformers"
+    copied = (split or setting.sampling_dtype != "float32") and config.rollout.engine == "transformers"
     sampler_copy = WIDTH[setting.sampling_dtype] * shape.num_parameters if copied else 0
     return (
         Component(
             "weights",
-            FLOAT32 * shape.num_parameters + (trained if config.adapter.rank else 0),
+            weights,
             "always",
-            f"{shape.num_parameters:,} parameters in float32",
+            f"{shape.num_parameters:,} parameters in float32{where}",
             "take a smaller `model`",
         ),
-        Component("gradients", trained, "training", "one for each trained parameter", adapter),
+        Component("gathered", _gathered(config, shape) if split else 0, "update", "two layers and the head", adapter),
+        Component("gradients", trained, "training", f"one for each trained parameter{where}", adapter),
         Component(
             "optimiser state",
-            _moment_bytes(config, shape),
+            int(_moment_bytes(config, shape) * share),
             "always",
-            f"two moments a trained parameter, {config.optim.state}",
+            f"two moments a trained parameter, {config.optim.state}{where}",
             "`optim.state=8bit`" if config.optim.state == "float32" else adapter,
         ),
         Component(
             "teacher",
-            (FLOAT32 * shape.head if away and not config.adapter.rank else trained) if keeps_teacher(config) else 0,
+            (FLOAT32 * shape.head if away and not config.adapter.rank else copied_teacher)
+            if keeps_teacher(config)
+            else 0,
             "always",
-            f"{teacher} copy in float32" + (", in main memory but for its output head" if away else ""),
+            f"{teacher} copy in float32{where}" + (", in main memory but for its output head" if away else ""),
             "`teacher.weights=live`" + (" or `teacher.device=cpu`" if on_gpu and not away else ""),
         ),
         Component(
-            "reference", trained if config.loss.kl_coef > 0 else 0, "always", "initial weights", "`loss.kl_coef=0`"
+            "reference",
+            copied_teacher if config.loss.kl_coef > 0 else 0,
+            "always",
+            f"initial weights{where}",
+            "`loss.kl_coef=0`",
         ),
         Component("sampler", sampler_copy, "always", f"copy in {setting.sampling_dtype}", "`rollout.dtype=float32`"),
         Component("process", 0 if on_gpu else PROCESS, "always", "torch and other libraries", "use another machine"),
     )
+
+
+def _split(config: Config, setting: Setting) -> tuple[bool, float]:
+    """Whether weights are gathered where they are used, and the share of them that lies on the device until then."""
+    offloaded = config.optim.layout == "offloaded"
+    split = offloaded or (config.optim.layout == "sharded" and setting.processes > 1)
+    return split, 0.0 if offloaded and setting.device == "cuda" else 1 / setting.processes if split else 1.0
+
+
+def _gathered(config: Config, shape: ModelShape) -> int:
+    """Weights of the layer at work, of the next one, and of what is outside the layers; gradients of one layer and of
+    the head, where all weights are trained."""
+    layer, outside = shape.trunk // shape.num_layers, shape.num_parameters - shape.trunk
+    gradients = 0 if config.adapter.rank else layer + outside
+    return FLOAT32 * (2 * layer + outside + gradients)
 
 
 def num_trained(config: Config, shape: ModelShape) -> int:

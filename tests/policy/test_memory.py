@@ -195,6 +195,23 @@ def test_an_adapter_has_gradients_and_moments_of_its_own_alone(configure: Config
     assert parts["head"] < plain["head"]
 
 
+def test_what_is_split_counts_for_one_process_and_what_is_offloaded_not_at_all(configure: Configure) -> None:
+    def parts(layout: str, processes: int, device: str = "cuda") -> dict[str, int]:
+        config = configure({"optim.layout": layout, "teacher.weights": "frozen", "loss.kl_coef": 0.1})
+        memory = estimate(config, LARGE, SETTING._replace(device=device, processes=processes))
+        return {part.name: part.num_bytes for part in memory.components}
+
+    held = ("weights", "gradients", "optimiser state", "teacher", "reference")
+    whole, four = parts("whole", 4), parts("sharded", 4)
+    assert parts("whole", 1) == whole == parts("sharded", 1)
+    assert [four[name] for name in held] == [whole[name] // 4 for name in held]
+    assert "sampler" not in whole
+    assert four["sampler"] == 4 * LARGE.num_parameters
+    assert 0 < four["gathered"] < 2 * whole["weights"] + whole["gradients"]
+    assert not parts("offloaded", 1).keys() & set(held)
+    assert parts("offloaded", 1, "cpu")["weights"] == whole["weights"]
+
+
 def test_a_run_that_cannot_fit_is_refused_and_one_that_may_not_is_warned_of(configure: Configure) -> None:
     memory = estimate(configure({"method": "rlvr"}), SMALL._replace(num_parameters=10**9), SETTING)
     with pytest.raises(RlsdError, match=r"takes at least 15\.\d GiB, and 10\.0 GiB are free") as caught:
