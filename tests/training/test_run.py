@@ -1,6 +1,7 @@
 """A run from start to end, and the same run with interruptions."""
 
 import json
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import run as run_module
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
-from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 
 
@@ -238,6 +238,40 @@ def test_an_interrupt_waits_for_held_work_and_no_longer() -> None:
         with pytest.raises(Interrupted) as caught:
             interrupts.release()
     assert caught.value.exit_code == 143
+
+
+def test_processes_that_agree_stop_at_the_same_release() -> None:
+    came: list[int | None] = [None]
+    interrupts = Interrupts(agree=lambda own: own or came[0])
+    assert interrupts.held
+    with interrupts.installed():
+        interrupts.release()
+        assert interrupts.held
+        signal.raise_signal(signal.SIGTERM)  # in the middle of a step
+        with pytest.raises(Interrupted) as stopped:
+            interrupts.release()
+    assert stopped.value.exit_code == 143
+    assert not interrupts.held
+    others = Interrupts(agree=lambda own: own or came[0])
+    came[0] = signal.SIGINT
+    with pytest.raises(Interrupted):
+        others.release()
+
+
+def test_layers_that_do_not_compile_are_said_and_run_as_they_are(
+    configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    listener = Listener()
+    monkeypatch.setattr(listener, "warning", lambda _, text: said.append(text))
+    monkeypatch.setattr(run_module, "compile_fault", lambda _: "no compiler")
+    config = configure(SETTINGS | {"steps": 1})
+    policy = load_trainable(config)
+    policy.compiled = True
+    with open_pool(config) as pool:
+        train(config, policy, load_splits(config), new_run(tmp_path / "run", config), listener, pool)
+    assert said[0] == "layers run as they are: no compiler"
+    assert not policy.compiled
 
 
 def test_a_failure_keeps_the_last_finished_step(
