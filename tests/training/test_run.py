@@ -19,6 +19,7 @@ from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import run as run_module
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 
 
