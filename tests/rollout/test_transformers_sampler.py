@@ -130,9 +130,9 @@ def test_models_whose_attention_is_another_decode_with_their_own(
 def test_prefixes_are_not_shared_where_logits_come_out_different(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert shares_prefixes(policy.model, policy.pad_id, policy.device)
+    assert shares_prefixes(policy.model, policy.pad_id)
     monkeypatch.setattr(attention, "_decode", lambda _, __, query, *___: query.new_zeros(query.shape))
-    assert not shares_prefixes(policy.model, policy.pad_id, policy.device)
+    assert not shares_prefixes(policy.model, policy.pad_id)
 
 
 @pytest.mark.parametrize("batch_size", [5, 64])
