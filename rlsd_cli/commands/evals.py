@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -43,9 +42,10 @@ def evaluate(
 ) -> None:
     """Score a policy on held-out problems, with 95 % intervals."""
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
+    from rlsd_cli.policy.meter import num_processes
 
     console.quiet = quiet
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if num_processes() > 1:
         raise RlsdError("`rlsd eval` runs in one process", hint="leave out `torchrun`")
     targets, overrides = split_arguments(arguments or [])
     if len(targets) > 1:
@@ -81,6 +81,7 @@ def evaluate(
 
         policy = load_policy(config)
         sampler = make_sampler(policy, config)
+        sampler.sync()
         console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
         started = time.perf_counter()
         evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)

@@ -1,6 +1,5 @@
 """What `rlsd train` says about memory: a table in a dry run, a refusal or a warning before a run."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +69,7 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
     except RlsdError as error:
         return Forecast(None, error.message, meter.free_bytes("cpu"), measured)
     faster = meter.samples_faster_in_bfloat16()
-    setting = expected(config, shape, device, bfloat16_sampling=faster, processes=_num_processes())
+    setting = expected(config, shape, device, bfloat16_sampling=faster, processes=meter.num_processes())
     if plan := run.plan():
         kept = {key: plan[key] for key in ("dtype", "sampling_dtype", "tokens_per_microbatch")}
         setting = setting._replace(**kept, packed=plan["attention"] == "packed")
@@ -103,6 +102,7 @@ def refuse_what_cannot_fit(resolved: "Resolved", root: Path) -> int | None:
 def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]") -> "Memory | None":
     """The memory of a run by what it is going to do; None for a model whose files do not say how large it is."""
     from rlsd_cli.policy.memory import Setting, estimate
+    from rlsd_cli.policy.meter import num_processes
     from rlsd_cli.policy.shape import read_shape
 
     try:
@@ -116,14 +116,9 @@ def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]")
         tokens_per_microbatch=config.optim.tokens_per_microbatch or policy.tokens_per_microbatch,
         packed=policy.packs,
         prompt_tokens=longest_prompt(problems, config, policy.tokenizer),
-        processes=_num_processes(),
+        processes=num_processes(),
     )
     return estimate(config, shape, setting)
-
-
-def _num_processes() -> int:
-    """Of this run, as `torchrun` says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def longest_prompt(problems: "Sequence[Problem]", config: "Config", tokenizer: Any) -> int:

@@ -26,6 +26,11 @@ VERSION_1 = CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total
 VERSION_2 = CgroupFiles("memory.max", "memory.current", "inactive_file")
 
 
+def num_processes() -> int:
+    """Of this run, all machines together, as `torchrun` says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def device_type(name: str) -> str:
     """`cpu` or `cuda`, for a `device` of the config. torch is asked only where there may be a GPU."""
     if name == "cpu" or (name == "auto" and not any(Path(driver).exists() for driver in GPU_DRIVERS)):

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, load
 from rlsd_cli.policy.attention import NotPackableError
 from rlsd_cli.policy.batch import make_batch, trunk_states
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
+from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
 from rlsd_cli.policy.tokenizer import cannot_load, context_length
@@ -176,8 +176,8 @@ def load_trainable(config: Config) -> Policy:
     Raises:
         RlsdError: `peft` is missing (exit 3), there are no such modules, or no model directory is its base.
     """
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    policy = load_policy(config, "whole" if config.optim.layout == "sharded" and alone else config.optim.layout)
+    nobody_else = config.optim.layout == "sharded" and num_processes() == 1
+    policy = load_policy(config, "whole" if nobody_else else config.optim.layout)
     if not config.adapter.rank:
         return policy
     if config.model in SHAPES or base_of(locate(config.model)):

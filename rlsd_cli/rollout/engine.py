@@ -7,7 +7,7 @@ from rlsd_cli.rollout.transformers import TransformersSampler
 
 
 def make_sampler(policy: Policy, config: Config) -> Sampler:
-    """The sampler that the config asks for, with the policy's weights.
+    """The sampler that the config asks for; it has the policy's weights once it is told to `sync`.
 
     Raises:
         RlsdError: (exit 3) its package is not installed.

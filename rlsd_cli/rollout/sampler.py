@@ -32,7 +32,7 @@ class Sampler(Protocol):
     """Draws responses from the policy's current weights."""
 
     def sync(self) -> None:
-        """Take over the policy's weights; called after every update."""
+        """Take over the policy's weights; called before the first rollout and after every update."""
 
     def rest(self) -> None:
         """Nothing is sampled until the next `sync`: leave the device to others."""

@@ -20,6 +20,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, first_line
 from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.batch import make_batch
+from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.draws import row_key
@@ -57,7 +58,6 @@ class VllmSampler:
         self.awake, self.restarted = True, False
         self.engine = self._start()
         self.mismatch = Mismatch(0.0, 0.0)
-        self.sync()
 
     def _start(self) -> Any:
         """The engine, with weights still to come: only the shape of the model is read from its directory."""
@@ -269,7 +269,7 @@ def require_vllm() -> Any:
     Raises:
         RlsdError: it is not installed (exit 3), or this is one of several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if num_processes() > 1:
         raise RlsdError(
             "`rollout.engine=vllm` runs in one process", hint="leave out `torchrun`, or sample with transformers"
         )

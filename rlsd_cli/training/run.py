@@ -48,14 +48,11 @@ def train(
         Interrupted: after the state of the last finished step has been saved.
     """
     team = team or Team()
-    in_step = team.size > 1 and policy.layout != "whole"
-    interrupts = Interrupts(
-        repeated=team.size > 1, agree=(lambda own: next(filter(None, team.everyones(own)), None)) if in_step else None
-    )
+    together = team.size > 1 and policy.layout != "whole"
+    interrupts = Interrupts(repeated=team.size > 1, agree=team.first if together else None)
     sampler = make_sampler(policy, config)
     trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
-    fault = compile_fault(policy) if policy.compiled else None
-    if fault := next(filter(None, team.everyones(fault)), None):
+    if fault := team.first(compile_fault(policy) if policy.compiled else None):
         policy.compiled = False
         report.warning("compile", f"layers run as they are: {fault}")
     done = 0

@@ -13,6 +13,8 @@ from datetime import timedelta
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from rlsd_cli.policy.meter import num_processes
+
 if TYPE_CHECKING:
     import torch
 
@@ -53,6 +55,10 @@ class Team(NamedTuple):
         dist.all_gather_object(values, value)
         return values
 
+    def first(self, value: T | None) -> T | None:
+        """The first of what they have, by rank, that is something."""
+        return next(filter(None, self.everyones(value)), None)
+
     def decided(self, choose: Callable[[], T]) -> T:
         """What the leading process chooses."""
         if self.size == 1:
@@ -82,7 +88,7 @@ class Team(NamedTuple):
 @contextlib.contextmanager
 def joined() -> Iterator[Team]:
     """The processes that `torchrun` started with this one; without it a team of one, for which torch is not loaded."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if num_processes() == 1:
         yield Team()
         return
     import torch

@@ -36,6 +36,7 @@ def policy(config: Config) -> Policy:
 @pytest.fixture(scope="module")
 def sampler(policy: Policy, config: Config) -> Iterator[Any]:
     made: Any = make_sampler(policy, config)
+    made.sync()
     yield made
     made.close()
 

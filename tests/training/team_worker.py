@@ -8,7 +8,7 @@ from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
-from rlsd_cli.policy.sharding import settle, whole
+from rlsd_cli.policy.sharding import whole
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.team import Team, joined
@@ -25,7 +25,6 @@ def two_steps(settings: dict[str, Any], team: Team) -> dict[str, Any]:
         sampler.sync()
         steps = [trainer.step(number) for number in (1, 2)]
         evaluation = trainer.evaluate()
-        settle(policy.model)
     weights = sum(whole(parameter.detach()).double().abs().sum().item() for parameter in policy.model.parameters())
     return {
         "metrics": [metrics for metrics, _ in steps],

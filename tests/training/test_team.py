@@ -29,6 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
     "rlsd": {"method": "rlsd", "rollout.refill": 2, "loss.reduction": "token_mean"},
     "opsd": {"method": "opsd"},
     "updates": {"method": "rlsd", "optim.updates_per_batch": 3},
+    "sft": {"method": "sft"},
     "idle": {"method": "rlvr", "prompts_per_step": 1, "advantage.scale": "batch_std", "evaluation.problems": 1},
     "adapter": {"method": "rlsd", "adapter.rank": 4, "loss.kl_coef": 0.1},
 }
@@ -38,6 +39,7 @@ SPLIT = {
     "rlsd": "sharded",
     "opsd": "sharded",
     "updates": "offloaded",
+    "sft": "sharded",
     "idle": "sharded",
     "adapter": "offloaded",
 }
@@ -110,7 +112,7 @@ def test_every_method_does_the_same_in_several_processes(
     for case, one, other in zip(CASES, alone(), results(num_processes, layouts), strict=True):
         assert len(other["weights"]) == num_processes
         assert len(set(other["weights"])) == 1, case
-        assert sum(row["credit"] is not None or case == "opsd" for row in other["rollouts"]) > 0
+        assert sum(row["credit"] is not None or case in ("opsd", "sft") for row in other["rollouts"]) > 0
         close(one | {"weights": one["weights"][0]}, other | {"weights": other["weights"][0]}, case)
 
 

@@ -30,6 +30,7 @@ def begin() -> Iterator[Callable[[Config], tuple[Policy, Any]]]:
     def make(config: Config) -> tuple[Policy, Any]:
         policy = load_trainable(config)
         made.append(make_sampler(policy, config))
+        made[-1].sync()
         return policy, made[-1]
 
     yield make
@@ -49,9 +50,11 @@ def test_an_adapter_is_sampled_merged(configure: Callable[..., Config], begin: A
     assert [rollout.token_ids for rollout in mine] == [rollout.token_ids for rollout in theirs]
 
 
-@pytest.mark.parametrize("method", ["rlvr", "rlsd", "opsd"])
-def test_every_method_trains(configure: Callable[..., Config], begin: Any, method: str) -> None:
-    config = configure(SETTINGS | {"method": method})
+@pytest.mark.parametrize(
+    ("method", "layout"), [("rlvr", "whole"), ("rlsd", "whole"), ("opsd", "whole"), ("rlsd", "offloaded")]
+)
+def test_every_method_trains(configure: Callable[..., Config], begin: Any, method: str, layout: str) -> None:
+    config = configure(SETTINGS | {"method": method, "optim.layout": layout})
     policy, sampler = begin(config)
     with open_pool(config) as pool:
         trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts())

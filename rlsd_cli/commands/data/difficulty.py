@@ -133,6 +133,7 @@ def _measure(
 
         policy = load_policy(config)
         sampler = make_sampler(policy, config)
+        sampler.sync()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
         meter = stack.enter_context(console.Meter("problems", total, start))
