@@ -99,5 +99,6 @@ def joined() -> Iterator[Team]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield Team(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # nobody closes its connections while others still need them
     finally:
         dist.destroy_process_group()
