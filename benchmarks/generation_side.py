@@ -16,7 +16,10 @@ import torch
 from training_meter import memory_mib
 
 from rlsd_cli.config.resolve import Layer, merge
+from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
+from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
 
@@ -64,7 +67,50 @@ def transformers(task: dict[str, Any]) -> Generate:
     return generate
 
 
-SIDES = {"rlsd": rlsd, "transformers": transformers}
+def vllm(task: dict[str, Any]) -> Generate:
+    """The engine of `rollout.engine=vllm`, with its own check of the weights."""
+    return engine(task, {"rollout.engine": "vllm", "rollout.dtype": task["dtype"]})
+
+
+def engine(task: dict[str, Any], settings: dict[str, Any]) -> Generate:
+    """A sampler as a run makes it, and what the trainer says of its tokens: `gaps` in nats, where the task asks."""
+    settings |= {"device": "cpu", "dtype": task["dtype"], "model": task["model"]}
+    settings["rollout.batch_size"] = task["batch_size"]
+    config = merge([], Layer("task", settings)).config
+    policy = replace(load_policy(config), eos_ids=frozenset())
+    sampler = make_sampler(policy, config)
+    sampler.sync()
+
+    def generate(prompts: Sequence[list[int]], num_tokens: int) -> list[list[int]]:
+        keys = [json.dumps(prompt) for prompt in prompts]
+        rollouts = sampler.sample(prompts, keys, task["group"], Sampling(num_tokens), task["seed"])
+        task["rollouts"] = rollouts
+        task["policy"] = policy
+        return [rollout.token_ids for rollout in rollouts]
+
+    return generate
+
+
+@torch.no_grad()
+def gaps(task: dict[str, Any]) -> dict[str, float]:
+    """Between the sampler's log-probabilities and the trainer's, of every token drawn, nats."""
+    policy, rollouts = task["policy"], task["rollouts"]
+    found = []
+    for number, rollout in enumerate(rollouts):
+        prompt = task["prompts"][number // task["group"]]
+        batch = make_batch([prompt], [rollout.token_ids], policy.pad_id, policy.device, packed=policy.packs)
+        scored = score_tokens(policy, batch, batch.mask, 1.0).logp[batch.mask].float()
+        found.append((scored - torch.tensor(rollout.sampled_logp)).abs())
+    every = torch.cat(found)
+    return {"gap_mean": every.mean().item(), "gap_max": every.max().item()}
+
+
+SIDES = {
+    "rlsd": rlsd,
+    "transformers": transformers,
+    "vllm": vllm,
+    "here": lambda task: engine(task, {"rollout.dtype": task["dtype"]}),
+}
 
 
 def main() -> None:
@@ -79,6 +125,8 @@ def main() -> None:
     if {len(response) for response in responses} != {task["num_tokens"]}:
         raise AssertionError("a response is shorter or longer than it should be")
     said = {"seconds": seconds, "cpu_seconds": cpu_seconds, "base_mib": base, "peak_mib": memory_mib("VmHWM")}
+    if task["side"] in ("vllm", "here"):
+        said |= gaps(task)
     print(json.dumps(said | {"threads": torch.get_num_threads(), "responses": responses if task["show"] else None}))
 
 

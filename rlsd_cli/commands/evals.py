@@ -1,5 +1,6 @@
 """`rlsd eval`: a run, a checkpoint, a preset's model or any model, on held-out problems."""
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -80,11 +81,11 @@ def evaluate(
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
-        sampler = make_sampler(policy, config)
-        sampler.sync()
-        console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
-        started = time.perf_counter()
-        evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)
+        with contextlib.closing(make_sampler(policy, config)) as sampler:
+            sampler.sync()
+            console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
+            started = time.perf_counter()
+            evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)
     folder = None
     if subject.run:
         folder = subject.run.write_evaluation(suite_of(config), subject.step, evaluation.rows, evaluation.summary)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
+    from rlsd_cli.policy.team import Team
     from rlsd_cli.runs.rundir import RunDir
-    from rlsd_cli.training.team import Team
     from rlsd_verifiers.pool import Pool
 
 
@@ -47,7 +47,7 @@ def train(
         if os.environ.get("RANK", "0") == "0":
             _show(resolved, context.obj, as_json)
         return
-    from rlsd_cli.training.team import joined
+    from rlsd_cli.policy.team import joined
 
     with joined() as team:
         if not team.leads:
@@ -98,7 +98,7 @@ def _train_on(
     free = refuse_what_cannot_fit(resolved, run.path.parent)
     if config.optim.state == "8bit":
         adamw_8bit()
-    if config.rollout.engine == "vllm":
+    if config.rollout.engine == "vllm" and not config.rollout.servers:
         from rlsd_cli.rollout.vllm import require_vllm
 
         require_vllm()

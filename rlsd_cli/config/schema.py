@@ -6,7 +6,8 @@ its default, so a config written as TOML (which has no null) loads back to the s
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +18,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout"))
+"""Where a run finds its servers, which may change while it lasts."""
 Layout = Literal["whole", "sharded", "offloaded"]
 
 STUDENT_TEMPLATE = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
@@ -75,12 +78,31 @@ class RolloutConfig(Section):
     engine: Literal["transformers", "vllm"] = Field(
         "transformers", description="what samples; `vllm`: an engine with a copy of the weights (`rlsd[vllm]`)"
     )
+    servers: list[str] = Field(
+        [],
+        description="addresses of vLLM servers that sample instead (http://node7:8000); not part of a run's identity",
+    )
+    weights_folder: str | None = Field(
+        None, description="where weights lie for the servers, who must see it, too; none: a temporary folder"
+    )
+    server_timeout: Positive = Field(
+        600.0, description="seconds that a server may take for a response, and may be away"
+    )
     gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.4, description="share of a GPU's memory that `vllm` takes while it samples"
     )
     sync_tolerance: Positive | None = Field(
         None, description="mean gap, nats, between `vllm` and trainer after an update; none: by type, 1e-3 or 0.25"
     )
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Self:
+        if self.servers and self.engine != "vllm":
+            raise ValueError("`rollout.servers` needs `rollout.engine=vllm`")
+        for server in self.servers:
+            if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", server):
+                raise ValueError(f"`rollout.servers`: {server!r} is no address, such as http://node7:8000")
+        return self
 
 
 class AdapterConfig(Section):
@@ -258,7 +280,7 @@ class CheckpointConfig(Section):
 
 
 class Config(Section):
-    """The whole experiment. Two runs with equal configs are the same run."""
+    """The whole experiment. Two runs with equal configs, but for `PLACES`, are the same run."""
 
     method: MethodName = Field("rlsd", description="the row of the method table: " + ", ".join(METHODS))
     model: str = Field("quickstart", description="a name of `rlsd models list`, a directory, or a hub name")
@@ -320,9 +342,13 @@ class Config(Section):
         idle = self.row.credit == "self_distilled" and self.credit.mix * self.credit.clip == 0
         return self.row.needs_teacher and not idle
 
+    def identity(self) -> dict[str, Any]:
+        """The config as JSON has it, without the places; equal exactly for configs of the same run."""
+        return self.model_dump(mode="json", exclude={"rollout": {key.removeprefix("rollout.") for key in PLACES}})
+
     def digest(self) -> str:
-        """SHA-256 of the canonical config; equal exactly for equal configs."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of the canonical identity."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @model_validator(mode="after")

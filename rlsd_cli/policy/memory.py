@@ -266,6 +266,8 @@ class _Sampled(NamedTuple):
 
 def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     """Of training or of evaluation, whichever takes more."""
+    if config.rollout.servers:
+        return ()
     if config.rollout.engine == "vllm":
         engine = WIDTH[setting.sampling_dtype] * shape.num_parameters + (VLLM_CACHE if setting.device == "cpu" else 0)
         depends = f"vLLM: weights in {setting.sampling_dtype}, and its cache (on a GPU: `rollout.gpu_share`)"

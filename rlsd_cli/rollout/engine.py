@@ -2,16 +2,21 @@
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.rollout.transformers import TransformersSampler
 
 
-def make_sampler(policy: Policy, config: Config) -> Sampler:
+def make_sampler(policy: Policy, config: Config, team: Team | None = None) -> Sampler:
     """The sampler that the config asks for; it has the policy's weights once it is told to `sync`.
 
     Raises:
         RlsdError: (exit 3) its package is not installed.
     """
+    if config.rollout.servers:
+        from rlsd_cli.rollout.server import ServerSampler
+
+        return ServerSampler(policy, config, team or Team())
     if config.rollout.engine == "vllm":
         from rlsd_cli.rollout.vllm import VllmSampler
 

@@ -37,6 +37,9 @@ class Sampler(Protocol):
     def rest(self) -> None:
         """Nothing is sampled until the next `sync`: leave the device to others."""
 
+    def close(self) -> None:
+        """Let go of processes, memory and files; nothing is sampled any more."""
+
     def sample(
         self,
         prompts: Sequence[Sequence[int]],

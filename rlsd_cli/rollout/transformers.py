@@ -48,6 +48,9 @@ class TransformersSampler:
     def rest(self) -> None:
         """Weights and modules are the policy's, or few beside it: nothing is put away."""
 
+    def close(self) -> None:
+        """Nothing is held that the policy does not hold, too."""
+
     def sample(
         self,
         prompts: Sequence[Sequence[int]],

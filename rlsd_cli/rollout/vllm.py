@@ -8,21 +8,19 @@ import copy
 import gc
 import logging
 import os
-import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, first_line
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.adapter import merged_weights
-from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
-from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.rollout.canary import Mismatch, Weights, canary, compare, trainers_logp
 from rlsd_cli.rollout.draws import row_key
 from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
 
@@ -34,19 +32,12 @@ ENVIRONMENT = {
 }
 """Read when vLLM is loaded. The engine is in this process, so that it can be given tensors. On a CPU it has 1 GiB of
 cache, and leaves the threads, which are also the trainer's, where they are."""
-CANARY_TOKENS = 32
-"""Length of the prompt that both sides score."""
-
-
-class Mismatch(NamedTuple):
-    """Gaps between log-probabilities of engine and trainer on the fixed prompt, nats."""
-
-    mean: float
-    largest: float
 
 
 class VllmSampler:
     """A vLLM engine that lives beside the policy; on a GPU it sleeps, without weights and cache, during updates."""
+
+    name = "vLLM"
 
     def __init__(self, policy: Policy, config: Config) -> None:
         self.vllm = require_vllm()
@@ -56,6 +47,7 @@ class VllmSampler:
         self.dtype = wanted[config.rollout.dtype]
         self.on_gpu = policy.device.type == "cuda"
         self.awake, self.restarted = True, False
+        self.alone = num_processes() == 1 and policy.layout == "whole"
         self.engine = self._start()
         self.mismatch = Mismatch(0.0, 0.0)
 
@@ -80,6 +72,8 @@ class VllmSampler:
                 max_model_len=-1,  # the model's own, or what fits into the cache
                 max_num_seqs=self.settings.batch_size,
                 logprobs_mode="processed_logprobs",
+                # each of several processes has an engine of its own, within the group that they already are
+                distributed_executor_backend="external_launcher" if num_processes() > 1 else None,
             )
 
     # -- weights ----------------------------------------------------------------------------------------------------
@@ -93,66 +87,27 @@ class VllmSampler:
         """
         if not self.awake:
             self.engine.wake_up(tags=["weights"])
-        self._load(self._weights())
+        self.load(self._weights())
         if not self.awake:
             self.engine.wake_up(tags=["kv_cache"])
         self.awake = True
-        self.check()
+        allowed = self.settings.sync_tolerance or max(ROUNDING_GAP[self.dtype], ROUNDING_GAP[self.policy.compute_dtype])
+        expected = trainers_logp(self.policy)
+        self.mismatch = compare(self, canary(self.policy), expected, allowed, lambda: merged_weights(self.policy.model))
 
-    def _load(self, weights: Iterator[tuple[str, Tensor]]) -> None:
+    def load(self, weights: Weights) -> None:
         self.engine.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         self.engine.reset_prefix_cache()
 
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+    def _weights(self) -> Weights:
         return merged_weights(self.policy.model)
 
-    def check(self) -> None:
-        """Score the fixed prompt on both sides.
-
-        Raises:
-            RlsdError: (exit 1) they are too far apart.
-        """
-        gaps = (self._engine_logp() - self._trainer_logp()).abs()
-        self.mismatch = Mismatch(gaps.mean().item(), gaps.max().item())
-        rounding = max(ROUNDING_GAP[self.dtype], ROUNDING_GAP[self.policy.compute_dtype])
-        allowed = self.settings.sync_tolerance or rounding
-        if not self.mismatch.mean <= allowed:
-            raise RlsdError(
-                f"vLLM does not sample from the policy's weights: on a fixed prompt its log-probabilities are "
-                f"{self.mismatch.mean:.2g} nats off, {allowed:g} are allowed; {self._suspects()}",
-                hint="report it with the versions in `environment.json`, or use `rollout.engine=transformers`",
-                exit_code=EXIT_NO,
-            )
-
-    def _suspects(self) -> str:
-        """The groups of weights that, sent once more, change what the engine computes."""
-        groups = dict.fromkeys(group_of(name) for name, _ in merged_weights(self.policy.model))
-        found, before = [], self._engine_logp()
-        for group in groups:
-            self._load((name, value) for name, value in merged_weights(self.policy.model) if group_of(name) == group)
-            after = self._engine_logp()
-            if not torch.equal(before, after):
-                found.append(f"`{group}`")
-            before = after
-        return f"it had others for {', '.join(found)}" if found else "it has all weights, and computes something else"
-
-    def _canary(self) -> list[int]:
-        vocabulary = self.policy.model.get_input_embeddings().num_embeddings
-        return [(7 + 31 * place) % vocabulary for place in range(CANARY_TOKENS)]
-
-    def _engine_logp(self) -> Tensor:
-        """Log-probability of each token of the prompt but the first."""
-        ids = self._canary()
+    def score(self, ids: Sequence[int]) -> Tensor:
         params = self.vllm.SamplingParams(max_tokens=1, temperature=1.0, prompt_logprobs=0, detokenize=False)
-        (output,) = self.engine.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
+        (output,) = self.engine.generate([{"prompt_token_ids": list(ids)}], params, use_tqdm=False)
         return torch.tensor(
             [known[token].logprob for token, known in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
         )
-
-    def _trainer_logp(self) -> Tensor:
-        ids = self._canary()
-        batch = make_batch([ids[:1]], [ids[1:]], self.policy.pad_id, self.policy.device, packed=self.policy.packs)
-        return score_tokens(self.policy, batch, batch.mask, 1.0).logp[0].float().cpu()
 
     # -- sampling ---------------------------------------------------------------------------------------------------
 
@@ -202,10 +157,10 @@ class VllmSampler:
         """Another engine with the policy's current weights, once a run.
 
         Raises:
-            RlsdError: (exit 3) it was started again before, or cannot be.
+            RlsdError: (exit 3) it was started again before, or cannot be: the trainer uses its process group.
         """
-        if self.restarted:
-            raise _gone(error) from error
+        if self.restarted or not self.alone:
+            raise self._gone(error) from error
         self.restarted = True
         logging.warning("vLLM failed and is started again: %s", first_line(error))
         try:
@@ -214,10 +169,20 @@ class VllmSampler:
             self.awake = True
             self.sync()
         except Exception as again:
-            raise _gone(again) from error
+            raise self._gone(again) from error
+
+    def _gone(self, error: Exception) -> RlsdError:
+        again = ", and again after it was started anew" if self.restarted else ""
+        return RlsdError(
+            f"vLLM failed{again}: {type(error).__name__}: {first_line(error)}",
+            hint="the last step is saved and the same command continues; or use `rollout.engine=transformers`",
+            exit_code=EXIT_MACHINE,
+        )
 
     def close(self) -> None:
-        """Let the engine go, and its share of the GPU. A process can have one at a time."""
+        """Let the engine go, and its share of the GPU. A process can have one at a time; its group goes with it."""
+        if self.engine is None:
+            return
         self.engine.llm_engine.engine_core.shutdown()
         self.engine = None
         gc.collect()
@@ -249,30 +214,12 @@ class VllmSampler:
             self.awake = False
 
 
-def group_of(name: str) -> str:
-    """The layer that a weight belongs to (`layers.3`), or what it is beside the layers (`embed_tokens`)."""
-    numbered = re.search(r"(?:^|\.)(\w+\.\d+)\.", name)
-    return numbered[1] if numbered else name.split(".")[-2]
-
-
-def _gone(error: Exception) -> RlsdError:
-    return RlsdError(
-        f"vLLM failed, and again after it was started anew: {type(error).__name__}: {first_line(error)}",
-        hint="the last step is saved and the same command continues; or use `rollout.engine=transformers`",
-        exit_code=EXIT_MACHINE,
-    )
-
-
 def require_vllm() -> Any:
     """The package, loaded with its engine in this process.
 
     Raises:
-        RlsdError: it is not installed (exit 3), or this is one of several processes.
+        RlsdError: (exit 3) it is not installed.
     """
-    if num_processes() > 1:
-        raise RlsdError(
-            "`rollout.engine=vllm` runs in one process", hint="leave out `torchrun`, or sample with transformers"
-        )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 from rlsd_cli import __version__
 from rlsd_cli.config.resolve import LOCATIONS, Layer, Resolved, merge, read_toml, to_toml
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.schema import PLACES, Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
 
 STALE_SECONDS = 600.0
@@ -164,7 +164,8 @@ def run_name(resolved: Resolved) -> str:
     identity = f"s{config.seed}-{config.digest()[:4]}"
     if re.search(rf"-{re.escape(identity)}(-\d+)?$", resolved.base):  # the config.toml of a run, unchanged
         return resolved.base
-    changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in ("seed", "method")]
+    unnamed = {"seed", "method", *PLACES}
+    changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in unnamed]
     return "-".join([resolved.base, *method, *changed, identity])
 
 
@@ -184,7 +185,7 @@ def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:
         run = RunDir(root / f"{name}-{attempt}")
     if run.path.exists() and not (run.path / "config.toml").is_file():
         raise RlsdError(f"{run.path} is not a run", hint="move it away, or use another `--root`", exit_code=EXIT_BUSY)
-    if run.path.exists() and run.config() != resolved.config:
+    if run.path.exists() and run.config().identity() != resolved.config.identity():
         raise RlsdError(
             f"{run.path} holds a run of another config",
             hint="start another attempt beside it with `--again`, or use another `--root`",

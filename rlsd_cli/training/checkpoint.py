@@ -18,8 +18,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.teacher import Teacher
+from rlsd_cli.policy.team import Team
 from rlsd_cli.runs.rundir import TRAINER_STATE
-from rlsd_cli.training.team import Team
 
 
 class Trained(NamedTuple):

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 
-class Interrupted(BaseException):
-    """A signal asked the run to stop. `exit_code` is 128 + signal."""
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop. `exit_code` is 128 + signal.
+
+    Of what a signal handler may raise, an event loop lets only KeyboardInterrupt through.
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal.Signals(signal_number).name)

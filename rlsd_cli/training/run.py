@@ -1,5 +1,6 @@
 """A run from its first evaluation to its last checkpoint, and from wherever it was interrupted."""
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -11,12 +12,12 @@ from rlsd_cli.data.sources import Splits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.plan import compile_fault
+from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
-from rlsd_cli.training.team import Team
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 
@@ -50,15 +51,26 @@ def train(
     team = team or Team()
     together = team.size > 1 and policy.layout != "whole"
     interrupts = Interrupts(repeated=team.size > 1, agree=team.first if together else None)
-    sampler = make_sampler(policy, config)
-    trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
-    if fault := team.first(compile_fault(policy) if policy.compiled else None):
-        policy.compiled = False
-        report.warning("compile", f"layers run as they are: {fault}")
+    with contextlib.closing(make_sampler(policy, config, team)) as sampler:
+        trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
+        if fault := team.first(compile_fault(policy) if policy.compiled else None):
+            policy.compiled = False
+            report.warning("compile", f"layers run as they are: {fault}")
+        _finish(trainer, run, report)
+        summary = team.decided(lambda: summarise(config, run))
+        if team.leads:
+            run.set_status(**summary)
+        team.wait()
+    return summary
+
+
+def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
+    """From the last checkpoint, if there is one, to the last step; on an error or a signal the state is saved."""
+    config, team, interrupts = trainer.config, trainer.team, trainer.interrupts
     done = 0
     if saved := team.decided(lambda: checkpoints(run.checkpoints)):
         done = load_checkpoint(saved[-1], _trained(trainer))
-    sampler.sync()
+    trainer.sampler.sync()
     if team.leads:
         run.forget_after(done)
         run.set_status(status="running", step=done, error=None)
@@ -83,10 +95,6 @@ def train(
             if done and not moved_on:
                 _save(trainer, run, done)
             raise
-    summary = team.decided(lambda: summarise(config, run))
-    if team.leads:
-        run.set_status(**summary)
-    return summary
 
 
 def suite_name(config: Config) -> str:

@@ -37,6 +37,7 @@ from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.policy.sharding import settle, shard, whole
 from rlsd_cli.policy.teacher import Teacher, initial_copy, visiting
+from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
@@ -52,7 +53,6 @@ from rlsd_cli.training.rewards import (
     shares,
 )
 from rlsd_cli.training.samples import Sample, padded, unpadded
-from rlsd_cli.training.team import Team
 from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature, token_loss
 from rlsd_verifiers.pool import Pool
 

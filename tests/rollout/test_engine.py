@@ -1,14 +1,20 @@
+import http.server
+import socket
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.model import load_policy
+from rlsd_cli.rollout import server
+from rlsd_cli.rollout.canary import group_of
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.rollout.vllm import group_of, require_vllm
 
 
 def test_the_config_chooses_the_engine(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,12 +24,6 @@ def test_the_config_chooses_the_engine(configure: Callable[..., Config], monkeyp
     with pytest.raises(RlsdError, match=r"needs the package `vllm`") as caught:
         make_sampler(policy, configure({"rollout.engine": "vllm"}))
     assert caught.value.exit_code == 3
-
-
-def test_an_engine_is_refused_beside_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RlsdError, match="in one process"):
-        require_vllm()
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,44 @@ def test_an_engine_is_refused_beside_other_processes(monkeypatch: pytest.MonkeyP
 )
 def test_a_weight_belongs_to_its_layer(name: str, group: str) -> None:
     assert group_of(name) == group
+
+
+def test_an_address_of_something_else_is_told_apart(configure: Callable[..., Config]) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}"
+        config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm", "rollout.servers": [url]})
+        sampler = make_sampler(load_policy(config), config)
+        with pytest.raises(RlsdError, match=f"{url} does not know /server_info") as caught:
+            sampler.sync()
+        web.shutdown()
+    assert caught.value.exit_code == 3
+    assert "VLLM_SERVER_DEV_MODE=1" in (caught.value.hint or "")
+
+
+def test_a_server_that_is_not_there_is_waited_for_and_given_up(configure: Callable[..., Config]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    places = {"rollout.servers": [url], "rollout.server_timeout": 0.1}
+    config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
+    with pytest.raises(RlsdError, match=r"has not answered for 0.1 s \(ConnectError") as caught:
+        make_sampler(load_policy(config), config).sync()
+    assert caught.value.exit_code == 3
+
+
+def test_a_folder_for_weights_has_to_be_there(configure: Callable[..., Config], tmp_path: Path) -> None:
+    places = {"rollout.servers": ["http://localhost:1"], "rollout.weights_folder": str(tmp_path / "none")}
+    config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
+    with pytest.raises(RlsdError, match=r"`rollout.weights_folder` = .*none'"):
+        make_sampler(load_policy(config), config).sync()
+
+
+def test_weights_are_written_in_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "FILE_BYTES", 100)
+    weights = {f"layers.{number}.weight": torch.full((10,), float(number)) for number in range(10)}
+    server._write(iter(weights.items()), torch.float32, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    read = dict(server._read(tmp_path))
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], weights[name]) for name in weights)

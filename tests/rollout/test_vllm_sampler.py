@@ -1,6 +1,12 @@
-"""A real vLLM engine beside the trainer: `make test-vllm`."""
+"""A real vLLM engine, beside the trainer and as a server: `make test-vllm`."""
 
+import asyncio
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +17,13 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.policy.team import Team
+from rlsd_cli.rollout.canary import Weights
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Rollout, Sampling
+from rlsd_cli.rollout.server import ServerSampler, _Client, _read, _write
 from rlsd_cli.rollout.transformers import TransformersSampler
+from tests.rollout.vllm_server import Server, served
 
 pytestmark = pytest.mark.vllm
 
@@ -24,26 +34,44 @@ SETTINGS = {"rollout.engine": "vllm", "rollout.batch_size": 16}
 
 
 @pytest.fixture(scope="module")
-def config(configure: Callable[..., Config]) -> Config:
-    return configure(SETTINGS)
+def policy(configure: Callable[..., Config]) -> Policy:
+    return load_policy(configure(SETTINGS))
 
 
 @pytest.fixture(scope="module")
-def policy(config: Config) -> Policy:
-    return load_policy(config)
+def server(policy: Policy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(policy, tmp_path_factory.mktemp("served")) as started:
+        yield started
 
 
-@pytest.fixture(scope="module")
-def sampler(policy: Policy, config: Config) -> Iterator[Any]:
-    made: Any = make_sampler(policy, config)
+@pytest.fixture(scope="module", params=["here", "server"])
+def sampler(policy: Policy, configure: Callable[..., Config], request: pytest.FixtureRequest) -> Iterator[Any]:
+    elsewhere = request.param == "server"
+    places = {"rollout.servers": [request.getfixturevalue("server").url]} if elsewhere else {}
+    made: Any = make_sampler(policy, configure(SETTINGS | places))
     made.sync()
     yield made
     made.close()
 
 
+@pytest.fixture(scope="module")
+def remote(policy: Policy, server: Server, configure: Callable[..., Config]) -> Iterator[ServerSampler]:
+    """The sampler of the server alone."""
+    made = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), Team())
+    yield made
+    made.close()
+
+
 @pytest.fixture(autouse=True)
-def weights_come_back(policy: Policy, sampler: Any) -> Iterator[None]:
+def weights_come_back(policy: Policy, request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test does to them."""
+    named = {"sampler", "remote"} & set(request.fixturenames)
+    if not named:
+        yield
+        return
+    sampler = request.getfixturevalue(named.pop())
+    if isinstance(sampler, ServerSampler):
+        sampler.sync()
     before = [parameter.detach().clone() for parameter in policy.model.parameters()]
     yield
     with torch.no_grad():
@@ -111,22 +139,33 @@ def test_an_update_is_in_the_next_rollout(policy: Policy, sampler: Any) -> None:
 
 @pytest.mark.parametrize("stale", ["layers.2.mlp.down_proj", "embed_tokens", "layers.0.self_attn.q_proj"])
 def test_a_weight_that_stays_behind_stops_the_run_and_is_named(
-    stale: str, policy: Policy, sampler: Any, monkeypatch: pytest.MonkeyPatch
+    stale: str, policy: Policy, sampler: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     old = {name: value.detach().clone() for name, value in policy.model.named_parameters()}
     shake(policy)
-    sent = sampler._weights
 
-    def spoiled() -> Iterator[tuple[str, torch.Tensor]]:
-        return ((name, old[name] if stale in name else value) for name, value in sent())
+    def spoiled(weights: Weights) -> Weights:
+        return ((name, old[name] if stale in name else value) for name, value in weights)
 
-    monkeypatch.setattr(sampler, "_weights", spoiled)
+    if isinstance(sampler, ServerSampler):
+        load = _Client.load
+
+        async def load_spoiled(client: _Client, url: str, folder: str) -> None:
+            monkeypatch.undo()
+            _write(spoiled(_read(Path(folder))), torch.float32, tmp_path)
+            await load(client, url, str(tmp_path))
+
+        monkeypatch.setattr(_Client, "load", load_spoiled)
+    else:
+        sent = sampler._weights
+        monkeypatch.setattr(sampler, "_weights", lambda: spoiled(sent()))
     group = ".".join(stale.split(".")[:2]) if stale.startswith("layers") else stale
-    with pytest.raises(RlsdError, match=rf"vLLM does not sample from the policy's weights.*`{group}`") as caught:
+    with pytest.raises(RlsdError, match=rf"does not sample from the policy's weights.*`{group}`") as caught:
         sampler.sync()
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.parametrize("sampler", ["here"], indirect=True)
 def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens(sampler.sample(PROMPTS, KEYS, 4, Sampling(20), "seed"))
     step = sampler.engine.llm_engine.step
@@ -155,3 +194,75 @@ def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: p
     monkeypatch.undo()
     sampler.close()
     sampler.engine = sampler._start()
+
+
+def draw(sampler: Any, heard: Callable[[int, Rollout], None] | None = None) -> list[list[int]]:
+    return tokens(sampler.sample(PROMPTS, KEYS, 8, Sampling(20), "seed", heard))
+
+
+def test_a_server_that_is_started_again_is_given_the_weights_and_asked_again(
+    policy: Policy, remote: ServerSampler, server: Server
+) -> None:
+    shake(policy)
+    remote.sync()
+    expected = draw(remote)
+    heard: list[int] = []
+
+    def cut(place: int, _: Rollout) -> None:
+        heard.append(place)
+        if len(heard) == 1:
+            server.stop()
+            server.start()
+
+    assert draw(remote, cut) == expected
+    assert sorted(heard) == list(range(24))
+
+
+def test_a_server_that_hangs_ends_the_run(
+    remote: ServerSampler, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "settings", remote.settings.model_copy(update={"server_timeout": 2.0}))
+    stopped = time.monotonic()
+    try:
+        with pytest.raises(RlsdError, match=rf"{server.url} has not answered for 2 s") as caught:
+            draw(remote, lambda *_: os.killpg(server.process.pid, signal.SIGSTOP))
+        assert time.monotonic() - stopped < 20
+    finally:
+        os.killpg(server.process.pid, signal.SIGCONT)
+    assert caught.value.exit_code == 3
+
+
+def test_a_server_that_another_run_uses_is_noticed(
+    policy: Policy, remote: ServerSampler, server: Server, configure: Callable[..., Config]
+) -> None:
+    other = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), Team())
+
+    def barge_in(place: int, _: Rollout) -> None:
+        if place == 0:
+            with ThreadPoolExecutor() as elsewhere:
+                elsewhere.submit(other.sync).result()
+
+    with pytest.raises(RlsdError, match="no longer has this run's weights") as caught:
+        draw(remote, barge_in)
+    assert caught.value.exit_code == 4
+    with pytest.raises(RlsdError, match="no longer has this run's weights"):
+        draw(remote)
+    draw(other)
+    other.close()
+
+
+def test_a_server_that_cannot_do_its_part_is_refused(
+    policy: Policy, configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(policy, tmp_path, logprobs_mode="raw_logprobs") as raw:
+        sampler = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [raw.url]}), Team())
+        with pytest.raises(RlsdError, match="tells `raw_logprobs`") as caught:
+            sampler.sync()
+        assert caught.value.exit_code == 3
+        monkeypatch.setattr(_Client, "dtype", lambda *_: asyncio.sleep(0, "float32"))
+        load = _Client.load
+        monkeypatch.setattr(_Client, "load", lambda client, url, _: load(client, url, str(tmp_path / "unseen")))
+        with pytest.raises(RlsdError, match="refuses /collective_rpc") as caught:
+            sampler.sync()
+        assert caught.value.exit_code == 3
+        assert "rollout.weights_folder" in (caught.value.hint or "")

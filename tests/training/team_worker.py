@@ -9,9 +9,9 @@ from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.policy.sharding import whole
+from rlsd_cli.policy.team import Team, joined
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.interrupts import Interrupts
-from rlsd_cli.training.team import Team, joined
 from rlsd_cli.training.trainer import Trainer
 
 

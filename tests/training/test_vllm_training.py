@@ -1,6 +1,12 @@
-"""Whole steps with a real vLLM engine: `make test-vllm`."""
+"""Whole steps and whole runs with a real vLLM engine: `make test-vllm`."""
 
+import json
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +15,13 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.grade import open_pool
-from rlsd_cli.policy.model import Policy, load_trainable
+from rlsd_cli.policy.model import Policy, load_policy, load_trainable
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
 from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
+from tests.rollout.vllm_server import Server, served
 
 pytestmark = pytest.mark.vllm
 
@@ -63,3 +70,76 @@ def test_every_method_trains(configure: Callable[..., Config], begin: Any, metho
             assert metrics["trained_tokens"] > 0
             assert metrics["sampler_mismatch_abs_mean"] < 1e-4
         assert trainer.evaluate().summary["n"] > 0
+
+
+@pytest.fixture(scope="module")
+def server(configure: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(load_policy(configure()), tmp_path_factory.mktemp("served")) as started:
+        yield started
+
+
+def arguments(server: Server, root: Path, *more: str) -> list[str]:
+    """Of a short run with the server; the same one wherever that is."""
+    settings = [
+        "prompts_per_step=4",
+        "samples_per_prompt=4",
+        "steps=4",
+        "evaluation.problems=8",
+        "evaluation.every=0",
+        "checkpoint.every=1",
+        "rollout.engine=vllm",
+        f'rollout.servers=["{server.url}"]',
+        "rollout.server_timeout=3",
+    ]
+    return ["-m", "rlsd_cli", "--root", str(root), "train", "--mode", "rlsd", *settings, *more]
+
+
+def numbers(root: Path) -> list[tuple[float, ...]]:
+    """What the steps of the only run came to."""
+    (file,) = root.glob("quickstart-*/metrics.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [(row["step"], row["reward_mean"], row["loss"], row["grad_norm"]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[float, ...]]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run([sys.executable, *arguments(server, root)], check=True)
+    return numbers(root)
+
+
+def test_a_run_whose_server_is_cut_stops_and_goes_on_with_another(
+    server: Server, undisturbed: list[tuple[float, ...]], tmp_path: Path
+) -> None:
+    root = tmp_path / "runs"
+    with subprocess.Popen([sys.executable, *arguments(server, root)], stderr=subprocess.PIPE, text=True) as run:
+        while not list(root.glob("quickstart-*/checkpoints/000002")):
+            assert run.poll() is None
+            time.sleep(0.02)
+        server.stop()
+        stopped = time.monotonic()
+        _, said = run.communicate()
+        assert run.returncode == 3
+        assert "has not answered for 3 s" in said
+        assert time.monotonic() - stopped < 30
+    another = Server(shutil.copytree(server.folder, tmp_path / "another"))
+    another.start()
+    try:
+        another.wait()
+        subprocess.run([sys.executable, *arguments(another, root)], check=True)
+    finally:
+        another.stop()
+        server.start()
+        server.wait()
+    torch.testing.assert_close(numbers(root), undisturbed, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["whole", "sharded"])
+@pytest.mark.parametrize("where", ["server", "here"])
+def test_several_processes_come_to_the_same(
+    server: Server, undisturbed: list[tuple[float, ...]], tmp_path: Path, where: str, layout: str
+) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    more = [f"optim.layout={layout}", *(["rollout.servers=[]"] if where == "here" else [])]
+    subprocess.run([*launch, *arguments(server, tmp_path, *more)], check=True)
+    torch.testing.assert_close(numbers(tmp_path), undisturbed, atol=1e-4, rtol=1e-3)

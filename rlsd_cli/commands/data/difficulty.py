@@ -1,7 +1,7 @@
 """`rlsd data difficulty`: how often a model solves each problem, written with the problem."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,7 +132,7 @@ def _measure(
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
-        sampler = make_sampler(policy, config)
+        sampler = stack.enter_context(closing(make_sampler(policy, config)))
         sampler.sync()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")

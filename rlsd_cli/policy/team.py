@@ -69,6 +69,13 @@ class Team(NamedTuple):
         dist.broadcast_object_list(chosen)
         return chosen[0]  # type: ignore[no-any-return]
 
+    def wait(self) -> None:
+        """For all the others, so that nobody closes its connections while they are needed."""
+        if self.size > 1:
+            from torch import distributed as dist
+
+            dist.barrier()
+
     def add_gradients(self, parameters: "Iterable[torch.Tensor]") -> None:
         """Replace everyone's gradients by their sum; a process without any adds nothing."""
         if self.size == 1:
@@ -98,7 +105,9 @@ def joined() -> Iterator[Team]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
-        dist.barrier()  # nobody closes its connections while others still need them
+        yield (team := Team(dist.get_rank(), dist.get_world_size()))
+        if dist.is_initialized():
+            team.wait()
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():  # a vLLM engine ends it together with itself
+            dist.destroy_process_group()
