@@ -3,9 +3,9 @@
     make test-vllm                                      # makes the environment
     .venv-vllm/bin/python benchmarks/vllm_engine.py
 
-Both sides are samplers as a run has them, with the same weights and prompts; they draw 8 responses of one length to each
-prompt, at temperature 1, and take turns in fresh processes, of which the first pair is not counted. Then the trainer
-scores every token drawn, in the type of the engine: float32, or bfloat16 under autocast.
+Both sides are samplers as a run has them, with the same weights and prompts; they draw 8 responses of one length to
+each prompt, at temperature 1, and take turns in fresh processes, of which the first pair is not counted. Then the
+trainer scores every token drawn, in the type of the engine: float32, or bfloat16 under autocast.
 """
 
 import argparse

@@ -348,12 +348,19 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied else 1)
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
-    autocast = 0 if setting.dtype == "float32" else WIDTH[setting.dtype] * shape.trunk
+    copied = 1.0  # of the layers: those of split weights are dropped with the activations that are computed again
+    if _split(config, setting)[0]:
+        copied = (shape.num_layers - num_recomputed + (1 if num_recomputed else 0)) / shape.num_layers
+    autocast = 0 if setting.dtype == "float32" else int(WIDTH[setting.dtype] * shape.trunk * copied)
     unpacked = UNPACKED * FLOAT32 * shape.head
     budget = "lower `optim.tokens_per_microbatch`"
     return (
         Component(
-            "compute copy", autocast, "update", f"layers in {setting.dtype} while a batch is read", "`dtype=float32`"
+            "compute copy",
+            autocast,
+            "update",
+            f"layers in {setting.dtype} while a batch is read",
+            "`dtype=float32`" if copied == 1.0 else "raise `optim.recompute`",
         ),
         Component(
             "activations",

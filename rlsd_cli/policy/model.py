@@ -59,8 +59,12 @@ class Policy:
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
-        """Forward passes in the compute type; a no-op for float32."""
-        with torch.autocast(self.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
+        """Forward passes in the compute type; a no-op for float32.
+
+        Copies of weights in that type are kept for the next use; not those of split weights, which are whole nowhere.
+        """
+        enabled, kept = self.compute_dtype != torch.float32, self.layout == "whole"
+        with torch.autocast(self.device.type, self.compute_dtype, enabled=enabled, cache_enabled=kept):
             yield
 
     def load_weights(self, folder: Path) -> None:

@@ -212,6 +212,19 @@ def test_what_is_split_counts_for_one_process_and_what_is_offloaded_not_at_all(c
     assert parts("offloaded", 1, "cpu")["weights"] == whole["weights"]
 
 
+def test_split_weights_are_copied_into_the_compute_type_a_layer_at_a_time(configure: Configure) -> None:
+    shape = read_shape("quickstart")
+    setting = Setting("cuda", "bfloat16", "bfloat16", 1024, True, 64, processes=4)
+
+    def copied(layout: str, recompute: float) -> int:
+        config = configure({"optim.layout": layout, "optim.recompute": recompute})
+        parts = {part.name: part.num_bytes for part in estimate(config, shape, setting).components}
+        return parts["compute copy"]
+
+    assert copied("whole", 1.0) == copied("whole", 0.0) == copied("sharded", 0.0) == 2 * shape.trunk
+    assert copied("sharded", 1.0) == 2 * shape.trunk // shape.num_layers
+
+
 def test_a_run_that_cannot_fit_is_refused_and_one_that_may_not_is_warned_of(configure: Configure) -> None:
     memory = estimate(configure({"method": "rlvr"}), SMALL._replace(num_parameters=10**9), SETTING)
     with pytest.raises(RlsdError, match=r"takes at least 15\.\d GiB, and 10\.0 GiB are free") as caught:

@@ -103,3 +103,12 @@ def test_a_model_that_caps_its_logits_is_scored_by_its_own_forward_pass() -> Non
         expected = brute_force(capped, prompt, response, 1.0)[torch.arange(len(response)), torch.tensor(response)]
         torch.testing.assert_close(scores.logp[row, : len(response)].detach(), expected, atol=1e-5, rtol=0)
     assert scores.entropy[0, 0].item() == pytest.approx(math.log(32), abs=0.01)
+
+
+@pytest.mark.parametrize(("layout", "kept"), [("whole", True), ("sharded", False)])
+def test_autocast_keeps_copies_of_weights_that_are_whole(
+    configure: Callable[..., Config], layout: Layout, kept: bool
+) -> None:
+    policy = replace(load_policy(configure()), compute_dtype=torch.bfloat16, layout=layout)
+    with policy.autocast():
+        assert torch.is_autocast_cache_enabled() is kept
