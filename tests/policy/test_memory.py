@@ -213,16 +213,14 @@ def test_what_is_split_counts_for_one_process_and_what_is_offloaded_not_at_all(c
 
 
 def test_split_weights_are_copied_into_the_compute_type_a_layer_at_a_time(configure: Configure) -> None:
-    shape = read_shape("quickstart")
-    setting = Setting("cuda", "bfloat16", "bfloat16", 1024, True, 64, processes=4)
+    setting = SETTING._replace(device="cuda", dtype="bfloat16", processes=4)
 
     def copied(layout: str, recompute: float) -> int:
         config = configure({"optim.layout": layout, "optim.recompute": recompute})
-        parts = {part.name: part.num_bytes for part in estimate(config, shape, setting).components}
-        return parts["compute copy"]
+        return sizes(estimate(config, LARGE, setting))["compute copy"]
 
-    assert copied("whole", 1.0) == copied("whole", 0.0) == copied("sharded", 0.0) == 2 * shape.trunk
-    assert copied("sharded", 1.0) == 2 * shape.trunk // shape.num_layers
+    assert copied("whole", 1.0) == copied("whole", 0.0) == copied("sharded", 0.0) == 2 * LARGE.trunk
+    assert copied("sharded", 1.0) == 2 * LARGE.trunk // LARGE.num_layers
 
 
 def test_a_run_that_cannot_fit_is_refused_and_one_that_may_not_is_warned_of(configure: Configure) -> None:

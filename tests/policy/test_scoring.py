@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch, make_batch
 from rlsd_cli.policy.model import Policy, head_is_plain, load_policy

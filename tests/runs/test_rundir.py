@@ -147,6 +147,13 @@ def test_saying_what_holds_anyway_does_not_change_the_name() -> None:
     assert name(method="opsd", **{"teacher.view": "solution"}) == name(method="opsd")
 
 
+def test_a_run_may_find_its_servers_elsewhere(made: Callable[..., RunDir]) -> None:
+    vllm = {"rollout.engine": "vllm"}
+    elsewhere = vllm | {"rollout.servers": ["http://node7:8000"], "rollout.weights_folder": "/shared"}
+    assert name(**elsewhere) == name(**vllm) != name()
+    assert made(**vllm).name == made(**elsewhere).name
+
+
 def test_different_configs_have_different_names_even_where_the_words_agree() -> None:
     names = [name(**{"prompt.system": text}) for text in ("a b", "a_b", "a" * 40, "a" * 41)]
     assert len(set(names)) == 4

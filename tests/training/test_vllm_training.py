@@ -89,7 +89,7 @@ def arguments(server: Server, root: Path, *more: str) -> list[str]:
         "checkpoint.every=1",
         "rollout.engine=vllm",
         f'rollout.servers=["{server.url}"]',
-        "rollout.server_timeout=3",
+        "rollout.server_timeout=10",
     ]
     return ["-m", "rlsd_cli", "--root", str(root), "train", "--mode", "rlsd", *settings, *more]
 
@@ -120,8 +120,8 @@ def test_a_run_whose_server_is_cut_stops_and_goes_on_with_another(
         stopped = time.monotonic()
         _, said = run.communicate()
         assert run.returncode == 3
-        assert "has not answered for 3 s" in said
-        assert time.monotonic() - stopped < 30
+        assert "has not answered for 10 s" in said
+        assert time.monotonic() - stopped < 60
     another = Server(shutil.copytree(server.folder, tmp_path / "another"))
     another.start()
     try:
