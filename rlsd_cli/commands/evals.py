@@ -97,7 +97,7 @@ def suite_of(config: "Config") -> str:
     source = config.eval_data or config.data
     where = str(Path(source).resolve()) if Path(source).is_file() else source
     sandbox = config.sandbox.model_dump(mode="json")
-    verifying = [config.verifier, config.verification.model_dump(exclude={"workers"}), sandbox]
+    verifying = [config.verifier, config.verification.model_dump(exclude={"workers", "launchers"}), sandbox]
     what = [where, *verifying, config.prompt.model_dump(), config.evaluation.model_dump()]
     digest = hashlib.sha256(json.dumps([*what, config.rollout.max_new_tokens]).encode()).hexdigest()
     return f"{Path(source).stem}-k{config.evaluation.samples}-{digest[:4]}"

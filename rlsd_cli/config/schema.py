@@ -18,8 +18,8 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
-PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout"))
-"""Where a run finds its servers, which may change while it lasts."""
+PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers"))
+"""Where a run finds those who help it, which may change while it lasts."""
 Layout = Literal["whole", "sharded", "offloaded"]
 
 STUDENT_TEMPLATE = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
@@ -224,6 +224,9 @@ class OptimConfig(Section):
 
 class VerificationConfig(Section):
     workers: Count | None = Field(None, description="verifier processes; none: one a core, at most 8")
+    launchers: list[str] = Field(
+        [], description="commands that start a verifier process elsewhere (`ssh node7`), taken in turn; none: here"
+    )
     timeout_seconds: Positive = Field(1.0, description="wall time for one response; over it the outcome is `timeout`")
     memory_mb: Count = Field(512, description="memory for one response, MB; over it the outcome is `memory`")
     last_number: bool = Field(True, description="where no answer is marked, take the last number: a guess")
@@ -344,7 +347,10 @@ class Config(Section):
 
     def identity(self) -> dict[str, Any]:
         """The config as JSON has it, without the places; equal exactly for configs of the same run."""
-        return self.model_dump(mode="json", exclude={"rollout": {key.removeprefix("rollout.") for key in PLACES}})
+        tree = self.model_dump(mode="json")
+        for section, _, key in (place.partition(".") for place in PLACES):
+            del tree[section][key]
+        return tree
 
     def digest(self) -> str:
         """SHA-256 of the canonical identity."""

@@ -79,7 +79,7 @@ def digest(config: Config) -> str:
         config.evaluation.samples,
         sampling_of(config),
         config.verifier,
-        config.verification.model_dump(exclude={"workers"}),
+        config.verification.model_dump(exclude={"workers", "launchers"}),
         config.sandbox.model_dump(),
     ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]

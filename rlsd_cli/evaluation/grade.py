@@ -1,6 +1,7 @@
 """Responses to verdicts, each by its problem's verifier."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def open_pool(config: Config) -> Pool:
         timeout_seconds=settings.timeout_seconds,
         memory_mb=settings.memory_mb,
         sandbox=sandbox_of(config),
+        launchers=[shlex.split(launcher) for launcher in settings.launchers],
     )
 
 

@@ -410,13 +410,17 @@ def test_the_interpreter_ends_while_a_pool_lives_and_after_its_workers() -> None
 
 
 LONELY = (
-    "process._START = process._START.replace('from rlsd_verifiers.worker import main', 'from rlsd_verifiers import "
+    "text = process._START.read_text().replace('from rlsd_verifiers.worker import main', 'from rlsd_verifiers import "
+    "worker; worker._end_with_the_parent = lambda: False; worker.GRACE_SECONDS = 0.2; main = worker.main')\n"
+    "process._START = process.Path(os.environ['LONELY'])\nprocess._START.write_text(text)\n"
 )
-LONELY += "worker; worker._end_with_the_parent = lambda: False; worker.GRACE_SECONDS = 0.2; main = worker.main')\n"
 
 
 @pytest.mark.parametrize("setup", ["", LONELY], ids=["by the system", "by itself"])
-def test_a_worker_ends_with_a_parent_that_was_killed_and_not_before(setup: str) -> None:
+def test_a_worker_ends_with_a_parent_that_was_killed_and_not_before(
+    setup: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONELY", str(tmp_path / "start.py"))
     script = (
         "pool = Pool(1, timeout_seconds=0.3)\nsay(pool.submit(job('echo')).result().reason)\n"
         "time.sleep(0.7)\nsay(pool.submit(job('echo')).result().reason)\n"
@@ -458,3 +462,38 @@ def test_a_forked_process_leaves_its_parents_pool_alone() -> None:
     with run(script) as ended:
         out, _ = ended.communicate(timeout=20)
     assert out == "5 True\n"
+
+
+ELSEWHERE = ["sh", "-c", 'cat | setsid "$@" | cat', "sh"]
+"""What `ssh` does: it connects pipes, and killing it kills nothing at the other end."""
+
+
+def test_verifiers_may_run_elsewhere() -> None:
+    with Pool(2, timeout_seconds=TIMEOUT_SECONDS, launchers=[ELSEWHERE, ["env", "-u", "HOME"]]) as pool:
+        verdicts = [*pool.verify([job("echo_slowly", str(number)) for number in range(60)])]
+        assert [verdict.extracted for verdict in verdicts] == [str(number) for number in range(60)]
+        pids = {int(verdict.reason) for verdict in verdicts}
+        assert len(pids) == 2
+        hung = pool.submit(job("sleep")).result()
+        assert hung.outcome is Outcome.TIMEOUT
+    assert wait_until_gone(*pids, seconds=10.0)
+
+
+def test_a_verifier_elsewhere_that_hangs_ends_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(process, "START_SECONDS", 20.0)
+    with Pool(1, timeout_seconds=TIMEOUT_SECONDS, launchers=[ELSEWHERE]) as pool:
+        pid = int(pool.submit(job("echo")).result().reason)
+        answer = f"(__import__('pathlib').Path({str(tmp_path / 'begun')!r}).touch(), 10**10**8)"
+        assert pool.submit(job("evaluate", answer=answer)).result().outcome is Outcome.TIMEOUT
+        assert (tmp_path / "begun").exists()
+        assert wait_until_gone(pid, seconds=10.0)
+        assert pool.submit(job("echo")).result().outcome is Outcome.CORRECT
+
+
+def test_a_launcher_that_fails_is_told_of() -> None:
+    with Pool(1, launchers=[["sh", "-c", "exit 7"], ["no-such-command"]]) as pool:
+        verdict = pool.submit(job("echo")).result()
+    assert verdict.outcome is Outcome.CRASH
+    assert "exit status 7" in verdict.reason
+    with Pool(1, launchers=[["no-such-command"]]) as pool:
+        assert "no-such-command" in pool.submit(job("echo")).result().reason

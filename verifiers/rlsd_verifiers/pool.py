@@ -8,7 +8,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Self
 
@@ -34,6 +34,8 @@ class Pool:
     There a row may take `timeout_seconds` of wall clock, and `memory_mb` beyond what loading its verifier took; a
     program runs in a `sandbox`, whose limits hold instead. A process is replaced after `recycle_after` rows. Any thread
     may call any method; a forked process may call none.
+
+    `launchers`: commands that start a process on another machine (`["ssh", "node7"]`), which the workers take in turn.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Pool:
         memory_mb: int = 512,
         recycle_after: int = 5000,
         sandbox: Settings = Settings(),  # noqa: B008
+        launchers: Sequence[Sequence[str]] = (),
     ) -> None:
         self.workers = workers or min(8, os.cpu_count() or 1)
         self._limits = Limits(timeout_seconds, memory_mb, recycle_after, sandbox)
+        self._launchers = launchers or [()]
         self._changed = threading.Condition()
         self._queue: deque[Row] = deque()
         self._threads: list[threading.Thread] = []
@@ -73,7 +77,8 @@ class Pool:
             if self.unusable:
                 raise RuntimeError("the pool is closed, or of another process")
             if len(self._queue) >= self._idle and len(self._threads) < self.workers:
-                thread = threading.Thread(target=self._serve, name="verifier", daemon=True)
+                launcher = self._launchers[len(self._threads) % len(self._launchers)]
+                thread = threading.Thread(target=self._serve, args=[launcher], name="verifier", daemon=True)
                 thread.start()
                 self._threads.append(thread)
             self._queue.append(row)
@@ -123,14 +128,14 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self) -> None:
+    def _serve(self, launcher: Sequence[str]) -> None:
         """A thread's life: keep one worker fed, and replace it when it hangs, dies or has done enough."""
         worker: Worker | None = None
         held: list[Row] = []
         while self._take(held):
             verdict, how = None, ""
             try:
-                worker = worker or self._hire()
+                worker = worker or self._hire(launcher)
                 verdict = worker.grade(held)
             except Exception as error:
                 how = "" if isinstance(error, EOFError | ConnectionError) else describe(error)
@@ -169,8 +174,8 @@ class Pool:
             self._changed.notify(len(held))
         held.clear()
 
-    def _hire(self) -> Worker:
-        worker = Worker(self._limits, self._unloadable)
+    def _hire(self, launcher: Sequence[str]) -> Worker:
+        worker = Worker(self._limits, self._unloadable, launcher)
         with self._changed:
             self._hired.add(worker)
             if self._closed:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from rlsd_sandbox.settings import Settings
@@ -23,11 +24,7 @@ END_SECONDS = 3.0
 PREFETCH_BYTES = 2**14
 """A longer line is sent when the worker waits for it: to a busy one, sending it might block."""
 
-_START = (
-    "import sys, site; sys.path += sys.argv[3:]; site.main(); "
-    "from rlsd_verifiers.worker import main; main(int(sys.argv[1]), sys.argv[2])"
-)
-"""Run without `site`, so that the standard library comes first, then the parent's path in the parent's order."""
+_START = Path(__file__).with_name("start.py")
 
 
 def encode(value: object) -> bytes:
@@ -64,9 +61,12 @@ class Limits(NamedTuple):
 
 
 class Worker:
-    """A process that grades lines. It is of no more use once `fit` is false."""
+    """A process that grades lines. It is of no more use once `fit` is false.
 
-    def __init__(self, limits: Limits, unloadable: set[str]) -> None:
+    `launcher`: a command that starts it on another machine, with the same files, and connects its input and output.
+    """
+
+    def __init__(self, limits: Limits, unloadable: set[str], launcher: Sequence[str] = ()) -> None:
         self.fit = True
         self._unloadable = unloadable
         self._limits = limits
@@ -79,17 +79,18 @@ class Worker:
         with theirs:
             for end, option in ((self._socket, socket.SO_SNDBUF), (theirs, socket.SO_RCVBUF)):
                 end.setsockopt(socket.SOL_SOCKET, option, 16 * PREFETCH_BYTES)
-            arguments = [str(theirs.fileno()), json.dumps(limits)]
+            clean = {"PYTHONPATH": "", "PYTHONHASHSEED": "0"}
+            away = [*launcher, "env", *(f"{name}={value}" for name, value in clean.items())] if launcher else []
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-s", "-S", "-P", "-c", _START, *arguments, *map(os.path.abspath, sys.path)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
+                    [*away, sys.executable, "-s", "-S", "-P", str(_START)],
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
                     start_new_session=True,
-                    env=os.environ | {"PYTHONPATH": "", "PYTHONHASHSEED": "0"},
+                    env=os.environ | clean,
                 )
+                self._send(encode([[*map(os.path.abspath, sys.path)], limits, bool(launcher)]))
             except BaseException:
                 self._socket.close()
                 raise

@@ -9,16 +9,14 @@ import faulthandler
 import functools
 import gc
 import inspect
-import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.policy import Policy
@@ -39,40 +37,43 @@ _PR_SET_PDEATHSIG = 1
 Grade = Callable[[Submission, Policy], object]
 
 
-def main(descriptor: int, limits: str) -> None:
-    """Serve the parent at the other end of a socket, within `Limits` as JSON."""
-    timeout_seconds, memory_mb, _, sandbox = json.loads(limits)
+def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool) -> None:
+    """Serve the parent within `Limits`; from another machine it cannot kill, so a `remote` process ends itself."""
+    timeout_seconds, memory_mb, _, sandbox = limits
     settings = Settings.of(sandbox)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_no_core_file()
-    ends_with_the_parent = _end_with_the_parent()
+    ends_with_the_parent = _end_with_the_parent() and not remote
+
+    def answer(value: object) -> None:
+        answers.write(encode(value))
+        answers.flush()
+
     verifiers: dict[str, Grade] = {}
-    with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as lines:
-        connection.set_inheritable(False)
-        while line := lines.readline():
-            started = time.perf_counter()
-            verdict = None
-            with suppress(MemoryError):
-                path, *item = decode(line)
-                if not item:
-                    _limit_memory(None)
-                    verifiers[path] = _prepare(path, settings)
-                    gc.freeze()
-                    _limit_memory(memory_mb)
-                    connection.sendall(encode([]))
-                    continue
-                if not (ends_with_the_parent or is_jailed(path)):
-                    faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True, file=2)
-                verdict = _grade(verifiers[path], *item)
-                faulthandler.cancel_dump_traceback_later()
-            if verdict is None:
+    while line := lines.readline():
+        started = time.perf_counter()
+        verdict = None
+        with suppress(MemoryError):
+            path, *item = decode(line)
+            if not item:
                 _limit_memory(None)
-                reason = f"grading took more than {memory_mb} MB"
-                connection.sendall(encode(Verdict(Outcome.MEMORY, 0.0, None, reason, time.perf_counter() - started)))
-                break
-            connection.sendall(encode(verdict._replace(seconds=time.perf_counter() - started)))
-        for _ in lines:  # until the parent kills
-            pass
+                verifiers[path] = _prepare(path, settings)
+                gc.freeze()
+                _limit_memory(memory_mb)
+                answer([])
+                continue
+            if not (ends_with_the_parent or is_jailed(path)):
+                faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True, file=2)
+            verdict = _grade(verifiers[path], *item)
+            faulthandler.cancel_dump_traceback_later()
+        if verdict is None:
+            _limit_memory(None)
+            reason = f"grading took more than {memory_mb} MB"
+            answer(Verdict(Outcome.MEMORY, 0.0, None, reason, time.perf_counter() - started))
+            break
+        answer(verdict._replace(seconds=time.perf_counter() - started))
+    for _ in lines:  # until the parent kills
+        pass
 
 
 def _end_with_the_parent() -> bool:
