@@ -81,14 +81,20 @@ def test_the_configs_limits_are_the_pools(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     limits = {"verification.workers": 3, "verification.timeout_seconds": 0.25, "verification.memory_mb": 64}
-    for values, expected in ((limits, (3, 0.25, 64)), ({}, (2, 1.0, 512))):
+    limits |= {"verification.launchers": ["ssh -o 'User me' node7", "ssh node8"]}
+    launchers = [["ssh", "-o", "User me", "node7"], ["ssh", "node8"]]
+    for values, expected in ((limits, (3, 0.25, 64, launchers)), ({}, (2, 1.0, 512, []))):
         with (
             patch.object(grade_module, "Pool", autospec=True) as made,
             open_pool(config(**values)),
         ):
-            workers, timeout_seconds, memory_mb = expected
+            workers, timeout_seconds, memory_mb, started_by = expected
             made.assert_called_once_with(
-                workers, timeout_seconds=timeout_seconds, memory_mb=memory_mb, sandbox=Settings()
+                workers,
+                timeout_seconds=timeout_seconds,
+                memory_mb=memory_mb,
+                sandbox=Settings(),
+                launchers=started_by,
             )
     programs = config(**{"sandbox.memory_mb": 64, "sandbox.imports": ["numpy"]})
     with patch.object(grade_module, "Pool", autospec=True) as made, open_pool(programs):
