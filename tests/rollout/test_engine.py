@@ -1,4 +1,6 @@
 import http.server
+import os
+import signal
 import socket
 import sys
 import threading
@@ -14,7 +16,9 @@ from rlsd_cli.policy.model import load_policy
 from rlsd_cli.rollout import server
 from rlsd_cli.rollout.canary import group_of
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.training.interrupts import Interrupted, Interrupts
 
 
 def test_the_config_chooses_the_engine(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +82,16 @@ def test_weights_are_written_in_files_of_bounded_size(tmp_path: Path, monkeypatc
     read = dict(server._read(tmp_path))
     assert read.keys() == weights.keys()
     assert all(torch.equal(read[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_a_server(configure: Callable[..., Config], number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm", "rollout.servers": [url]})
+        sampler = make_sampler(load_policy(config), config)
+        timer = threading.Timer(0.5, os.kill, [os.getpid(), number])
+        with Interrupts().installed(), pytest.raises(Interrupted) as caught:
+            timer.start()
+            sampler.sample([[1, 2]], ["a"], 4, Sampling(5), "seed")
+    assert caught.value.exit_code == 128 + number
