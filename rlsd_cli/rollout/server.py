@@ -122,10 +122,8 @@ class ServerSampler:
 
         async def draw(client: "_Client", gate: asyncio.Semaphore, place: int) -> None:
             prompt, sample = divmod(place, samples_per_prompt)
-            url, body = (
-                self._server_of(prompt),
-                self._request(prompts[prompt], sampling, row_key(seed, keys[prompt], sample)),
-            )
+            url, key = self._server_of(prompt), row_key(seed, keys[prompt], sample)
+            body = self._request(prompts[prompt], sampling, key)
             async with gate:
                 choice = await client.complete(url, body, lambda: self._ensure(client, url))
             rollouts[place] = self._rollout(choice)

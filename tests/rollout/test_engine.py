@@ -91,7 +91,8 @@ def test_a_signal_ends_the_wait_for_a_server(configure: Callable[..., Config], n
         config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm", "rollout.servers": [url]})
         sampler = make_sampler(load_policy(config), config)
         timer = threading.Timer(0.5, os.kill, [os.getpid(), number])
-        with Interrupts().installed(), pytest.raises(Interrupted) as caught:
+        with Interrupts().installed():
             timer.start()
-            sampler.sample([[1, 2]], ["a"], 4, Sampling(5), "seed")
+            with pytest.raises(Interrupted) as caught:
+                sampler.sample([[1, 2]], ["a"], 4, Sampling(5), "seed")
     assert caught.value.exit_code == 128 + number
