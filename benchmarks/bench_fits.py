@@ -17,7 +17,7 @@ from common import RESULTS, write
 from rlsd_cli.config.resolve import Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy.memory import FLOAT32, Memory, Setting, estimate, keeps_teacher, num_trained
-from rlsd_cli.policy.shape import ModelShape, read_shape
+from rlsd_cli.policy.shape import ModelShape, llama_shape, read_shape
 
 GIB = 2**30
 PROMPT, RESPONSE = 512, 4096
@@ -179,7 +179,9 @@ def checks() -> list[dict[str, Any]]:
     rows = []
     for name, found in training["rows"].items():
         config = SHAPES[name.partition(",")[0]].config
-        shape = read_shape(found["model"]) if config is None else llama(config)
+        shape = (
+            read_shape(found["model"]) if config is None else llama_shape(config | {"max_position_embeddings": 2048})
+        )
         rollouts, mean = found["groups"] * found["group_size"], found["mean_tokens"]
         scored = rollouts * mean["completion"]
         tokens = scored + found["groups"] * mean["prompt"]
@@ -187,17 +189,6 @@ def checks() -> list[dict[str, Any]]:
         measured = found["sides"]["rlsd"]["cpu_seconds"]["median"]
         rows.append({"step": name, "computed": computed, "measured": measured, "ratio": measured / computed})
     return rows
-
-
-def llama(config: Mapping[str, int]) -> ModelShape:
-    hidden, keys = config["hidden_size"], config["hidden_size"] * config["num_key_value_heads"]
-    keys //= config["num_attention_heads"]
-    layer = 2 * hidden * (hidden + keys) + 3 * hidden * config["intermediate_size"]
-    head, layers, heads = config["vocab_size"] * hidden, config["num_hidden_layers"], config["num_attention_heads"]
-    parameters = head + layers * layer
-    return ModelShape(
-        parameters, config["vocab_size"], hidden, config["intermediate_size"], layers, heads, hidden, keys, 2048, True
-    )
 
 
 def main() -> None:

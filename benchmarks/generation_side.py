@@ -20,7 +20,7 @@ from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.rollout.sampler import Sampling
+from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
 
 Generate = Callable[[Sequence[list[int]], int], list[list[int]]]
@@ -34,12 +34,18 @@ def endless(model: str) -> Policy:
 
 
 def rlsd(task: dict[str, Any]) -> Generate:
-    sampler = TransformersSampler(endless(task["model"]), task["dtype"], task["batch_size"])
+    policy = endless(task["model"])
+    return drawing(TransformersSampler(policy, task["dtype"], task["batch_size"]), policy, task)
+
+
+def drawing(sampler: Sampler, policy: Policy, task: dict[str, Any]) -> Generate:
+    """What a sampler draws; the task keeps the rollouts, and the policy that they are of."""
 
     def generate(prompts: Sequence[list[int]], num_tokens: int) -> list[list[int]]:
         keys = [json.dumps(prompt) for prompt in prompts]
-        rollouts = sampler.sample(prompts, keys, task["group"], Sampling(num_tokens), task["seed"])
-        return [rollout.token_ids for rollout in rollouts]
+        task["policy"] = policy
+        task["rollouts"] = sampler.sample(prompts, keys, task["group"], Sampling(num_tokens), task["seed"])
+        return [rollout.token_ids for rollout in task["rollouts"]]
 
     return generate
 
@@ -80,15 +86,7 @@ def engine(task: dict[str, Any], settings: dict[str, Any]) -> Generate:
     policy = replace(load_policy(config), eos_ids=frozenset())
     sampler = make_sampler(policy, config)
     sampler.sync()
-
-    def generate(prompts: Sequence[list[int]], num_tokens: int) -> list[list[int]]:
-        keys = [json.dumps(prompt) for prompt in prompts]
-        rollouts = sampler.sample(prompts, keys, task["group"], Sampling(num_tokens), task["seed"])
-        task["rollouts"] = rollouts
-        task["policy"] = policy
-        return [rollout.token_ids for rollout in rollouts]
-
-    return generate
+    return drawing(sampler, policy, task)
 
 
 @torch.no_grad()

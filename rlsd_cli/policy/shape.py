@@ -61,8 +61,7 @@ def read_shape(name: str) -> ModelShape:
         RlsdError: (exit 3) its files are not on this machine, or say too little.
     """
     if name in SHAPES:
-        config = architecture(name)
-        return _shape(config, _num_llama_parameters(config), tied=True)
+        return llama_shape(architecture(name))
     folder = _folder(name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config", config)
@@ -129,8 +128,12 @@ def _stored(folder: Path) -> dict[str, int]:
     return counts
 
 
+def llama_shape(config: Mapping[str, Any]) -> ModelShape:
+    """Of a Llama whose embeddings are tied, by its config."""
+    return _shape(config, _num_llama_parameters(config), tied=True)
+
+
 def _num_llama_parameters(config: Mapping[str, Any]) -> int:
-    """Of a Llama whose embeddings are tied."""
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]
     keys = hidden * config["num_key_value_heads"] // config["num_attention_heads"]
     layer = 2 * hidden * (hidden + keys) + 3 * hidden * config["intermediate_size"] + 2 * hidden

@@ -55,7 +55,7 @@ class ServerSampler:
         self.settings = config.rollout
         self.team = team
         self.urls = [url.rstrip("/") for url in config.rollout.servers]
-        self.dtype = policy.sampling_dtype if config.rollout.dtype == "auto" else DTYPES[config.rollout.dtype]
+        self.dtype = policy.sampling_dtype
         self.mismatch = Mismatch(0.0, 0.0)
         self._written: tempfile.TemporaryDirectory[str] | None = None
         self._update: Update

@@ -196,6 +196,25 @@ def test_an_engine_that_fails_is_started_again_once(sampler: Any, monkeypatch: p
     sampler.engine = sampler._start()
 
 
+@pytest.mark.parametrize("sampler", ["here"], indirect=True)
+def test_an_engine_in_the_trainers_process_group_is_not_started_again(
+    sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead() -> Any:
+        raise RuntimeError("engine core died")
+
+    engine = sampler.engine
+    monkeypatch.setattr(sampler, "alone", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.llm_engine, "step", dead)
+        with pytest.raises(RlsdError, match=r"vLLM failed: RuntimeError: engine core died") as caught:
+            sampler.sample(PROMPTS, KEYS, 1, Sampling(5), "seed")
+    assert caught.value.exit_code == 3
+    assert sampler.engine is engine
+    sampler.close()
+    sampler.engine = sampler._start()
+
+
 def draw(sampler: Any, heard: Callable[[int, Rollout], None] | None = None) -> list[list[int]]:
     return tokens(sampler.sample(PROMPTS, KEYS, 8, Sampling(20), "seed", heard))
 

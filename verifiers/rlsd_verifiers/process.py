@@ -90,10 +90,11 @@ class Worker:
                     start_new_session=True,
                     env=os.environ | clean,
                 )
-                self._send(encode([[*map(os.path.abspath, sys.path)], limits, bool(launcher)]))
             except BaseException:
                 self._socket.close()
                 raise
+        with suppress(OSError):  # one that is dead already says so when it is asked
+            self._send(encode([[*map(os.path.abspath, sys.path)], limits, bool(launcher)]))
 
     def grade(self, lines: Sequence[Line]) -> Verdict:
         """The verdict on the first line; the others are sent ahead, to be the first of a later call.
