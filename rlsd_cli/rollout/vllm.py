@@ -43,8 +43,7 @@ class VllmSampler:
         self.vllm = require_vllm()
         self.policy = policy
         self.settings = config.rollout
-        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}
-        self.dtype = wanted[config.rollout.dtype]
+        self.dtype = policy.sampling_dtype
         self.on_gpu = policy.device.type == "cuda"
         self.awake, self.restarted = True, False
         self.alone = num_processes() == 1 and policy.layout == "whole"
