@@ -7,7 +7,7 @@ A term of zero probability contributes 0. There is no mask: the caller drops the
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -93,10 +93,11 @@ def top_k_with_tail(
     """Both distributions on the student's ``k`` likeliest tokens, the rest pooled into one entry.
 
         support   = top_k(student_logp)
-        inside    = logsumexp(logp[support])
-        tail_logp = log(-expm1(min(inside, -1e-7)))
+        tail_logp = logsumexp(logp[not support])
 
-    Without the tail both are renormalised on the support: ``logp[support] - inside``.
+    The tail is summed from what is in it: 1 minus the mass inside would cancel in float32 where the tail is small. It
+    has probability 0 where the support is the whole vocabulary. Without the tail both are renormalised on the support:
+    ``logp[support] - logsumexp(logp[support])``.
 
     Args:
         student_logp: Log-probabilities over the vocabulary (nats); carries the gradient.
@@ -110,9 +111,14 @@ def top_k_with_tail(
     Source: SDPO, arXiv 2601.20802, top-k distillation with tail.
     """
     student_top, support = student_logp.topk(k, dim=-1)
-    teacher_top = teacher_logp.detach().gather(-1, support)
-    close = _with_tail if tail else _renormalised
-    return close(student_top), close(teacher_top)
+    teacher_logp = teacher_logp.detach()
+    teacher_top = teacher_logp.gather(-1, support)
+    if not tail:
+        return _renormalised(student_top), _renormalised(teacher_top)
+    return (
+        torch.cat([student_top, _outside(student_logp, support)], dim=-1),
+        torch.cat([teacher_top, _outside(teacher_logp, support)], dim=-1),
+    )
 
 
 def sampled_token_loss(
@@ -190,9 +196,10 @@ def _kl_terms(p_logp: Float[Tensor, "*batch V"], q_logp: Float[Tensor, "*batch V
     return p * torch.where(p > 0, p_logp - q_logp, 0.0)
 
 
-def _with_tail(top_logp: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch K"]:
-    inside = top_logp.logsumexp(dim=-1, keepdim=True)
-    return torch.cat([top_logp, torch.log(-torch.expm1(inside.clamp(max=-1e-7)))], dim=-1)
+def _outside(logp: Float[Tensor, "*batch V"], support: Int[Tensor, "*batch k"]) -> Float[Tensor, "*batch 1"]:
+    """Logarithm of the mass outside the support; where there is none, a finite number whose exponential is 0."""
+    nothing = torch.finfo(logp.dtype).min / 2
+    return logp.scatter(-1, support, nothing).clamp(min=nothing).logsumexp(dim=-1, keepdim=True)
 
 
 def _renormalised(top_logp: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch k"]:

@@ -112,6 +112,22 @@ def test_g19_padding_earns_nothing():
     assert result.clipped_high.tolist() == [[True, False]]
 
 
+def test_g18_weights_are_how_much_each_token_tells_of_the_reference():
+    """RLSD, Theorem 4: w = P(r | x, y_<=t) / P(r | x, y_<t), and their product is posterior over prior."""
+    prior = {"a": 0.3, "b": 0.7}
+    likelihoods = [{"a": 0.9, "b": 0.2}, {"a": 0.5, "b": 0.25}]
+    belief, student = dict(prior), []
+    for likelihood in likelihoods:
+        student.append(sum(belief[r] * likelihood[r] for r in belief))
+        belief = {r: belief[r] * likelihood[r] / student[-1] for r in belief}
+    logs = [[math.log(p) for p in column] for column in (student, [likelihood["a"] for likelihood in likelihoods])]
+    weight = credit_of(1.0, *logs, mix=1.0, clip=UNBOUNDED).weight
+    assert_close(row(student), row([0.41, 0.414634]), **GOLDEN)
+    assert_close(weight, row([2.195122, 1.205882]), **GOLDEN)
+    assert weight.prod().item() == pytest.approx(2.647059, abs=1e-5)
+    assert weight.prod().item() == pytest.approx(belief["a"] / prior["a"], abs=1e-5)
+
+
 def test_g21_expectations_under_the_student():
     student, teacher = row([0.5, 0.3, 0.2]), row([0.7, 0.2, 0.1])
     won = credit_of(1.0, student.log()[0].tolist(), teacher.log()[0].tolist(), clip=UNBOUNDED).weight

@@ -110,6 +110,46 @@ def test_a_support_that_holds_everything_has_a_finite_tail():
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("divergence", [forward_kl, reverse_kl])
+def test_a_small_tail_does_not_cancel(divergence):
+    """A mass of 1e-6 outside the support, seven tokens of it; 1 minus the mass inside has one digit of that left."""
+    tail = torch.linspace(1.0, 2.0, 7, dtype=torch.float64)
+    student = torch.cat([torch.tensor([1 - 1e-6], dtype=torch.float64), 1e-6 * tail / tail.sum()]).log()
+    teacher = torch.cat([torch.tensor([1 - 1e-2], dtype=torch.float64), 1e-2 * tail.flip(0) / tail.sum()]).log()
+
+    def tailed(student, teacher):
+        return divergence(*top_k_with_tail(student, teacher, k=1))
+
+    exact, found = tailed(student, teacher), tailed(student.float(), teacher.float())
+    assert_close(found.double(), exact, rtol=1e-5, atol=0)
+    gradients = [
+        gradient_on_logits(tailed, student.to(kind), teacher.to(kind)).double()
+        for kind in (torch.float32, torch.float64)
+    ]
+    assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[1].norm()
+
+
+def test_g17_what_the_teacher_knows_is_a_gap_that_no_student_closes():
+    """RLSD, Theorem 1: L_OPSD = L* + I(Y; R); per reference the gradient may point away from that of L*."""
+    references = torch.tensor([[0.8, 0.2], [0.4, 0.6]]).log()
+    mean = references.exp().mean(0).log()
+    student = torch.tensor([0.5, 0.5]).log()
+    loss = forward_kl(student.expand(2, 2), references).mean()
+    information = forward_kl(mean.expand(2, 2), references).mean()
+    assert loss.item() == pytest.approx(0.106440, abs=1e-5)
+    assert forward_kl(student, mean).item() == pytest.approx(0.020136, abs=1e-5)
+    assert information.item() == pytest.approx(0.086305, abs=1e-5)
+    assert (loss - forward_kl(student, mean) - information).item() == pytest.approx(0, abs=1e-7)
+    each = [gradient_on_logits(forward_kl, student, reference) for reference in references]
+    marginal = gradient_on_logits(forward_kl, student, mean)
+    assert_close(marginal, torch.tensor([-0.1, 0.1]), **GOLDEN)
+    assert_close(each[0], torch.tensor([-0.3, 0.3]), **GOLDEN)
+    assert_close(each[1], torch.tensor([0.1, -0.1]), **GOLDEN)
+    deviations = torch.stack(each) - marginal
+    assert_close(deviations.mean(0), torch.zeros(2), **GOLDEN)
+    assert deviations.square().sum(1).mean().item() == pytest.approx(0.08, abs=1e-5)
+
+
 def test_g27_pointwise_clip_reverses_the_gradient():
     clipped = gradient_on_logits(pointwise_clipped_forward_kl, kappa=0.05)
     assert_close(gradient_on_logits(forward_kl), torch.tensor([-0.2, 0.1, 0.1]), **GOLDEN)
