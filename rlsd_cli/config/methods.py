@@ -51,7 +51,7 @@ _ROWS = (
         samples="policy",
         credit="uniform",
         objective="divergence",
-        defaults={"teacher.view": "solution", "teacher.weights": "frozen"},
+        defaults={"teacher.view": "solution", "teacher.weights": "frozen", "distill.token_clip": 0.05},
     ),
     Method(
         name="rlsd",

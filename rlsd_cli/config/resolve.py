@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from rlsd_cli.config.methods import METHODS
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.schema import CHOICES, Config
 from rlsd_cli.errors import RlsdError, did_you_mean
 
 COMMAND_LINE = "command line"
@@ -208,6 +208,7 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     if row is None:
         hints.append(did_you_mean(str(method), METHODS) or "methods: " + ", ".join(METHODS))
     stack = [Layer(f"method {row.name}", row.defaults), *given] if row else given
+    stack = list(_with_choices(stack))
 
     values: dict[str, Any] = {}
     origins = dict.fromkeys(FIELDS, "default")
@@ -227,6 +228,18 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     return Resolved(config, origins, "", changed)
 
 
+def _with_choices(stack: Iterable[Layer]) -> Iterator[Layer]:
+    """The layers, and below each that changes a key of `CHOICES` what its choice brings."""
+    chosen = {key: FIELDS[key].default for key in CHOICES}
+    for layer in stack:
+        for key, options in CHOICES.items():
+            choice = layer.values.get(key, chosen[key])
+            if choice != chosen[key] and isinstance(choice, str) and choice in options:
+                chosen[key] = choice
+                yield Layer(f"{key}={choice}", options[choice])
+        yield layer
+
+
 def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
     problems, hints = [], []
     for layer in layers:
@@ -244,8 +257,11 @@ def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
 
 
 def _worded(key: str, value: Any) -> Any:
-    """`none` and `true` are words where the key takes words; Python would count True as 1."""
+    """`none` and `true` are words where the key takes words; Python would count True as 1. In a file `none` is a word,
+    and None where the key takes none."""
     annotation = FIELDS[key].annotation
+    if value == "none" and type(None) in get_args(annotation) and str not in get_args(annotation):
+        return None
     if value is None and get_origin(annotation) is Literal and "none" in get_args(annotation):
         return "none"
     takes_bool = bool in (annotation, *get_args(annotation))
@@ -268,5 +284,7 @@ def _validation_problems(error: ValidationError, values: Mapping[str, Any], orig
 
 
 def to_toml(config: Config) -> str:
-    """The complete config as TOML; a None is left out, because it is always the default."""
-    return tomli_w.dumps(_nest({key: value for key, value in flatten(config).items() if value is not None}))
+    """The complete config as TOML; a None is left out, but for one that stands against a default of the method's."""
+    against = config.row.defaults.keys()
+    values = {key: value for key, value in flatten(config).items() if value is not None or key in against}
+    return tomli_w.dumps(_nest({key: "none" if value is None else value for key, value in values.items()}))

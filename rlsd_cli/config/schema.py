@@ -7,6 +7,7 @@ its default, so a config written as TOML (which has no null) loads back to the s
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +22,26 @@ CountOrZero = Annotated[int, Field(ge=0)]
 PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers"))
 """Where a run finds those who help it, which may change while it lasts."""
 Layout = Literal["whole", "sharded", "offloaded"]
+
+CHOICES: Mapping[str, Mapping[str, Mapping[str, float | None]]] = {
+    "loss.surrogate": {
+        "clipped": {"loss.clip_low": 0.2, "loss.clip_high": 0.28},
+        "gspo": {"loss.clip_low": 3e-4, "loss.clip_high": 4e-4},
+        "cispo": {"loss.clip_low": 0.2, "loss.clip_high": 0.28},
+    },
+    "distill.divergence": {
+        "forward_kl": {"distill.token_clip": 0.05},
+        "reverse_kl": {"distill.token_clip": None},
+        "jsd": {"distill.token_clip": None},
+        "sampled_token": {"distill.token_clip": None},
+        "pointwise_clipped_forward_kl": {"distill.token_clip": 0.05},
+    },
+}
+"""Defaults that come with a choice: a layer that changes the key to this value brings them, below what it says itself.
+
+The mean ratio of a sequence moves far less than that of a token (GSPO, arXiv 2507.18071). OPSD clips its forward KL
+(arXiv 2601.18734), SDPO clips nothing (arXiv 2601.20802).
+"""
 
 STUDENT_TEMPLATE = "{question}\n\nReason step by step, and put your final answer within \\boxed{}."
 TEACHER_TEMPLATE = (
@@ -69,7 +90,8 @@ class RolloutConfig(Section):
         "zero", description="a response cut at the limit: `zero` scores it 0, `mask` takes it out of baseline and loss"
     )
     refill: CountOrZero = Field(
-        0, description="problems drawn besides, a step at most, in place of those whose responses all score the same"
+        0,
+        description="dynamic sampling: most further problems a step, drawn in place of groups without any advantage",
     )
     batch_size: Count = Field(256, description="responses decoded at a time")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
@@ -136,8 +158,10 @@ class CreditConfig(Section):
 
 class LossConfig(Section):
     surrogate: Literal["clipped", "gspo", "cispo"] = Field("clipped", description="policy-gradient surrogate")
-    clip_low: NonNegative = Field(0.2, description="ratio clip below 1")
-    clip_high: NonNegative = Field(0.28, description="ratio clip above 1 (clip-higher)")
+    clip_low: NonNegative = Field(0.2, description="ratio clip below 1; `loss.surrogate=gspo` brings 3e-4")
+    clip_high: NonNegative = Field(
+        0.28, description="ratio clip above 1 (clip-higher); `loss.surrogate=gspo` brings 4e-4"
+    )
     dual_clip: Annotated[float, Field(gt=1.0)] | None = Field(
         None, description="bound on the loss of a negative-credit token, in units of its credit"
     )
@@ -160,13 +184,15 @@ class LossConfig(Section):
 
 class DistillConfig(Section):
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled_token", "pointwise_clipped_forward_kl"] = Field(
-        "reverse_kl", description="distance from student to teacher at each token (method `opsd`)"
+        "forward_kl", description="distance from student to teacher at each token (method `opsd`)"
     )
     beta: Fraction = Field(0.5, description="generalised JSD: 0 is the forward KL, 1 the reverse KL")
     top_k: CountOrZero = Field(0, description="support: the student's k likeliest tokens; 0: the whole vocabulary")
     tail: bool = Field(True, description="keep the mass outside the top k as one more entry")
     token_clip: Positive | None = Field(
-        None, description="scale down a token's loss above this many nats (the gradient keeps its direction)"
+        None,
+        description="scale down a token's loss above this many nats (the gradient keeps its direction); `opsd` has "
+        "0.05 for the forward KL",
     )
 
 
@@ -376,6 +402,10 @@ class Config(Section):
             raise ValueError(
                 f"`teacher.device=cpu` has no meaning for `optim.layout={self.optim.layout}`: "
                 "the teacher lies where the policy does"
+            )
+        if self.loss.kl_coef and row.samples != "policy":
+            raise ValueError(
+                f"`loss.kl_coef` has no meaning for `{self.method}`: it is estimated at tokens that the policy sampled"
             )
         if self.loss.rollout_correction_floor > self.loss.rollout_correction_cap:
             raise ValueError(

@@ -37,7 +37,6 @@ class TokenTotals:
     def add(self, batch: MicroBatch, losses: TokenLoss) -> None:
         mask, credit = batch.tokens.mask, losses.credit
         seen = mask if batch.privileged else batch.reweighted
-        gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0)
         old_logp = losses.student.logp.detach() if batch.old_logp is None else batch.old_logp
         mismatch = torch.where(batch.sampled, old_logp - batch.sampled_logp, 0.0)
         quantities = {
@@ -51,8 +50,8 @@ class TokenTotals:
             "kept_weight": torch.where(batch.sampled, losses.sampler_weight, 0.0),
             "seen_tokens": seen,
             "reweighted_tokens": batch.reweighted,
-            "gap": gap,
-            "gap_abs": gap.abs(),
+            "gap": losses.gap,
+            "gap_abs": losses.gap.abs(),
             "weight": torch.where(batch.reweighted, credit.weight, 0.0),
             "clip_low": credit.clipped_low,
             "clip_high": credit.clipped_high,

@@ -1,4 +1,4 @@
-"""Verdicts to scores, scores to advantages; and groups that teach nothing because their scores are all equal."""
+"""Verdicts to scores, scores to advantages; and groups that teach nothing because nothing in them has an advantage."""
 
 import shlex
 from collections import Counter
@@ -101,16 +101,17 @@ DeadReason = Literal["all_right", "all_wrong", "equal", "unjudged"]
 
 
 def dead_reason(group: Sequence[Sample]) -> DeadReason | None:
-    """Why a group cannot move the weights by reward; None for one that can.
+    """Why a group cannot move the weights by reward: no response that counts has an advantage; None where one has.
 
-    `equal`: all scores are one value other than 0 and 1. `unjudged`: fewer than two of them count.
+    `equal`: all scores are one value other than 0 and 1. `unjudged`: too few of them count to be compared.
     """
-    scores = [sample.score for sample in group if sample.counted or sample.replaced]
-    if len(set(scores)) > 1:
+    counted = [sample for sample in group if sample.counted or sample.replaced]
+    if any(sample.advantage != 0 for sample in counted):
         return None
-    if len(scores) < 2:
+    scores = {sample.score for sample in counted}
+    if len(counted) < min(2, len(group)):
         return "unjudged"
-    return "all_right" if scores[0] == 1.0 else "all_wrong" if scores[0] == 0.0 else "equal"
+    return "all_right" if scores == {1.0} else "all_wrong" if scores == {0.0} else "equal"
 
 
 def replace_dead_groups(samples: Sequence[Sample], config: Config) -> int:

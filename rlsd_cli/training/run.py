@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.plan import compile_fault
@@ -94,7 +95,19 @@ def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
                 run.set_status(step=done, **said)
             if done and not moved_on:
                 _save(trainer, run, done)
+            if isinstance(error, RlsdError):
+                error.hint = "\n".join(filter(None, [_what_is_kept(run, done), error.hint]))
             raise
+
+
+def _what_is_kept(run: RunDir, done: int) -> str:
+    """What is left of a run that stopped on an error after `done` steps."""
+    saved = checkpoints(run.checkpoints)
+    last = int(saved[-1].name) if saved else 0
+    if last == done:
+        return f"the state after step {done} is saved" if done else "no step was finished, and nothing is saved"
+    there = f"the newest checkpoint is that of step {last}" if last else "there is no checkpoint yet"
+    return f"weights had moved within step {done + 1}, so the state after step {done} is gone: {there}"
 
 
 def suite_name(config: Config) -> str:

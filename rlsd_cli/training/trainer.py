@@ -57,13 +57,6 @@ from rlsd_cli.training.update import MicroBatch, Models, TokenLoss, temperature,
 from rlsd_verifiers.pool import Pool
 
 
-class Reading(NamedTuple):
-    """A response, and the prompt after which it is to be scored."""
-
-    prompt: Sequence[int]
-    sample: Sample
-
-
 class Record(NamedTuple):
     """What an update says of the tokens of the rollout at a place."""
 
@@ -250,13 +243,11 @@ class Trainer:
     # -- rescore ----------------------------------------------------------------------------------------------------
 
     def rescore(self, samples: Sequence[Sample], mix: float) -> None:
-        """What is read again before the update: log-probabilities of the teacher, and of the policy if it will change.
+        """The teacher's log-probabilities of the responses, where they matter.
 
-        The teacher's only where they matter, that is where neither lambda nor the advantage is 0, and not where whole
-        distributions are compared. The policy's where several updates follow; on policy its own pass has them.
+        That is where neither lambda nor the advantage is 0, and not where whole distributions are compared.
         """
-        settings, teacher = self.config, self.models.teacher
-        privileged: list[Reading] = []
+        settings, chosen = self.config, list[Sample]()
         if self.row.objective == "divergence":
             for sample in samples:
                 self._show_privileged(sample)
@@ -265,17 +256,23 @@ class Trainer:
             chosen = [s for s in samples if s.counted and s.advantage != 0 and self._is_reweighted(s)]
             for sample in chosen:
                 self._show_privileged(sample)
-            privileged = [Reading(s.privileged, s) for s in chosen if s.privileged is not None]
-        moves = settings.optim.updates_per_batch > 1
-        before = [Reading(s.prompt, s) for s in samples if self._contributes(s)] if moves else []
-        if teacher is self.policy.model:  # the same weights read both, in the same batches
-            logps = self._read([*privileged, *before], teacher)
-        else:
-            logps = self._read(privileged, teacher) + self._read(before, self.policy.model)
-        for reading, logp in zip(privileged, logps[: len(privileged)], strict=True):
-            reading.sample.teacher_logp = logp
-        for reading, logp in zip(before, logps[len(privileged) :], strict=True):
-            reading.sample.old_logp = logp
+            chosen = [sample for sample in chosen if sample.privileged is not None]
+        prompts = [sample.privileged or [] for sample in chosen]
+        read = self._read(prompts, chosen, self._micro_batches(prompts, chosen), self.models.teacher)
+        for place, logp in read.items():
+            chosen[place].teacher_logp = logp
+
+    def _read_before_update(self, samples: Sequence[Sample]) -> None:
+        """Log-probabilities under the policy as it is now, for an update that comes after others.
+
+        They are read in the micro-batches of that update: weights that do not move give a ratio of exactly 1.
+        """
+        trained = [sample for sample in samples if self._contributes(sample) and sample.sampled_logp is not None]
+        prompts = [sample.prompt for sample in trained]
+        cuts = self.team.share(self._micro_batches(prompts, trained))
+        for read in self.team.everyones(self._read(prompts, trained, cuts, self.policy.model)):
+            for place, logp in read.items():
+                trained[place].old_logp = logp
 
     def _is_reweighted(self, sample: Sample) -> bool:
         return self.config.credit.rollouts == "all" or sample.advantage < 0
@@ -296,17 +293,17 @@ class Trainer:
             )
 
     @torch.no_grad()
-    def _read(self, readings: Sequence[Reading], model: Any) -> list[list[float]]:
-        """Log-probabilities of each response's tokens after its prompt."""
-        prompts, samples = [reading.prompt for reading in readings], [reading.sample for reading in readings]
+    def _read(
+        self, prompts: Sequence[TokenIds], samples: Sequence[Sample], cuts: Sequence[list[int]], model: Any
+    ) -> dict[int, list[float]]:
+        """Log-probabilities of each response's tokens after its prompt, by its place, for the places in `cuts`."""
         logps: dict[int, list[float]] = {}
-        cuts = self._micro_batches(prompts, samples)
         for places in [*cuts, *self._idle_passes(len(cuts))]:
             part = [samples[place] for place in places]
             ids = self._tokens([prompts[place] for place in places], part) if places else self._any_tokens()
             scores = score_tokens(self.policy, ids, ids.mask, temperature(self.config), model)
             logps |= zip(places, unpadded(scores.logp, part) if places else [], strict=True)
-        return [logps[place] for place in range(len(readings))]
+        return logps
 
     def _idle_passes(self, own: int) -> list[list[int]]:
         """No rollouts, as often as others have passes left to make: those of a sharded model all make together."""
@@ -338,7 +335,10 @@ class Trainer:
             group["lr"] = optim.lr * scale
         totals = TokenTotals()
         kept = [group for group in groups_of(samples, self.config) if not is_replaced(group)]
-        results = [self._update_once(share, mix, totals, step) for share in shares(kept, optim.updates_per_batch)]
+        first, *later = shares(kept, optim.updates_per_batch)
+        for share in later:
+            self._read_before_update(share)
+        results = [self._update_once(share, mix, totals, step) for share in (first, *later)]
         self.interrupts.hold()
         if self.teacher:
             self.teacher.after_update(step)
@@ -376,7 +376,7 @@ class Trainer:
             loss += micro_loss.item()
             counted.add(batch, losses)
             records.append(self._records(places, part, losses))
-            self._check_live_teacher(batch, losses)
+            self._check_live_teacher(losses)
         loss = sum(self.team.everyones(loss))
         totals.merge(self.team.everyones(counted))
         for record in chain.from_iterable(self.team.gather(records)):
@@ -391,7 +391,7 @@ class Trainer:
             self.optimizer.zero_grad()
             raise RlsdError(
                 f"step {step}: the loss ({loss:g}) or gradient norm ({norm:g}) is not finite",
-                hint="the last good step is kept; a run with a lower `optim.lr` is a new run",
+                hint="a run with a lower `optim.lr` is a new run",
                 exit_code=EXIT_NO,
             )
         self.interrupts.hold()
@@ -446,14 +446,12 @@ class Trainer:
         columns = losses.student.logp.detach(), losses.credit.credit, losses.teacher_logp
         return [Record(*values) for values in zip(places, *(unpadded(part, samples) for part in columns), strict=True)]
 
-    def _check_live_teacher(self, batch: MicroBatch, losses: TokenLoss) -> None:
+    def _check_live_teacher(self, losses: TokenLoss) -> None:
         """A live teacher that was shown nothing is the student: any gap is an alignment fault."""
         settings = self.config.teacher
-        on_policy = batch.old_logp is None
-        if not (self.teacher and settings.view == "none" and settings.weights == "live" and on_policy):
+        if not (self.teacher and settings.view == "none" and settings.weights == "live"):
             return
-        seen = batch.reweighted if self.row.credit == "self_distilled" else batch.tokens.mask
-        gap = torch.where(seen, losses.teacher_logp - losses.student.logp.detach(), 0.0).abs().max().item()
+        gap = losses.gap.abs().max().item()
         if gap > ROUNDING_GAP[self.policy.compute_dtype]:
             raise AssertionError(
                 f"a live teacher without privileged information differs from the student by {gap:.2g} nats"

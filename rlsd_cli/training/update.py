@@ -40,7 +40,8 @@ class MicroBatch(NamedTuple):
     """`B` rollouts with all the update needs to know about them.
 
     weight [B, T]: of each token in the step's loss. advantage [B]. sampled_logp [B, T]: from the sampler, where
-    `sampled` [B, T]. old_logp [B, T], or None on policy, where the ratio is 1 and only carries the gradient.
+    `sampled` [B, T]. old_logp [B, T]: under the policy before the first of several updates; None where this is the
+    first, so that the ratio is exactly 1 and only carries the gradient.
     teacher_logp [B, T] counts where `reweighted` [B, T] does. privileged: the same responses after the teacher's view,
     for objectives that compare whole distributions.
     """
@@ -59,12 +60,14 @@ class MicroBatch(NamedTuple):
 class TokenLoss(NamedTuple):
     """Per token, 0 where not counted, [B, T]: the weighted loss, whose sum has the gradient, and what is recorded.
 
+    gap: log-probability of the teacher less that of the student with which it is compared, where a teacher has read.
     sampler_weight: what the loss was multiplied with because the sampler's probabilities are not the trainer's.
     """
 
     loss: Tensor
     student: TokenScores
     teacher_logp: Tensor
+    gap: Tensor
     credit: Credit
     ratio_clipped: Tensor
     kl: Tensor
@@ -91,8 +94,10 @@ def surrogate_loss(models: Models, batch: MicroBatch, config: Config, mix: float
     """Policy gradient: the verifier's advantage, spread over tokens by the method's credit function."""
     mask, settings = batch.tokens.mask, config.loss
     student = score_tokens(models.policy, batch.tokens, mask, temperature(config))
-    credit = CREDITS[config.row.credit](batch, student.logp.detach(), config, mix)
     old_logp = student.logp.detach() if batch.old_logp is None else batch.old_logp
+    compared = old_logp if config.teacher.weights == "live" else student.logp.detach()
+    credit = CREDITS[config.row.credit](batch, compared, config, mix)
+    gap = torch.where(batch.reweighted, batch.teacher_logp - compared, 0.0)
     bounds = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
     if settings.dual_clip is not None:
         bounds["dual_clip"] = settings.dual_clip
@@ -110,7 +115,7 @@ def surrogate_loss(models: Models, batch: MicroBatch, config: Config, mix: float
         )
     loss = surrogate.loss * batch.weight * sampler_weight
     clipped, nothing = surrogate.clipped & mask, torch.zeros_like(loss)
-    return TokenLoss(loss, student, batch.teacher_logp, credit, clipped, nothing, sampler_weight)
+    return TokenLoss(loss, student, batch.teacher_logp, gap, credit, clipped, nothing, sampler_weight)
 
 
 def divergence_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
@@ -126,13 +131,13 @@ def divergence_loss(models: Models, batch: MicroBatch, config: Config, mix: floa
         with torch.no_grad():
             teacher = score_features(policy, models.teacher, tokens, tokens.mask, heat, teacher_feature)
         loss = divergences.sampled_token_loss(student.logp, teacher.logp, kappa=settings.token_clip) * batch.weight
-        return _without_credit(batch, loss, student)._replace(teacher_logp=teacher.logp)
+        return _without_credit(batch, loss, student, teacher.logp)
     measure = partial(divergence, settings=settings)
     result = score_divergence(policy, tokens, batch.weight, heat, models.teacher, feature, teacher_feature, measure)
     student = result.student
     if config.loss.kl_coef > 0:
         student = score_features(policy, policy.model, tokens, tokens.mask, heat, feature)
-    return _without_credit(batch, result.loss, student)._replace(teacher_logp=result.teacher_logp)
+    return _without_credit(batch, result.loss, student, result.teacher_logp)
 
 
 def likelihood_loss(models: Models, batch: MicroBatch, config: Config, mix: float) -> TokenLoss:
@@ -143,11 +148,15 @@ def likelihood_loss(models: Models, batch: MicroBatch, config: Config, mix: floa
     return _without_credit(batch, loss, student)
 
 
-def _without_credit(batch: MicroBatch, loss: Tensor, student: TokenScores) -> TokenLoss:
+def _without_credit(
+    batch: MicroBatch, loss: Tensor, student: TokenScores, teacher_logp: Tensor | None = None
+) -> TokenLoss:
     nothing = torch.zeros_like(loss, requires_grad=False)
+    gap = nothing if teacher_logp is None else teacher_logp - student.logp.detach()
+    teacher_logp = batch.teacher_logp if teacher_logp is None else teacher_logp
     credit = uniform_credit(torch.zeros_like(batch.advantage), batch.tokens.mask)
     unclipped, mask = torch.zeros_like(batch.tokens.mask), batch.tokens.mask
-    return TokenLoss(loss, student, batch.teacher_logp, credit, unclipped, nothing, mask.float())
+    return TokenLoss(loss, student, teacher_logp, gap, credit, unclipped, nothing, mask.float())
 
 
 def _uniform(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float) -> Credit:
@@ -156,6 +165,8 @@ def _uniform(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float
 
 
 def _self_distilled(batch: MicroBatch, student_logp: Tensor, config: Config, mix: float) -> Credit:
+    """`student_logp`: the policy at the time of the teacher's reading where that is the policy itself, which reads once
+    before the first of several updates; else the policy as it is now."""
     mask, clip = batch.tokens.mask, config.credit.clip
     credit = self_distilled_credit(
         batch.advantage, student_logp, batch.teacher_logp, mask, mix=mix, clip=clip, weighted=batch.reweighted

@@ -6,10 +6,11 @@ from concurrent.futures import Future
 
 import pytest
 
+from rlsd_cli.config.resolve import Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import refill_problems, step_problems
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.training.rewards import as_judged, dead_reason, replace_dead_groups
+from rlsd_cli.training.rewards import as_judged, assign_advantages, dead_reason, replace_dead_groups
 from rlsd_cli.training.samples import Sample
 from rlsd_verifiers import Outcome, Verdict
 
@@ -21,7 +22,10 @@ def sample(score: float | None, *, pending: Future[Verdict] | None = None) -> Sa
 
 
 def group(*scores: float | None) -> list[Sample]:
-    return [sample(score) for score in scores]
+    """Rollouts of one prompt, with advantages."""
+    made = [sample(score) for score in scores]
+    assign_advantages(made, merge([], Layer("", {"samples_per_prompt": len(scores)})).config)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,17 @@ def group(*scores: float | None) -> list[Sample]:
 )
 def test_why_a_group_teaches_nothing(scores: tuple[float | None, ...], reason: str | None) -> None:
     assert dead_reason(group(*scores)) == reason
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"), [((1.0, 1.0), None), ((1.0, None), None), ((0.0, 0.0), "all_wrong"), ((0.0,), "all_wrong")]
+)
+def test_without_a_baseline_equal_scores_are_advantages(scores: tuple[float | None, ...], reason: str | None) -> None:
+    """REINFORCE: what is solved by all is reinforced in all; it is no group without signal."""
+    made = [sample(score) for score in scores]
+    settings = {"samples_per_prompt": len(scores), "advantage.baseline": "none", "advantage.scale": "none"}
+    assign_advantages(made, merge([], Layer("", settings)).config)
+    assert dead_reason(made) == reason
 
 
 def test_dead_groups_leave_for_those_drawn_besides(configure: Callable[..., Config]) -> None:
@@ -55,8 +70,9 @@ def test_what_did_not_count_before_its_group_was_replaced_does_not_count_after(
 ) -> None:
     """A response cut at the limit and masked has a score of its own."""
     config = configure({"prompts_per_step": 1, "samples_per_prompt": 3, "rollout.refill": 4})
-    dead = group(1, 1, 0)
+    dead = [sample(1), sample(1), sample(0)]
     dead[2].counted = False
+    assign_advantages(dead, config)
     assert dead_reason(dead) == "all_right"
     samples = [*dead, *group(0, 0, 0)]
     assert replace_dead_groups(samples, config) == 1

@@ -1,6 +1,7 @@
 """A run from start to end, and the same run with interruptions."""
 
 import json
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlsd_cli.config.resolve import Resolved, flatten
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
+from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
@@ -170,6 +172,45 @@ def test_what_was_recorded_after_the_last_checkpoint_is_done_again(
     monkeypatch.undo()
     go(run, config)
     assert without_seconds(run.metrics()) == without_seconds(whole.metrics())
+
+
+@pytest.mark.parametrize(
+    ("bad", "kept", "words"),
+    [
+        ((4, 1), 3, "the state after step 3 is saved"),
+        ((4, 2), 2, "weights had moved within step 4, .*: the newest checkpoint is that of step 2"),
+        ((1, 1), None, "no step was finished, and nothing is saved"),
+        ((1, 2), None, "no step was finished, and nothing is saved"),
+        ((2, 2), None, "weights had moved within step 2, .*: there is no checkpoint yet"),
+    ],
+)
+def test_a_run_that_stops_on_a_loss_that_is_not_finite_says_what_is_kept(
+    configure: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bad: tuple[int, int],
+    kept: int | None,
+    words: str,
+) -> None:
+    settings = {"method": "rlvr", "optim.updates_per_batch": 2, "checkpoint.every": 2, "evaluation.every": 0}
+    config = configure(SETTINGS | settings | {"prompts_per_step": 8, "samples_per_prompt": 8})
+    weights_of, calls = Trainer._weights, []
+
+    def spoiled(self: Trainer, samples: Any) -> Any:
+        calls.append(1)
+        found = weights_of(self, samples)
+        step, update = bad
+        spoils = len(calls) == 2 * (step - 1) + update
+        return {name: row * float("inf") for name, row in found.items()} if spoils else found
+
+    monkeypatch.setattr(Trainer, "_weights", spoiled)
+    run = new_run(tmp_path / "spoiled", config)
+    with pytest.raises(RlsdError, match="is not finite") as caught:
+        go(run, config)
+    assert caught.value.hint
+    assert re.search(words, caught.value.hint)
+    found = [int(path.name) for path in sorted(run.checkpoints.glob("[0-9]*"))] if run.checkpoints.is_dir() else []
+    assert (found[-1] if found else None) == kept
 
 
 def test_the_summary_is_the_contracts(whole: RunDir, config: Config) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from rlsd_cli.core.objectives import gspo
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.sampler import Finished, Rollout
 from rlsd_cli.training import trainer as trainer_module
+from rlsd_cli.training import update as update_module
 from rlsd_cli.training.metrics import update_metrics
 from rlsd_cli.training.rewards import assign_advantages, assign_scores, groups_of, shares
 from rlsd_cli.training.samples import Sample
@@ -127,24 +129,55 @@ def test_the_order_within_a_group_does_not_matter(make_trainer: MakeTrainer) -> 
     assert_equal(gradients(backward, turned, 0.0), first)
 
 
-def test_two_updates_on_a_batch_use_the_log_probabilities_from_before_it(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(
-        {
-            "method": "rlvr",
-            "optim.updates_per_batch": 2,
-            "optim.lr": 3e-3,
-            "prompts_per_step": 8,
-            "samples_per_prompt": 8,
-        }
-    )
+SEVERAL = {"optim.updates_per_batch": 3, "prompts_per_step": 6, "samples_per_prompt": 8}
+
+
+def test_later_updates_of_a_batch_use_the_log_probabilities_from_before_the_first(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr", "optim.lr": 3e-3} | SEVERAL)
     metrics, samples = trainer.step(1)
-    trained = [sample for sample in samples if sample.old_logp is not None]
-    late = [sample for sample in trained if sample in shares(groups_of(samples, trainer.config), 2)[1]]
+    first, *later = shares(groups_of(samples, trainer.config), 3)
+    assert all(sample.old_logp is None for sample in first)
+    late = [sample for share in later for sample in share if sample.advantage != 0]
     assert late
-    for sample in trained:
+    for sample in late:
         torch.testing.assert_close(torch.tensor(sample.old_logp), torch.tensor(sample.sampled_logp), atol=1e-4, rtol=0)
     assert any(abs(a - b) > 1e-3 for s in late for a, b in zip(s.student_logp or [], s.old_logp or [], strict=True))
     assert metrics["ratio_clip_rate"] is not None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_where_nothing_has_moved_the_ratio_is_exactly_one(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """In every update of a batch, whatever the type: a band of GSPO's width would catch the noise of one."""
+    settings = {"method": "rlvr", "loss.surrogate": "gspo", "loss.clip_low": 1e-9, "loss.clip_high": 1e-9}
+    trainer = make_trainer(settings | SEVERAL | {"dtype": dtype, "optim.lr": 1e-30, "optim.tokens_per_microbatch": 400})
+    ratios = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        surrogate = gspo(*arguments, **options)
+        ratios.append(surrogate.ratio)
+        return surrogate
+
+    monkeypatch.setattr(update_module, "SURROGATES", {"gspo": watched})
+    metrics, _ = trainer.step(1)
+    assert len(ratios) >= 3
+    assert all((ratio == 1).all() for ratio in ratios)
+    assert metrics["ratio_clip_rate"] == 0
+
+
+@pytest.mark.parametrize("weights", ["live", "snapshot"])
+def test_a_live_teacher_is_compared_with_the_policy_as_it_was_when_both_read(
+    make_trainer: MakeTrainer, weights: str
+) -> None:
+    """Told nothing, it has no gap to it in any update of the batch; a snapshot has one to the policy that moves on."""
+    settings = {"method": "rlsd", "teacher.view": "none", "teacher.weights": weights, "optim.lr": 3e-3}
+    metrics, _ = make_trainer(settings | SEVERAL).step(1)
+    if weights == "live":
+        assert metrics["teacher_student_gap_abs_mean"] < 1e-5
+        assert metrics["credit_weight_mean"] == pytest.approx(1.0, abs=1e-4)
+    else:
+        assert metrics["teacher_student_gap_abs_mean"] > 1e-2
 
 
 # -- what the teacher reads -------------------------------------------------------------------------------------------
@@ -280,33 +313,24 @@ def test_groups_without_signal_are_drawn_anew_and_leave_the_loss(make_trainer: M
     assert len({sample.problem.id for sample in samples}) == 5
 
 
-def test_a_live_teacher_and_the_policy_before_the_update_are_read_together(
+def test_the_policy_is_read_again_for_later_updates_alone(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes: list[int] = []
+    read: list[int] = []
 
     def counting(policy: Any, batch: Any, *rest: Any) -> Any:
         if not torch.is_grad_enabled():
-            passes.append(len(batch.mask))
+            read.append(len(batch.mask))
         return score_tokens(policy, batch, *rest)
 
     monkeypatch.setattr(trainer_module, "score_tokens", counting)
-    found = {}
-    for weights in ("live", "frozen"):
-        trainer = make_trainer(
-            {"method": "rlsd", "teacher.weights": weights, "optim.updates_per_batch": 2, "advantage.scale": "batch_std"}
-        )
-        passes.clear()
-        samples = rollouts_of(trainer)
-        trainer.rescore(samples, 0.5)
-        found[weights] = [(sample.old_logp, sample.teacher_logp) for sample in samples]
-        trained = sum(sample.advantage != 0 for sample in samples)
-        assert passes == ([2 * trained] if weights == "live" else [trained, trained])
-    for live, frozen in zip(found["live"], found["frozen"], strict=True):
-        for one, other in zip(live, frozen, strict=True):
-            assert (one is None) == (other is None)
-            if one is not None:
-                torch.testing.assert_close(torch.tensor(one), torch.tensor(other), atol=1e-5, rtol=0)
+    trainer = make_trainer({"method": "rlvr"} | SEVERAL)
+    samples = rollouts_of(trainer)
+    trainer.rescore(samples, 0.0)
+    assert read == []
+    trainer.update(samples, 0.0, 1)
+    _, *later = shares(groups_of(samples, trainer.config), 3)
+    assert sum(read) == sum(sample.advantage != 0 for share in later for sample in share) > 0
 
 
 @pytest.mark.parametrize(
