@@ -58,7 +58,10 @@ class Section(BaseModel):
 
 class PromptConfig(Section):
     system: str | None = Field(None, description="system message for student and teacher alike")
-    template: str = Field(STUDENT_TEMPLATE, description="what the student reads; `{question}` stands for it")
+    template: str = Field(
+        STUDENT_TEMPLATE,
+        description="what the student reads: `{question}`, and `{choices}` where they are not to follow it",
+    )
     thinking: bool | None = Field(None, description="`enable_thinking` of the chat template, for models that have it")
 
     @model_validator(mode="after")

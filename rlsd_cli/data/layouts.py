@@ -5,6 +5,7 @@ and `solution`. Fields that were read are gone from the row; whatever else it ho
 """
 
 import re
+import string
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ Row = Mapping[str, Any]
 
 SHOWN_TESTS = "Your code should pass these tests:"
 """MBPP's questions do not name the function: as in Austin et al. 2021, the asserts in the prompt do."""
+
+LETTERS = string.ascii_uppercase
+"""What choices are called in prompts and references, as the verifier `choice` knows them."""
 
 
 class Layout(NamedTuple):
@@ -40,6 +44,32 @@ def in_own_fields(row: Row) -> Row:
         return row
     rest = {name: value for name, value in fields.items() if name not in layout.reads and name != "meta"}
     return rest | layout.read(fields)
+
+
+def as_choices(value: Any) -> Any:
+    """Choices as a list of bare texts, of an object `{"A": "Lyon", "B": "Paris"}` or of texts that are all labelled.
+
+    Anything else is returned as it is.
+
+    Raises:
+        ValueError: the names of an object do not run A, B, C, ..., or there are more choices than letters.
+    """
+    if isinstance(value, dict):
+        texts = {name: text for name, text in value.items() if text is not None}
+        if sorted(texts) != [*LETTERS[: len(texts)]]:
+            raise ValueError("field `choices` is an object whose names do not run A, B, C, ...")
+        value = [texts[letter] for letter in sorted(texts)]
+    if not isinstance(value, list):
+        return value
+    if len(value) > len(LETTERS):
+        raise ValueError(f"field `choices` has {len(value)} texts, and there are letters for {len(LETTERS)}")
+    labels = [_LABEL.match(text) if isinstance(text, str) else None for text in value]
+    if all(label and label[1] == letter for label, letter in zip(labels, LETTERS, strict=False)):
+        return [label.string[label.end() :] for label in labels if label]
+    return value
+
+
+_LABEL = re.compile(r"\s*[(\[]?([A-Z])(?:[)\]]\s*|[.:]\s+)(?=\S)")
 
 
 def _is_own(row: Row) -> bool:

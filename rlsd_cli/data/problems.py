@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.jsons import DECODER, as_text
-from rlsd_cli.data.layouts import in_own_fields
+from rlsd_cli.data.layouts import as_choices, in_own_fields
 from rlsd_cli.data.readers import RawRow, read_rows
 from rlsd_cli.errors import RlsdError
 from rlsd_verifiers.verdict import shorten
@@ -83,6 +83,7 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
         ValueError: naming a field that is missing, null, empty, too long or of the wrong type.
     """
     row = {name: _read(name, value) for name, value in in_own_fields(given).items()}
+    row["choices"] = as_choices(row.get("choices"))
     for name, (fits, expected) in FIELDS.items():
         value = row.get(name)
         required = name == "question" or (name == "answer" and row.get("tests") is None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.choices import listing
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import RlsdError
 
@@ -29,8 +30,16 @@ def fill(template: str, **values: str) -> str:
 
 
 def student_text(problem: Problem, config: Config) -> str:
-    """The user message the student reads."""
-    return fill(config.prompt.template, question=problem.question)
+    """The user message the student reads; its choices stand behind the question, or where the template says."""
+    template, question, choices = config.prompt.template, problem.question, listing(problem)
+    if not choices:
+        template = _CHOICES_LEFT_OUT.sub("", template)
+    elif "{choices}" not in template:
+        question = f"{question.rstrip()}\n\n{choices}"
+    return fill(template, question=question, choices=choices)
+
+
+_CHOICES_LEFT_OUT = re.compile(r"\A\s*\{choices\}\s*|\s*\{choices\}")
 
 
 def teacher_text(problem: Problem, config: Config) -> str:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, wait
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.choices import stem
 from rlsd_cli.data.problems import Found, Problem, hash64
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.check_views import FAULTS, NOTES, Flag, Reading, Tokens, view_flags
@@ -150,7 +151,7 @@ class Checking:
     def _submit(self, problem: Problem, row: _Row) -> _Row:
         solution, question = (
             self._grade(problem, text, guess=False) if text and row.verifier != "code" and marks_answer(text) else None
-            for text in (problem.solution, problem.question)
+            for text in (problem.solution, stem(problem))
         )
         changed = self._grade(problem, row.changes[0].response) if row.changes else None
         own = self._grade(problem, as_answer(problem, self.config))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.choices import stem, why_unlisted
 from rlsd_cli.data.problems import Problem, folded
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
@@ -25,7 +26,15 @@ FAULTS = (
 )
 """What makes a problem unfit for training."""
 
-NOTES = ("odd_row", "repeated", "unsolved", "answer_in_question", "answer_not_in_view", "teacher_skipped")
+NOTES = (
+    "odd_row",
+    "repeated",
+    "unsolved",
+    "choices_not_added",
+    "answer_in_question",
+    "answer_not_in_view",
+    "teacher_skipped",
+)
 """What is worth knowing about a problem that is fit."""
 
 MIN_SOLUTION_CHARS = 20
@@ -65,7 +74,9 @@ class Reading(NamedTuple):
 def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list[Flag], Tokens | None]:
     """What is wrong with the two views of a problem, and their lengths."""
     student, teacher = student_text(problem, config), None
-    flags = [*_leaks(problem, student, config)]
+    flags = [*_leaks(problem, config)]
+    if unlisted := why_unlisted(problem):
+        flags.append(Flag("choices_not_added", unlisted))
     if config.row.needs_teacher:
         try:
             teacher = teacher_text(problem, config)
@@ -85,13 +96,16 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
     return [*flags, *_too_long(tokens, config, reading.context_length)], tokens
 
 
-def _leaks(problem: Problem, student: str, config: Config) -> Iterator[Flag]:
+def _leaks(problem: Problem, config: Config) -> Iterator[Flag]:
     """Whether the student can read the solution or the answer. A number may be in a question by chance.
+
+    The choices are left out of the view: one of them is the answer, and a solution may repeat it.
 
     What is worked out does not stand in its question. Another text may: it is picked from the question, or is one of
     the answers that the question allows.
     """
-    view, solution, answer = folded(student), folded(problem.solution or ""), folded(problem.answer)
+    view = folded(student_text(problem._replace(question=stem(problem), choices=None), config))
+    solution, answer = folded(problem.solution or ""), folded(problem.answer)
     if len(solution) >= MIN_SOLUTION_CHARS and solution in view:
         yield Flag("leaks", "the student's view holds the worked solution")
     long = len(answer.replace(" ", "")) >= MIN_ANSWER_CHARS

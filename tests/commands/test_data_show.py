@@ -118,6 +118,21 @@ def test_fields_views_and_what_the_verifier_says_are_shown(show: Show) -> None:
     ]
 
 
+def test_both_views_show_the_choices_and_a_note_says_where_the_question_does(show: Show, tmp_path: Path) -> None:
+    row = {"question": "Which is the capital?", "answer": "B", "choices": {"A": "Lyon", "B": "Paris"}}
+    listed = "Which is the capital?\n\nA. Lyon\nB. Paris\n\nReason step by step"
+    embedded = row | {"question": "Which is the capital?\n\nA. Lyon\nB. Paris"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(embedded))
+    for number, reasons in (("1", []), ("2", ["choices_not_added"])):
+        found = json.loads(show("c.jsonl", number, "--json").out)
+        assert found["fields"]["choices"] == ["Lyon", "Paris"]
+        assert found["student"]["text"].startswith(listed)
+        assert found["teacher"]["text"].startswith(listed)
+        assert [flag["reason"] for flag in found["flags"]] == reasons
+    out = show("c.jsonl", "2").out
+    assert "check says\n  choices_not_added   note   the question ends with its choices\n" in out
+
+
 def test_the_json_has_the_same(show: Show) -> None:
     done = show("a.jsonl", "gsm/21", "--json")
     found = json.loads(done.out)

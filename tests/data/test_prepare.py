@@ -189,6 +189,16 @@ def test_choices_are_part_of_the_question(tmp_path: Path) -> None:
     assert 8 < len(split.rows("test")) < 32
 
 
+def test_options_under_letters_become_choices_of_another_column(tmp_path: Path) -> None:
+    options = {"C": "x = 3", "A": "x = 1", "B": "x = 2", "D": None}
+    rows = [row("Which?", "C", options=options), row("Which is it?", "B", options={"A": "1", "C": "2"})]
+    done = run(tmp_path, write(tmp_path / "in.jsonl", rows), columns={"choices": "options"})
+    assert [each["choices"] for each in done.rows()] == [["x = 1", "x = 2", "x = 3"]]
+    assert done.report() == [("in.jsonl:2", "unreadable", True)]
+    (problem,) = read_problems(done.folder / "train.jsonl")
+    assert problem.choices == ("x = 1", "x = 2", "x = 3")
+
+
 def test_two_preparations_of_one_folder_do_not_replace_each_other(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", stories(3))
     inputs, folder = find_inputs([source]).inputs, tmp_path / "out"

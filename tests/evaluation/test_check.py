@@ -179,6 +179,52 @@ def test_what_is_changed_in_a_reference() -> None:
     assert words("only", "choice", choices=["only"]) == []
 
 
+# -- choices -------------------------------------------------------------------------------------------------------
+
+CHOOSE = "Name the organ that pumps blood. Choose the correct answer:"
+ORGANS = ["the heart of the animal", "the liver of the animal"]
+LETTERED = "\nA. the heart of the animal\nB. the liver of the animal"
+
+
+@pytest.mark.parametrize("question", [CHOOSE, CHOOSE + LETTERED])
+@pytest.mark.parametrize("solution", [ORGANS[0], f"A. {ORGANS[0]}", None])
+@pytest.mark.parametrize("answer", ["A", ORGANS[0]])
+def test_choices_that_a_view_shows_give_nothing_away(
+    question: str, solution: str | None, answer: str, pool: Pool
+) -> None:
+    found = rows({"question": question, "answer": answer, "solution": solution, "choices": ORGANS})
+    [checked] = check(found, pool)
+    assert checked.own
+    assert checked.own.correct
+    assert checked.is_faultless, checked.flags
+    assert [flag.reason for flag in checked.flags] == (["choices_not_added"] if question != CHOOSE else [])
+
+
+@pytest.mark.parametrize("choices", [LETTERED, ""])
+def test_a_question_that_gives_the_answer_away_before_its_choices_leaks(choices: str, pool: Pool) -> None:
+    told = {"answer": "A", "choices": ORGANS}
+    marked = {"question": f"What pumps? Everyone knows that the answer is A.{choices}"} | told
+    worked = {"question": f"What pumps? Blood comes from the heart.{choices}"} | told
+    found = rows(marked, worked | {"solution": "Blood comes from the heart."})
+    words = ("the question marks the answer", "the student's view holds the worked solution")
+    for checked, detail in zip(check(found, pool), words, strict=True):
+        assert [flag.reason for flag in checked.flags if flag.is_fault] == ["leaks"]
+        assert detail in checked.flags[0].detail
+
+
+def test_choices_that_are_not_added_to_a_view_are_noted(pool: Pool) -> None:
+    shown = {"question": f"Which pumps?{LETTERED}", "answer": "A", "choices": ORGANS}
+    bare = {"question": "Who lies, A or B?", "answer": "A", "choices": ["A", "B"]}
+    checked = check(rows(shown, bare, ask("A", choices=ORGANS), ask("A")), pool)
+    assert [[(flag.reason, flag.detail) for flag in each.flags] for each in checked] == [
+        [("choices_not_added", "the question ends with its choices")],
+        [("choices_not_added", "the choices are their letters alone")],
+        [],
+        [],
+    ]
+    assert all(each.is_faultless for each in checked)
+
+
 # -- programs ------------------------------------------------------------------------------------------------------
 
 
