@@ -8,7 +8,8 @@ it. Gradients of a shared prompt add up over its rows.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +19,12 @@ from transformers import AttentionInterface
 PACKED = "rlsd_packed"
 
 
-class AttentionRows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class AttentionRows:
     """How the `L` tokens of a packed sequence form rows.
+
+    It goes through compiled layers unread. As a tuple it would be taken apart there, and a graph compiled for each
+    number of buckets.
 
     slots [M]: the token in each slot, bucket after bucket, row after row; a row is filled up on the right.
     buckets: rows and width of each bucket; rows of like length share one. home [L]: a slot that holds each token.

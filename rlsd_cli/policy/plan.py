@@ -22,12 +22,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.errors import first_line
 from rlsd_cli.policy.batch import TokenBatch, decoder_layers, make_batch
 from rlsd_cli.policy.catalog import models_home
 from rlsd_cli.policy.memory import LIKELY_MICROBATCH
-from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy
-from rlsd_cli.policy.scoring import features, score_tokens
+from rlsd_cli.policy.model import DTYPES, Policy
+from rlsd_cli.policy.scoring import features
 
 WORTHWHILE = 1.25
 """How much faster bfloat16 must be before its rounding is accepted."""
@@ -84,7 +83,7 @@ def make_plan(policy: Policy, config: Config) -> Plan:
 
 
 def follow(policy: Policy, plan: Plan) -> None:
-    """Run the policy by a plan. Compiled layers are still to be checked, see `compile_fault`."""
+    """Run the policy by a plan. Compiled layers are still to be checked, see `policy.compile_check`."""
     policy.compute_dtype, policy.sampling_dtype = DTYPES[plan.dtype], DTYPES[plan.sampling_dtype]
     policy.packs = plan.attention == "packed"
     policy.tokens_per_microbatch = plan.tokens_per_microbatch
@@ -241,26 +240,3 @@ def _shallow(model: Any, num_layers: int) -> Iterator[None]:
         yield
     finally:
         config.num_hidden_layers = whole
-
-
-# -- compiling --------------------------------------------------------------------------------------------------------
-
-
-def compile_fault(policy: Policy) -> str | None:
-    """Why compiled layers cannot be used: they do not compile, or compute something else on a first batch."""
-    batch, before = _example(policy, 512), policy.compiled
-    policy.compiled = False
-    plain = score_tokens(policy, batch, batch.mask, 1.0).logp.detach()
-    policy.compiled = True
-    try:
-        compiled = score_tokens(policy, batch, batch.mask, 1.0).logp
-        compiled.sum().backward()  # type: ignore[no-untyped-call]
-    except Exception as error:
-        return f"compiling failed ({type(error).__name__}: {first_line(error)})"
-    finally:
-        policy.compiled = before
-        policy.model.zero_grad(set_to_none=True)
-    gap = (compiled - plain).abs().max().item()
-    if not gap <= ROUNDING_GAP[policy.compute_dtype]:
-        return f"compiled layers differ from plain ones by {gap:.2g} nats"
-    return None

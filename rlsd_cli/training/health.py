@@ -16,7 +16,11 @@ class Sign(NamedTuple):
 
 
 SIGNS = (
-    Sign("zero_variance_rate", lambda v: v == 1.0, "no group has an advantage ({:.0%} zero variance): nothing to learn from"),
+    Sign(
+        "zero_variance_rate",
+        lambda v: v == 1.0,
+        "no group has an advantage ({:.0%} zero variance): nothing to learn from",
+    ),
     Sign("no_answer_rate", lambda v: v > 0.2, "{:.0%} of the responses give no answer: check the format asked for"),
     Sign("truncated_rate", lambda v: v > 0.1, "{:.0%} of the responses are cut at `rollout.max_new_tokens`"),
     Sign("no_verdict_rate", lambda v: v > 0.0, "{:.1%} of the responses reached no verdict"),

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.policy.plan import compile_fault
 from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
@@ -57,7 +57,8 @@ def train(
         if fault := team.first(compile_fault(policy) if policy.compiled else None):
             policy.compiled = False
             report.warning("compile", f"layers run as they are: {fault}")
-        _finish(trainer, run, report)
+        with recompilation_limits(lambda text: report.warning("recompilation", text)):
+            _finish(trainer, run, report)
         summary = team.decided(lambda: summarise(config, run))
         if team.leads:
             run.set_status(**summary)

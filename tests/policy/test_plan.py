@@ -3,17 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.policy import head, scoring
 from rlsd_cli.policy import plan as plans
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.policy.plan import Measured, Plan, compile_fault, follow, make_plan, measure
-from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.policy.plan import Measured, Plan, make_plan, measure
 
 AUTO = {"model": "quickstart-untrained", "dtype": "auto", "rollout.dtype": "auto"}
 
@@ -82,45 +79,3 @@ def test_measuring_leaves_the_model_as_it_was(policy: Policy) -> None:
     assert policy.compute_dtype == torch.float32
     assert all(parameter.grad is None for parameter in policy.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())
-
-
-def test_layers_that_do_not_compile_run_as_they_are(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Any) -> Any:
-        raise RuntimeError("no compiler")
-
-    monkeypatch.setattr(scoring, "_compiled_forward", broken)
-    follow(policy, Plan("float32", "float32", "packed", True, 64))
-    assert policy.compiled
-    assert compile_fault(policy) == "compiling failed (RuntimeError: no compiler)"
-    assert "forward" not in vars(policy.model.base_model.layers[0])
-
-
-def test_compiled_layers_that_compute_something_else_are_not_used(
-    policy: Policy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def doubled(layer: Any) -> Any:
-        forward = layer.forward
-        return lambda *states, **options: 2 * forward(*states, **options)
-
-    monkeypatch.setattr(scoring, "_compiled_forward", doubled)
-    monkeypatch.setattr(head, "_compiled", lambda function: function)
-    fault = compile_fault(policy)
-    assert fault is not None
-    assert "differ" in fault
-
-
-@pytest.mark.slow
-def test_compiled_layers_give_the_same_scores_and_gradients(policy: Policy) -> None:
-    assert compile_fault(policy) is None
-    batch = plans._example(policy, 256)
-
-    def run() -> list[torch.Tensor]:
-        policy.model.zero_grad()
-        logp = score_tokens(policy, batch, batch.mask, 1.0).logp
-        logp.sum().backward()  # type: ignore[no-untyped-call]
-        return [logp.detach(), *(p.grad.clone() for p in policy.model.parameters() if p.grad is not None)]
-
-    plain = run()
-    policy.compiled = True
-    for compiled, expected in zip(run(), plain, strict=True):
-        torch.testing.assert_close(compiled, expected, atol=1e-3, rtol=1e-3)
