@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
+from rlsd_cli.data.layouts import as_choices
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_verifiers import AUTO, VERIFIERS, Job, Outcome, Policy, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
@@ -133,7 +134,8 @@ def read_row(line: Line, reading: Reading) -> Row:
     return row._replace(submission=submission, verifier=verifier)
 
 
-def _submission(fields: Mapping[str, Any]) -> Submission:
+def _submission(given: Mapping[str, Any]) -> Submission:
+    fields = {**given, "choices": as_choices(given.get("choices"))}
     for name, (fits, expected) in FIELDS.items():
         value = fields.get(name)
         if value is None and name != "response":

@@ -112,6 +112,7 @@ def test_a_quiet_pipe_gives_the_caller_time() -> None:
         ({"response": "1", "tests": {}}, "tests: expected a list or text, found an object"),
         (GOOD | {"choices": "AB"}, "choices: expected a list of texts, found text"),
         (GOOD | {"choices": [None]}, "choices: expected a list of texts, found a list"),
+        (GOOD | {"choices": {"A": "x", "C": "y"}}, "field `choices` is an object whose names do not run A, B, C, ..."),
         (GOOD | {"question": 1}, "question: expected text"),
         (GOOD | {"entry_point": 1}, "entry_point: expected text"),
         (GOOD | {"verifier": 1}, "verifier: expected text"),
@@ -142,6 +143,13 @@ def test_all_that_a_verifier_may_need_is_read() -> None:
     row = row_of(GOOD | given)
     assert row.submission == Submission("so 7", "7", [1], "f", ("a", "2.5"), "q")
     assert row.id == 1.5
+
+
+@pytest.mark.parametrize("choices", [["A. Lyon", "B. Nice"], {"B": "Nice", "A": "Lyon"}, ["Lyon", "Nice"]])
+def test_choices_are_read_as_a_problem_has_them(choices: object) -> None:
+    submission = row_of(GOOD | {"choices": choices}).submission
+    assert submission is not None
+    assert submission.choices == ("Lyon", "Nice")
 
 
 def test_null_is_as_good_as_absent_where_a_field_is_optional() -> None:
