@@ -65,12 +65,20 @@ def _attempt(resolved: "Resolved", root: Path, again: bool, team: "Team") -> dic
     run = team.decided(lambda: find_run(root, resolved, again=again))
     if team.decided(lambda: run.path.exists() and run.status()["status"] == "done"):
         console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
-        found = changed_since(run, resolved.config) if team.leads else []
-        for change in found:
-            console.warning(f"since this run began, {change.in_words()}")
-        said = {"changed": [change._asdict() for change in found]} if found else {}
-        return run.status() | {"run": str(run.path)} | said
+        return run.status() | {"run": str(run.path)} | (_changed(run, resolved.config) if team.leads else {})
     return _train(resolved, run, team)
+
+
+def _changed(run: "RunDir", config: "Config") -> dict[str, Any]:
+    """`changed`, where something has or where that cannot be told (None); each is a warning, too."""
+    try:
+        found = changed_since(run, config)
+    except RlsdError as error:
+        console.warning(f"cannot tell what has changed since this run began: {error.message}")
+        return {"changed": None}
+    for change in found:
+        console.warning(f"since this run began, {change.in_words()}")
+    return {"changed": [change._asdict() for change in found]} if found else {}
 
 
 def changed_since(run: "RunDir", config: "Config") -> "list[Change]":
@@ -104,7 +112,8 @@ def _other_problems(run: "RunDir", config: "Config", files: "list[Change]") -> "
         return []
     was_said, now_said = (
         ", ".join(
-            f"{s['problems']:,} {name.replace('_', '-')} problems ({s['sha256'][:8]})" for name, s in each.items()
+            f"{s['problems']:,} {name.replace('_', '-')} problems (sha256 {s['sha256'][:8]})"
+            for name, s in each.items()
         )
         for each in (known, now)
     )

@@ -69,12 +69,13 @@ def model_digest(name: str) -> str | None:
     """
     try:
         folder = Path(locate(name))
-        base = base_of(str(folder))
     except RlsdError:
         return None
     if not folder.is_dir():
         return _cached_commit(name)
-    parts = [f"base {model_digest(base)}"] if base else []
+    parts = []
+    with contextlib.suppress(RlsdError, ValueError):  # what names no base is in the digest as a file
+        parts += [f"base {model_digest(base)}"] if (base := base_of(str(folder))) else []
     for path in sorted(path for path in folder.iterdir() if path.suffix in MODEL_FILES and path.is_file()):
         parts.append(f"{path.name} {weights_digest(path) if path.suffix in WEIGHTS else file_digest(path)}")
     return f"sha256 {hashlib.sha256(repr(parts).encode()).hexdigest()}"
