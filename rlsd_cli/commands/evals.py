@@ -43,7 +43,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|CHECKPOINT|MODEL] [KEY=VALUE]...",
-            help="Without one: the newest finished run, or quickstart.",
+            help="Without one: the newest finished run, or quickstart. `model=` evaluates another model.",
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Problems: a file, a benchmark (all are used) or a task.")] = None,
