@@ -6,7 +6,7 @@
 | 1 | it ran and the answer is no |
 | 2 | you asked for something impossible (usage, unknown key, bad file) |
 | 3 | the machine cannot (no GPU, missing package, model not found) |
-| 4 | the run directory is in use, or belongs to another config or to other inputs |
+| 4 | the run directory is in use or belongs to another config |
 | 130, 143 | interrupted; the state is saved and the same command continues |
 """
 
