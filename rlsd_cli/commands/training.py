@@ -86,7 +86,7 @@ def changed_since(run: "RunDir", config: "Config") -> "list[Change]":
 
     A data file counts as changed where the problems in it are others.
     """
-    from rlsd_cli.evaluation.fingerprint import DATA, OTHERS, inputs_of
+    from rlsd_cli.evaluation.fingerprint import DATA, PINNED, inputs_of
     from rlsd_cli.runs.inputs import changes
 
     if not (known := run.inputs()):
@@ -95,7 +95,7 @@ def changed_since(run: "RunDir", config: "Config") -> "list[Change]":
     files = changes(known, now, DATA)
     if files and all(file.now for file in files):
         files = _other_problems(run, config, files)
-    return [*files, *changes(known, now, OTHERS)]
+    return [*files, *changes(known, now, PINNED)]
 
 
 def _other_problems(run: "RunDir", config: "Config", files: "list[Change]") -> "list[Change]":
@@ -138,7 +138,7 @@ def _train_on(
 ) -> dict[str, Any]:
     import torch
 
-    from rlsd_cli.evaluation.fingerprint import OTHERS, inputs_of
+    from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
     from rlsd_cli.policy.memory import MB, check_fits
     from rlsd_cli.policy.model import load_trainable
     from rlsd_cli.policy.plan import Plan, follow, make_plan
@@ -162,7 +162,7 @@ def _train_on(
                 create(run, resolved)
             held.enter_context(run.lock())
             run.pin_data(data)
-            run.pin_inputs(inputs_of(config), OTHERS)
+            run.pin_inputs(inputs_of(config), PINNED)
             point_latest(run)
         plan = Plan(**team.decided(lambda: run.plan() or make_plan(policy, config)._asdict()))
         name = "train.log" if team.leads else f"process-{team.rank}.log"

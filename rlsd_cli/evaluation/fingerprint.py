@@ -21,8 +21,8 @@ NUM_BLOCKS = 8
 WEIGHTS = frozenset((".safetensors", ".bin"))
 MODEL_FILES = WEIGHTS | {".json", ".model", ".txt", ".jinja"}
 """Endings of the files that make a model: config, weights, tokenizer."""
-DATA, OTHERS = ("data", "eval_data"), ("verifier", "model")
-"""The keys of inputs."""
+DATA, PINNED = ("data", "eval_data"), ("verifier", "model")
+"""The keys of inputs: those that stand for problems, and those that a run cannot be continued without."""
 
 
 def inputs_of(config: Config) -> dict[str, Input]:
@@ -34,7 +34,10 @@ def inputs_of(config: Config) -> dict[str, Input]:
 
 def data_input(name: str) -> Input | None:
     """The file of a `data` value; None where it names none."""
-    return Input(name, file_digest(Path(name))) if Path(name).is_file() else None
+    with contextlib.suppress(OSError, ValueError):  # what cannot be a path is none
+        if Path(name).is_file():
+            return Input(name, file_digest(Path(name)))
+    return None
 
 
 def verifier_input(name: str) -> Input | None:

@@ -109,6 +109,7 @@ def test_a_run_is_made_from_files_a_verifier_of_the_users_and_a_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(inputs_of(configure())) == ["model"]
+    assert list(inputs_of(configure({"data": "countdown:" + "0" * 300, "eval_data": "a\0b"}))) == ["model"]
     (tmp_path / "d.jsonl").write_text("{}")
     (tmp_path / "own_verifier.py").write_text("")
     make_model(tmp_path / "m")
