@@ -231,6 +231,8 @@ class Progress:
 
     def evaluation(self, step: int, summary: Mapping[str, Any]) -> None:
         line = f"eval {step:5d}  {summary['data']}  accuracy {interval(summary)}  n={summary['n']}"
+        if summary["n"] < summary["problems"]:
+            line += f" of {summary['problems']}"
         line += f"  leakage {summary['leakage_rate']:.2f}"
         self._log(line)
         self._say(line)

@@ -11,18 +11,28 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rlsd_cli import console
-from rlsd_cli.errors import RlsdError, did_you_mean
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rlsd_cli.config.resolve import Layer
     from rlsd_cli.config.schema import Config
+    from rlsd_cli.data.problems import Problem
+    from rlsd_cli.evaluation.evaluate import Evaluation
     from rlsd_cli.runs.rundir import RunDir
 
 
 class Subject(NamedTuple):
-    """What is evaluated: the layers its config comes from, and the run and step it belongs to, if any."""
+    """What is evaluated.
+
+    layers: where its config comes from
+    settings: in words, where all but the model comes from; None for a model that has the defaults
+    run, step: what the result belongs to; without a run it belongs to the model
+    """
 
     layers: "list[Layer]"
+    settings: str | None = None
     run: "RunDir | None" = None
     step: int = 0
 
@@ -33,7 +43,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|CHECKPOINT|MODEL] [KEY=VALUE]...",
-            help="Without one: the newest finished run, or quickstart.",
+            help="Without one: the newest finished run, or quickstart. `model=` evaluates another model.",
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Problems: a file, a benchmark (all are used) or a task.")] = None,
@@ -60,7 +70,7 @@ def evaluate(
             overrides.setdefault("evaluation.problems", sys.maxsize)
     if samples is not None:
         overrides["evaluation.samples"] = samples
-    subject = find_subject(targets[0] if targets else None, context.obj)
+    subject = find_subject(targets[0] if targets else None, context.obj, overrides.get("model"))
     config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
     if config.evaluation.samples > 1 and config.evaluation.temperature == 0:
         overrides["evaluation.temperature"] = 1.0
@@ -83,34 +93,95 @@ def evaluate(
         policy = load_policy(config)
         with contextlib.closing(make_sampler(policy, config)) as sampler:
             sampler.sync()
-            console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")
+            folder = folder_of(subject, config, problems, context.obj)
+            console.talk(
+                f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}, "
+                f"with {subject.settings or 'the defaults'}"
+            )
             started = time.perf_counter()
             evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)
-    folder = None
+    try:
+        _keep(evaluation, folder, config)
+    finally:
+        _show(evaluation.summary | {"folder": str(_from_here(folder))}, as_json)
+    console.talk(f"written to {_from_here(folder)}")
+
+
+def folder_of(subject: Subject, config: "Config", problems: "Sequence[Problem]", root: Path) -> Path:
+    """Where the result is kept: in the run, or under the name of the model."""
+    from rlsd_cli.evaluation.fingerprint import model_digest
+    from rlsd_cli.runs.rundir import model_dir
+
+    suite = suite_of(config, problems)
     if subject.run:
-        folder = subject.run.write_evaluation(suite_of(config), subject.step, evaluation.rows, evaluation.summary)
-    _show(evaluation.summary, folder, as_json)
+        return subject.run.evaluation_dir(suite, subject.step)
+    return model_dir(root, config.model, model_digest(config.model)) / "evals" / suite
 
 
-def suite_of(config: "Config") -> str:
-    """A folder name that differs for evaluations that differ: by data, prompt, verifier or sampling."""
-    source = config.eval_data or config.data
-    where = str(Path(source).resolve()) if Path(source).is_file() else source
-    sandbox = config.sandbox.model_dump(mode="json")
-    verifying = [config.verifier, config.verification.model_dump(exclude={"workers", "launchers"}), sandbox]
-    what = [where, *verifying, config.prompt.model_dump(), config.evaluation.model_dump()]
-    digest = hashlib.sha256(json.dumps([*what, config.rollout.max_new_tokens]).encode()).hexdigest()
-    return f"{Path(source).stem}-k{config.evaluation.samples}-{digest[:4]}"
+def suite_of(config: "Config", problems: "Iterable[Problem]") -> str:
+    """A folder name that differs for evaluations that differ: by problems, prompt, verifier, sampling or seed."""
+    from rlsd_cli.data.inputs import name_of
+    from rlsd_cli.data.sources import problems_digest
+    from rlsd_cli.evaluation.difficulty import sampling_of
+    from rlsd_cli.evaluation.fingerprint import verifier_input
+
+    verifier = verifier_input(config.verifier)
+    what = [
+        *(problems_digest(problems), config.seed, config.dtype, config.prompt.model_dump()),
+        *(config.rollout.engine, config.rollout.dtype, config.evaluation.samples, sampling_of(config)),
+        *(config.verifier, verifier and verifier.digest),
+        *(config.verification.model_dump(exclude={"workers", "launchers"}), config.sandbox.model_dump(mode="json")),
+    ]
+    digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    return f"{name_of(config.eval_data or config.data)}-k{config.evaluation.samples}-{digest[:8]}"
 
 
-def find_subject(target: str | None, root: Path) -> Subject:
-    """A run (by path or name), a checkpoint directory, a preset, or a model."""
-    from rlsd_cli.config.resolve import COMMAND_LINE, Layer, preset_names, target_layer
+def _keep(evaluation: "Evaluation", folder: Path, config: "Config") -> None:
+    """Write an evaluation, with the config that it was made with."""
+    from rlsd_cli.config.resolve import to_toml
+    from rlsd_cli.runs.rundir import write_evaluation, write_text
+
+    try:
+        write_evaluation(folder, evaluation.rows, evaluation.summary)
+        write_text(folder / "config.toml", to_toml(config))
+    except OSError as error:
+        raise RlsdError(f"cannot write {folder}: {error.strerror}", exit_code=EXIT_MACHINE) from error
+
+
+def find_subject(target: str | None, root: Path, model: object = None) -> Subject:
+    """A run (by path or name), a checkpoint directory, a preset, or a model; without a target the newest finished run.
+
+    `model` is what `model=` names, which takes the place of the subject's: the result is then none of a run. Without a
+    target it is the subject, just as if it were the target.
+    """
+    if model is None:
+        return _named(target, root)
+    if target is None:
+        return _of_model(model)
+    subject = _named(target, root)
+    if subject.settings is None:
+        raise RlsdError(f"`{target}` and `model={model}` are two models", hint="leave out one of them")
+    return subject._replace(run=None, step=0)
+
+
+def _of_model(model: object) -> Subject:
+    """A model with the defaults; the embedded policy with its preset, without which it is of no use."""
+    from rlsd_cli.config.resolve import Layer, target_layer
+    from rlsd_cli.policy.catalog import QUICKSTART
+
+    if model == QUICKSTART.name:
+        return Subject([target_layer(QUICKSTART.name)[1]], f"preset {model}")
+    return Subject([Layer(f"model {model}", {"model": model})])
+
+
+def _named(target: str | None, root: Path) -> Subject:
+    from rlsd_cli.config.resolve import preset_names, target_layer
+    from rlsd_cli.policy.catalog import QUICKSTART
     from rlsd_cli.runs.rundir import RunDir, list_runs, newest_finished
 
     if target is None:
         run = newest_finished(root)
-        return _of_run(run) if run else Subject([target_layer("quickstart")[1]])
+        return _of_run(run) if run else _of_model(QUICKSTART.name)
     for path in (Path(target), root / target):
         if (path / "status.json").is_file():
             return _of_run(RunDir(path.resolve()))
@@ -121,13 +192,14 @@ def find_subject(target: str | None, root: Path) -> Subject:
         run = RunDir(path.resolve().parents[1])
         if (run.path / "status.json").is_file() and path.resolve().name.isdigit():
             return _of_run(run, path.resolve())
-        return Subject([Layer(f"model {target}", {"model": target})])
+        return _of_model(target)
     if target in preset_names() or target.endswith(".toml"):
-        return Subject([target_layer(target)[1]])
+        layer = target_layer(target)[1]
+        return Subject([layer], layer.origin)
 
     known = [*(model.name for model in catalog()), *preset_names(), *(run.name for run in list_runs(root))]
     if target in known or target.count("/") == 1:
-        return Subject([Layer(COMMAND_LINE, {"model": target})])
+        return _of_model(target)
     raise RlsdError(
         f"no run, checkpoint, preset or model named `{target}`",
         hint=did_you_mean(target, known) or f"runs are looked for under {root}",
@@ -151,23 +223,31 @@ def _of_run(run: "RunDir", checkpoint: Path | None = None) -> Subject:
         read_toml(run.path / "config.toml", f"run {run.name}"),
         Layer(f"run {run.name}", {"model": str(_from_here(checkpoint))}),
     ]
-    return Subject(layers, run, int(checkpoint.name))
+    return Subject(layers, f"the config of run {run.name}", run, int(checkpoint.name))
 
 
-def _show(summary: dict[str, Any], folder: Path | None, as_json: bool) -> None:
+def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.data_json(summary)
-    else:
-        passes = [(f"pass@{k}", f"{value:.3f}") for k, value in summary["pass_at_k"].items() if value is not None]
-        rows = [
-            ("accuracy", console.interval(summary)),
-            ("problems", f"{summary['n']} x {summary['samples']}"),
-            *(passes if summary["samples"] > 1 else []),
-            ("tokens per response", f"{summary['tokens_per_response']:.1f}"),
-            ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
-            ("leakage", f"{summary['leakage_rate']:.1%}"),
-            *((f"  {outcome}", count) for outcome, count in summary["outcomes"].items()),
-        ]
-        console.table((summary["data"], summary["model"]), rows)
-    if folder:
-        console.talk(f"written to {_from_here(folder)}")
+        return
+    num_problems, counts = summary["problems"], summary["pass_at_k_problems"]
+
+    def of(count: int) -> str:
+        return "" if count == num_problems else f" ({count} of {num_problems} problems)"
+
+    passes = [
+        (f"pass@{k}", ("-" if mean is None else f"{mean:.3f}") + of(counts[k]))
+        for k, mean in summary["pass_at_k"].items()
+    ]
+    missing = f"{summary['no_verdict']} of {summary['responses']} responses"
+    rows = [
+        ("accuracy", console.interval(summary) + of(summary["n"])),
+        ("problems", f"{num_problems} x {summary['samples']}"),
+        *([("without a verdict", missing)] if summary["no_verdict"] else []),
+        *(passes if summary["samples"] > 1 else []),
+        ("tokens per response", f"{summary['tokens_per_response']:.1f}"),
+        ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
+        ("leakage", f"{summary['leakage_rate']:.1%}"),
+        *((f"  {outcome}", count) for outcome, count in summary["outcomes"].items()),
+    ]
+    console.table((summary["data"], summary["model"]), rows)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.policy.team import Team
+    from rlsd_cli.runs.inputs import Change
     from rlsd_cli.runs.rundir import RunDir
     from rlsd_verifiers.pool import Pool
 
@@ -64,8 +65,59 @@ def _attempt(resolved: "Resolved", root: Path, again: bool, team: "Team") -> dic
     run = team.decided(lambda: find_run(root, resolved, again=again))
     if team.decided(lambda: run.path.exists() and run.status()["status"] == "done"):
         console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
-        return run.status() | {"run": str(run.path)}
+        return run.status() | {"run": str(run.path)} | (_changed(run, resolved.config) if team.leads else {})
     return _train(resolved, run, team)
+
+
+def _changed(run: "RunDir", config: "Config") -> dict[str, Any]:
+    """`changed`, where something has or where that cannot be told (None); each is a warning, too."""
+    try:
+        found = changed_since(run, config)
+    except RlsdError as error:
+        console.warning(f"cannot tell what has changed since this run began: {error.message}")
+        return {"changed": None}
+    for change in found:
+        console.warning(f"since this run began, {change.in_words()}")
+    return {"changed": [change._asdict() for change in found]} if found else {}
+
+
+def changed_since(run: "RunDir", config: "Config") -> "list[Change]":
+    """What a run was made from that is another now; nothing for a run that kept no record of it.
+
+    A data file counts as changed where the problems in it are others.
+    """
+    from rlsd_cli.evaluation.fingerprint import DATA, PINNED, inputs_of
+    from rlsd_cli.runs.inputs import changes
+
+    if not (known := run.inputs()):
+        return []
+    now = inputs_of(config)
+    files = changes(known, now, DATA)
+    if files and all(file.now for file in files):
+        files = _other_problems(run, config, files)
+    return [*files, *changes(known, now, PINNED)]
+
+
+def _other_problems(run: "RunDir", config: "Config", files: "list[Change]") -> "list[Change]":
+    """These files in one change that counts their problems; none where the problems are the same."""
+    from rlsd_cli.data.curriculum import bound
+    from rlsd_cli.data.sources import describe_splits, load_splits
+
+    try:
+        splits = load_splits(config)
+    except RlsdError as error:
+        return [file._replace(now=f"not readable ({error.message})") for file in files]
+    known, now = run.data(), describe_splits(splits._replace(train=bound(splits.train, config).kept))
+    if known is None or known == now:
+        return []
+    was_said, now_said = (
+        ", ".join(
+            f"{s['problems']:,} {name.replace('_', '-')} problems (sha256 {s['sha256'][:8]})"
+            for name, s in each.items()
+        )
+        for each in (known, now)
+    )
+    return [files[0]._replace(where="`, `".join(file.where for file in files), was=was_said, now=now_said)]
 
 
 def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
@@ -86,6 +138,7 @@ def _train_on(
 ) -> dict[str, Any]:
     import torch
 
+    from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
     from rlsd_cli.policy.memory import MB, check_fits
     from rlsd_cli.policy.model import load_trainable
     from rlsd_cli.policy.plan import Plan, follow, make_plan
@@ -109,6 +162,7 @@ def _train_on(
                 create(run, resolved)
             held.enter_context(run.lock())
             run.pin_data(data)
+            run.pin_inputs(inputs_of(config), PINNED)
             point_latest(run)
         plan = Plan(**team.decided(lambda: run.plan() or make_plan(policy, config)._asdict()))
         name = "train.log" if team.leads else f"process-{team.rank}.log"
@@ -196,7 +250,8 @@ def _quieten(log: Any) -> None:
 def _result(summary: dict[str, Any], as_json: bool) -> None:
     keys = ("run", "status", "method", "steps", "seconds", "start", "final", "reward_last10", "peak_memory_mb")
     if as_json:
-        console.data_json({key: summary.get(key) for key in keys})
+        changed = {"changed": summary["changed"]} if "changed" in summary else {}
+        console.data_json({key: summary.get(key) for key in keys} | changed)
         return
     checkpoint = Path(summary["run"]) / "checkpoints" / f"{summary['steps']:06d}"
     console.table(

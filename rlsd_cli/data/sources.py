@@ -7,7 +7,7 @@ file.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -179,13 +179,18 @@ def load_splits(config: Config) -> Splits:
 
 def describe_splits(splits: Splits) -> dict[str, dict[str, Any]]:
     """How many problems each split has, and the SHA-256 of all that is known of them, in order."""
-    found = {}
-    for name, problems in splits._asdict().items():
-        digest = hashlib.sha256()
-        for problem in problems:
-            digest.update(repr(tuple(problem)).encode(errors="backslashreplace"))
-        found[name] = {"problems": len(problems), "sha256": digest.hexdigest()}
-    return found
+    return {
+        name: {"problems": len(problems), "sha256": problems_digest(problems)}
+        for name, problems in splits._asdict().items()
+    }
+
+
+def problems_digest(problems: Iterable[Problem]) -> str:
+    """The SHA-256 of all that is known of problems, in order."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(repr(tuple(problem)).encode(errors="backslashreplace"))
+    return digest.hexdigest()
 
 
 def load_held_out(config: Config) -> list[Problem]:

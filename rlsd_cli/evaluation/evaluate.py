@@ -9,11 +9,12 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.evaluation.answers import how_it_ran
+from rlsd_cli.evaluation.difficulty import sampling_of
 from rlsd_cli.evaluation.grade import stop_on_sandbox_error
 from rlsd_cli.evaluation.respond import Response, respond
 from rlsd_cli.evaluation.statistics import clustered, mean_pass_at_k
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_cli.rollout.sampler import Sampler
 from rlsd_verifiers.pool import Pool
 
 
@@ -44,26 +45,19 @@ def evaluate(
     Raises:
         RlsdError: the sandbox failed.
     """
-    settings = config.evaluation
-    sampling = Sampling(
-        max_new_tokens=settings.max_new_tokens or config.rollout.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-    )
-    seed = f"{config.seed}/evaluation"
+    samples, sampling, seed = config.evaluation.samples, sampling_of(config), f"{config.seed}/evaluation"
     responses = respond(
-        policy, sampler, problems, config, pool, samples=settings.samples, sampling=sampling, seed=seed, keys=keys
+        policy, sampler, problems, config, pool, samples=samples, sampling=sampling, seed=seed, keys=keys
     )
     stop_on_sandbox_error(response.verdict.result() for response in responses)
-    return [_row(response, index % settings.samples, config) for index, response in enumerate(responses)]
+    return [_row(response, index % samples, config) for index, response in enumerate(responses)]
 
 
 def conclude(rows: list[dict[str, Any]], config: Config, started: float) -> Evaluation:
     """What the rows of all problems add up to, and how long it took since `started` on `time.perf_counter`.
 
-    A problem without a score is counted under its outcome and leaves the mean. Intervals are 95 %, with problems as the
-    sampling unit.
+    A response without a score is counted under its outcome and leaves the means of scores. Intervals are 95 %, with
+    problems as the sampling unit.
     """
     summary = {
         "model": config.model,
@@ -91,18 +85,32 @@ def _row(response: Response, sample: int, config: Config) -> dict[str, Any]:
 
 
 def summarise(rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:
-    """The numbers of an evaluation; mean, interval and pass@k are None when no response could be graded."""
+    """The numbers of an evaluation, each with the count that it is a mean of.
+
+    problems, responses: all; of the responses, `judged` have a verdict and `no_verdict` have none
+    n: problems with a verdict on at least one response, of which `mean` and its interval are
+    pass_at_k_problems: those with at least k verdicts, of which `pass_at_k` is
+    tokens_per_response, truncated_rate, leakage_rate: of all responses
+
+    A mean of nothing is None.
+    """
     scores = [[row["score"] for row in rows[start : start + samples]] for start in range(0, len(rows), samples)]
     graded = [judged for group in scores if (judged := [score for score in group if score is not None])]
     interval = clustered(graded) if graded else None
-    complete = [[score == 1.0 for score in group] for group in graded if len(group) == samples]
+    num_judged = sum(map(len, graded))
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if k < samples] + [samples]
+    passes = {str(k): mean_pass_at_k(graded, k) for k in ks}
     return {
+        "problems": len(scores),
         "n": len(graded),
         "samples": samples,
+        "responses": len(rows),
+        "judged": num_judged,
+        "no_verdict": len(rows) - num_judged,
         "mean": interval.mean if interval else None,
         "ci95": [interval.low, interval.high] if interval else None,
-        "pass_at_k": {str(k): mean_pass_at_k(complete, k) if complete else None for k in ks},
+        "pass_at_k": {k: mean for k, (mean, _) in passes.items()},
+        "pass_at_k_problems": {k: num_problems for k, (_, num_problems) in passes.items()},
         "outcomes": dict(Counter(row["outcome"] for row in rows).most_common()),
         "tokens_per_response": sum(row["tokens"] for row in rows) / len(rows),
         "truncated_rate": sum(row["truncated"] for row in rows) / len(rows),

@@ -62,7 +62,9 @@ def clustered(per_problem: Sequence[Sequence[float]], z: float = Z95) -> Interva
     Problems weigh the same whatever their number of samples. Raises ValueError without problems, for a problem without
     samples, and for scores outside 0..1.
     """
-    means = [_mean_score(scores, i) for i, scores in enumerate(_at_least_one(per_problem))]
+    if not per_problem:
+        raise ValueError("no problems: nothing to average")
+    means = [_mean_score(scores, i) for i, scores in enumerate(per_problem)]
     num_problems, num_samples = len(means), sum(len(scores) for scores in per_problem)
     p = min(1.0, math.fsum(means) / num_problems)
     squared_error = math.fsum((x - p) ** 2 for x in means) / num_problems**2
@@ -87,19 +89,13 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
     return 1.0 - math.prod(1 - k / i for i in range(num_samples - num_correct + 1, num_samples + 1))
 
 
-def mean_pass_at_k(per_problem: Sequence[Sequence[float]], k: int) -> float:
-    """The mean of `pass_at_k` over problems, where a sample with the full score 1 counts as correct.
+def mean_pass_at_k(per_problem: Sequence[Sequence[float]], k: int) -> tuple[float | None, int]:
+    """The mean of `pass_at_k` over the problems with at least k samples, and how many these are; None of none.
 
-    Raises ValueError without problems, and if a problem has fewer than k samples.
+    Each problem counts with its own number of samples. A sample with the full score 1 is correct.
     """
-    estimates = [pass_at_k(len(scores), sum(x == 1 for x in scores), k) for scores in _at_least_one(per_problem)]
-    return math.fsum(estimates) / len(estimates)
-
-
-def _at_least_one(per_problem: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    if not per_problem:
-        raise ValueError("no problems: nothing to average")
-    return per_problem
+    estimates = [pass_at_k(len(x), sum(score == 1 for score in x), k) for x in per_problem if len(x) >= k]
+    return math.fsum(estimates) / len(estimates) if estimates else None, len(estimates)
 
 
 def _mean_score(scores: Sequence[float], index: int) -> float:

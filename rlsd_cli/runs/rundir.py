@@ -4,6 +4,7 @@ config.toml        complete: `rlsd train runs/NAME/config.toml`
 command.txt        as typed, and where
 environment.json   versions, machine, commit
 data.json          how many problems, and what they hash to
+inputs.json        what its data files, its verifier's source and its model hash to
 plan.json          how the model is run on this machine: types, packing, micro-batches
 code.patch         uncommitted changes of the working directory, if it is a repository
 status.json        created | running | interrupted | done | failed, and the result
@@ -28,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from rlsd_cli import __version__
 from rlsd_cli.config.resolve import LOCATIONS, Layer, Resolved, merge, read_toml, to_toml
 from rlsd_cli.config.schema import PLACES, Config
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
+from rlsd_cli.runs.inputs import Input, Inputs, changes
 
 STALE_SECONDS = 600.0
 TRAINER_STATE = "trainer_state"
@@ -73,11 +75,10 @@ class RunDir(NamedTuple):
 
     def pin_data(self, data: Mapping[str, Any]) -> None:
         """Keep what the run is trained and evaluated on; raises RlsdError if it was something else."""
-        path = self.path / "data.json"
-        if not path.is_file():
-            write_json(path, data)
+        known = self.data()
+        if known is None:
+            write_json(self.path / "data.json", data)
             return
-        known = json.loads(path.read_text(encoding="utf-8"))
         for name in (name for name in data if known.get(name) != data[name]):
             was, now = (each[name]["problems"] for each in (known, data))
             raise RlsdError(
@@ -86,9 +87,32 @@ class RunDir(NamedTuple):
                 exit_code=EXIT_BUSY,
             )
 
+    def data(self) -> dict[str, Any] | None:
+        """How many problems each split had, and what they hashed to; None before the run began."""
+        return self._read("data.json")
+
+    def pin_inputs(self, inputs: Inputs, keys: Sequence[str]) -> None:
+        """Keep what the run is made from; raises RlsdError if under one of these keys it was something else."""
+        known = self.inputs()
+        if not known:
+            write_json(self.path / "inputs.json", {key: value._asdict() for key, value in inputs.items()})
+        elif found := changes(known, inputs, keys):
+            raise RlsdError(
+                "\n".join(f"{self.path}: {change.in_words()}" for change in found),
+                hint="put it back, or start another attempt beside it with `--again`",
+                exit_code=EXIT_BUSY,
+            )
+
+    def inputs(self) -> dict[str, Input]:
+        """What the run was made from when it began; empty for one of a version that did not keep it."""
+        return {key: Input(**value) for key, value in (self._read("inputs.json") or {}).items()}
+
     def plan(self) -> dict[str, Any] | None:
         """How the run began to use its machine; None before it did."""
-        path = self.path / "plan.json"
+        return self._read("plan.json")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
@@ -118,19 +142,19 @@ class RunDir(NamedTuple):
         with gzip.open(folder / f"{step:06d}.jsonl.gz", "wt", encoding="utf-8", compresslevel=3) as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
 
-    def write_evaluation(self, suite: str, step: int, rows: list[dict[str, Any]], summary: dict[str, Any]) -> Path:
-        folder = self.path / "evals" / suite / f"{step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        write_json(folder / "summary.json", summary)
-        return folder
+    def evaluation_dir(self, suite: str, step: int) -> Path:
+        """Where an evaluation made after a step is or will be (0: before training)."""
+        return self.path / "evals" / suite / f"{step:06d}"
+
+    def write_evaluation(self, suite: str, step: int, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        write_evaluation(self.evaluation_dir(suite, step), rows, summary)
 
     def has_evaluation(self, suite: str, step: int) -> bool:
-        return (self.path / "evals" / suite / f"{step:06d}" / "summary.json").is_file()
+        return (self.evaluation_dir(suite, step) / "summary.json").is_file()
 
     def evaluation(self, suite: str, step: int) -> dict[str, Any]:
-        """The summary of an evaluation made after a step (0: before training)."""
-        path = self.path / "evals" / suite / f"{step:06d}" / "summary.json"
+        """The summary of an evaluation made after a step."""
+        path = self.evaluation_dir(suite, step) / "summary.json"
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
@@ -266,6 +290,20 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def model_dir(root: Path, model: str, digest: str | None) -> Path:
+    """The folder under a root for what belongs to a model and to no run: its name, and hex digits of its digest."""
+    folder = Path(model).expanduser()
+    name = folder.resolve().name if folder.is_dir() else model.replace("/", "--")
+    known = [digest.split()[-1][:8]] if digest else []
+    return root / "models" / "-".join([re.sub(r"[^A-Za-z0-9.+_-]+", "_", name), *known])
+
+
+def write_evaluation(folder: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "samples.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_json(folder / "summary.json", summary)
 
 
 def write_text(path: Path, text: str) -> None:

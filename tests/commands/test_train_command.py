@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.commands.evals import find_subject, suite_of
+from rlsd_cli.commands.evals import find_subject
 from rlsd_cli.commands.memory import forecast, refuse_what_cannot_fit
 from rlsd_cli.config.resolve import resolve
-from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy import meter
 from rlsd_cli.policy.memory import MB, PHASES
@@ -151,13 +150,6 @@ def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any],
     assert list(result["pass_at_k"]) == ["1", "2", "4"]
     assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
     assert list(folder.glob(f"{finished['run']}/evals/mine-k4-*/000003/samples.jsonl"))
-
-
-def test_evaluations_that_verify_differently_have_folders_of_their_own(configure: Callable[..., Config]) -> None:
-    plain = suite_of(configure())
-    assert suite_of(configure({"verification.workers": 3})) == plain
-    for key, value in (("verifier", "math"), ("verification.percent", "value"), ("verification.timeout_seconds", 9.0)):
-        assert suite_of(configure({key: value})) != plain
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

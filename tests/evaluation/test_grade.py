@@ -193,10 +193,31 @@ def test_a_problem_that_cannot_be_graded_is_counted_and_leaves_the_mean() -> Non
     assert (summary["n"], summary["mean"], summary["pass_at_k"]) == (1, 0.5, {"1": 0.5, "2": 1.0})
     assert summary["outcomes"] == {"bad_reference": 2, "correct": 1, "wrong": 1}
     assert summary["leakage_rate"] == 0.25
+    assert (summary["problems"], summary["responses"], summary["judged"], summary["no_verdict"]) == (2, 4, 2, 2)
+    assert summary["pass_at_k_problems"] == {"1": 1, "2": 1}
     nothing = summarise(rows[2:], 2)
+    assert (nothing["pass_at_k_problems"], nothing["judged"]) == ({"1": 0, "2": 0}, 0)
     assert (nothing["n"], nothing["mean"], nothing["ci95"], nothing["pass_at_k"]) == (
         0,
         None,
         None,
         {"1": None, "2": None},
     )
+
+
+def test_a_missing_verdict_leaves_its_problem_in_every_mean_that_can_be_had_without_it() -> None:
+    scores = [[1.0, None, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [None, None, None, None], [1.0, 1.0, None, None]]
+    rows = [
+        {"score": score, "outcome": "crash" if score is None else "judged", "tokens": 1, "truncated": 0, "leaks": 0}
+        for group in scores
+        for score in group
+    ]
+    summary = summarise(rows, 4)
+    assert summary["pass_at_k_problems"] == {"1": 3, "2": 3, "4": 1}
+    assert summary["pass_at_k"] == {
+        "1": pytest.approx((1 / 3 + 1 / 2 + 1) / 3),
+        "2": pytest.approx((2 / 3 + 5 / 6 + 1) / 3),
+        "4": 1.0,
+    }
+    assert (summary["problems"], summary["n"], summary["mean"]) == (4, 3, summary["pass_at_k"]["1"])
+    assert (summary["responses"], summary["judged"], summary["no_verdict"]) == (16, 9, 7)

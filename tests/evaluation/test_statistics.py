@@ -152,12 +152,16 @@ def test_pass_at_k_refuses_the_impossible(n: int, c: int, k: int) -> None:
 
 
 def test_mean_pass_at_k_counts_full_scores_only() -> None:
-    assert mean_pass_at_k([[1, 0], [0.5, 0.9], [1, 1]], 1) == pytest.approx((0.5 + 0 + 1) / 3)
-    assert mean_pass_at_k([[1, 0], [0.5, 0.9], [1, 1]], 2) == pytest.approx(2 / 3)
-    with pytest.raises(ValueError, match="no problems"):
-        mean_pass_at_k([], 1)
-    with pytest.raises(ValueError, match="pass@2"):
-        mean_pass_at_k([[1.0]], 2)
+    assert mean_pass_at_k([[1, 0], [0.5, 0.9], [1, 1]], 1) == (pytest.approx((0.5 + 0 + 1) / 3), 3)
+    assert mean_pass_at_k([[1, 0], [0.5, 0.9], [1, 1]], 2) == (pytest.approx(2 / 3), 3)
+
+
+def test_mean_pass_at_k_is_over_the_problems_with_k_samples_each_with_its_own_number() -> None:
+    per_problem = [[1, 0, 0, 0], [1, 0, 0], [0], []]
+    assert mean_pass_at_k(per_problem, 1) == (pytest.approx((1 / 4 + 1 / 3 + 0) / 3), 3)
+    assert mean_pass_at_k(per_problem, 2) == (pytest.approx((1 / 2 + 2 / 3) / 2), 2)
+    assert mean_pass_at_k(per_problem, 4) == (1.0, 1)
+    assert mean_pass_at_k(per_problem, 5) == mean_pass_at_k([], 1) == (None, 0)
 
 
 def test_an_interval_reads_by_name() -> None:

@@ -96,7 +96,7 @@ def _config(arguments: list[str], samples: int | None, root: Path) -> "Config":
             )
     overrides |= {} if samples is None else {"evaluation.samples": samples}
     overrides.setdefault("evaluation.samples", SAMPLES)
-    subject = find_subject(targets[0] if targets else None, root)
+    subject = find_subject(targets[0] if targets else None, root, overrides.get("model"))
     config = merge(subject.layers, Layer(COMMAND_LINE, overrides)).config
     if config.evaluation.temperature == 0 and "evaluation.temperature" not in overrides:
         overrides["evaluation.temperature"] = config.rollout.temperature
