@@ -1,0 +1,143 @@
+"""An evaluation's draws and rows: what they depend on, and what they do not."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.evaluation.evaluate import conclude, evaluate, select
+from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.policy.model import Policy, load_policy
+from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.sampler import Sampling
+from rlsd_verifiers.pool import Pool
+
+DRAWN = {"evaluation.samples": 3, "evaluation.temperature": 1.0, "evaluation.problems": 6}
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def policy(configure: Callable[..., Config]) -> Policy:
+    return load_policy(configure())
+
+
+@pytest.fixture(scope="module")
+def pool(configure: Callable[..., Config]) -> Iterator[Pool]:
+    with open_pool(configure()) as pool:
+        yield pool
+
+
+@pytest.fixture
+def run(configure: Callable[..., Config], policy: Policy, pool: Pool) -> Callable[..., Rows]:
+    """Rows of an evaluation of problems, by default the first held-out ones."""
+
+    def evaluated(problems: list[Problem] | None = None, **overrides: Any) -> Rows:
+        config = configure(DRAWN | {key.replace("__", "."): value for key, value in overrides.items()})
+        chosen = select(load_splits(config).held_out, 6) if problems is None else problems
+        return evaluate(policy, make_sampler(policy, config), chosen, config, pool)
+
+    return evaluated
+
+
+def responses(rows: Rows) -> dict[tuple[str, int], str]:
+    return {(row["problem_id"], row["sample"]): row["response"] for row in rows}
+
+
+def test_rows_are_the_samples_of_each_problem_in_order(run: Callable[..., Rows]) -> None:
+    rows = run()
+    ids = list(dict.fromkeys(row["problem_id"] for row in rows))
+    assert len(ids) == 6
+    assert [(row["problem_id"], row["sample"]) for row in rows] == [(name, at) for name in ids for at in range(3)]
+    assert len({row["response"] for row in rows}) > 6, "samples of a problem differ"
+
+
+def test_draws_do_not_depend_on_which_other_problems_are_evaluated(
+    run: Callable[..., Rows], configure: Callable[..., Config]
+) -> None:
+    problems = select(load_splits(configure()).held_out, 6)
+    whole = responses(run(problems))
+    part = responses(run(list(reversed(problems[2:5]))))
+    assert len(part) == 9
+    assert part.items() <= whole.items()
+    fewer = responses(run(problems, evaluation__samples=2))
+    assert fewer.items() <= whole.items()
+
+
+def test_a_problem_that_occurs_twice_is_drawn_for_twice(
+    run: Callable[..., Rows], configure: Callable[..., Config]
+) -> None:
+    problem = load_splits(configure()).held_out[0]
+    rows = run([problem, problem], evaluation__samples=8)
+    assert [row["response"] for row in rows[:8]] != [row["response"] for row in rows[8:]]
+
+
+def test_draws_are_those_of_the_seed_and_not_those_of_training(
+    run: Callable[..., Rows], configure: Callable[..., Config], policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert responses(run()) == responses(run())
+    assert responses(run()) != responses(run(seed=1))
+    seeds: list[str] = []
+    sample = type(make_sampler(policy, configure())).sample
+
+    def watched(self: Any, *arguments: Any, seed: str, **options: Any) -> Any:
+        seeds.append(seed)
+        return sample(self, *arguments, seed=seed, **options)
+
+    monkeypatch.setattr(type(make_sampler(policy, configure())), "sample", watched)
+    run(seed=7)
+    assert seeds == ["7/evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({}, Sampling(56, temperature=1.0, top_p=1.0, top_k=0)),
+        ({"evaluation__temperature": 0.6}, Sampling(56, temperature=0.6, top_p=1.0, top_k=0)),
+        ({"evaluation__top_p": 0.9}, Sampling(56, temperature=1.0, top_p=0.9, top_k=0)),
+        ({"evaluation__top_k": 5}, Sampling(56, temperature=1.0, top_p=1.0, top_k=5)),
+        ({"evaluation__max_new_tokens": 9}, Sampling(9, temperature=1.0, top_p=1.0, top_k=0)),
+        ({"rollout__temperature": 0.5}, Sampling(56, temperature=1.0, top_p=1.0, top_k=0)),
+    ],
+)
+def test_sampling_is_the_evaluations_own(
+    run: Callable[..., Rows],
+    configure: Callable[..., Config],
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: dict[str, Any],
+    expected: Sampling,
+) -> None:
+    seen: list[Sampling] = []
+    kind = type(make_sampler(policy, configure()))
+    sample = kind.sample
+
+    def watched(self: Any, prompts: Any, keys: Any, samples: int, sampling: Sampling, **options: Any) -> Any:
+        seen.append(sampling)
+        return sample(self, prompts, keys, samples, sampling, **options)
+
+    monkeypatch.setattr(kind, "sample", watched)
+    run(**overrides)
+    assert seen == [expected]
+
+
+def test_problems_are_chosen_by_content_and_not_by_place(configure: Callable[..., Config]) -> None:
+    problems = load_splits(configure()).held_out
+    chosen = select(problems, 5)
+    assert len(chosen) == 5
+    assert select(list(reversed(problems)), 5) == chosen
+    assert select(problems, 10**9) == sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))
+
+
+def test_a_response_without_a_verdict_is_in_no_mean(run: Callable[..., Rows], configure: Callable[..., Config]) -> None:
+    problems = select(load_splits(configure()).held_out, 3)
+    spoiled = [problems[0]._replace(answer="1/0", verifier="numeric"), *problems[1:]]
+    rows = run(spoiled)
+    assert [row["score"] for row in rows[:3]] == [None] * 3
+    summary = conclude(rows, configure(DRAWN), 0.0).summary
+    judged = [row["score"] for row in rows[3:]]
+    assert None not in judged
+    assert summary["n"] == 2
+    assert summary["mean"] == pytest.approx(sum(judged) / len(judged))
