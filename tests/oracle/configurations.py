@@ -10,7 +10,7 @@ BASE: Overrides = {
     "samples_per_prompt": 3,
     "rollout.max_new_tokens": 16,
     "verifier_error_limit": 1.0,
-    "optim.lr": 5e-4,
+    "optim.lr": 1e-4,
     "optim.eps": 1e-3,
 }
 
@@ -43,13 +43,14 @@ RLVR: dict[str, Overrides] = {
     },
     "uneven-shares": TWO
     | {"optim.updates_per_batch": 3, "loss.clip_low": 0.05, "loss.clip_high": 0.03, "loss.reduction": "constant"},
-    "gspo": TWO | {"loss.surrogate": "gspo", "loss.clip_low": 0.002, "loss.clip_high": 0.004},
+    "gspo": TWO | {"optim.lr": 3e-4, "loss.surrogate": "gspo", "loss.clip_low": 0.02, "loss.clip_high": 0.01},
     "gspo-dual": TWO
     | {
+        "optim.lr": 3e-4,
         "loss.surrogate": "gspo",
-        "loss.clip_low": 0.01,
+        "loss.clip_low": 0.05,
         "loss.clip_high": 0.02,
-        "loss.dual_clip": 1.01,
+        "loss.dual_clip": 1.02,
         "loss.reduction": "constant",
     },
     "cispo": TWO | {"loss.surrogate": "cispo", "loss.clip_low": 0.03, "loss.clip_high": 0.01},
@@ -147,6 +148,7 @@ RLSD: dict[str, Overrides] = {
         "optim.lr": 1e-3,
     },
     "live": {"teacher.weights": "live", "credit.tokens": "thought", "credit.mix": 1.0, "credit.clip": 0.6},
+    "live-blind": {"teacher.weights": "live", "teacher.view": "none", "credit.mix": 1.0},
     "live-two": TWO | {"teacher.weights": "live", "credit.mix": 1.0, "credit.clip": 0.9, "rollout.temperature": 0.7},
     "negative": TWO
     | {
@@ -161,8 +163,8 @@ RLSD: dict[str, Overrides] = {
     "gspo": TWO
     | {
         "loss.surrogate": "gspo",
-        "loss.clip_low": 0.004,
-        "loss.clip_high": 0.006,
+        "loss.clip_low": 0.03,
+        "loss.clip_high": 0.02,
         "credit.clip": 0.8,
         "teacher.weights": "frozen",
     },
@@ -208,17 +210,25 @@ OPSD: dict[str, Overrides] = {
     | {
         "distill.divergence": "forward_kl",
         "distill.token_clip": 0.4,
+        "optim.lr": 3e-4,
         "teacher.weights": "snapshot",
         "teacher.sync_every": 2,
         "loss.reduction": "token_mean",
     },
     "forward-live": {"distill.divergence": "forward_kl", "teacher.weights": "live", "teacher.view": "answer"},
-    "forward-live-two": TWO | {"distill.divergence": "forward_kl", "teacher.weights": "live"},
+    "forward-live-two": TWO | {"distill.divergence": "forward_kl", "teacher.weights": "live", "optim.lr": 3e-4},
     "reverse-top-k": {"distill.divergence": "reverse_kl", "distill.top_k": 4, "distill.token_clip": 0.5},
     "forward-top-k": {"distill.divergence": "forward_kl", "distill.top_k": 3, "teacher.weights": "ema"},
     "reverse-top-k-no-tail": {"distill.divergence": "reverse_kl", "distill.top_k": 5, "distill.tail": False},
     "reverse-top-all": {"distill.divergence": "reverse_kl", "distill.top_k": 20, "teacher.view": "answer"},
-    "jsd": TWO | {"distill.divergence": "jsd", "distill.beta": 0.2, "teacher.weights": "ema", "teacher.ema_rate": 0.5},
+    "jsd": TWO
+    | {
+        "distill.divergence": "jsd",
+        "distill.beta": 0.2,
+        "teacher.weights": "ema",
+        "teacher.ema_rate": 0.5,
+        "optim.lr": 3e-4,
+    },
     "jsd-top-k": {
         "distill.divergence": "jsd",
         "distill.beta": 0.8,
@@ -246,8 +256,13 @@ OPSD: dict[str, Overrides] = {
 }
 
 SFT: dict[str, Overrides] = {
-    "token-mean": {"rollout.temperature": 1.5, "loss.kl_coef": 0.5, "loss.kl_estimator": "k2"},
-    "two-updates": TWO | {"loss.reduction": "sequence_mean", "rollout.max_new_tokens": 40},
+    "token-mean": {
+        "rollout.temperature": 1.5,
+        "loss.kl_coef": 0.5,
+        "loss.kl_estimator": "k2",
+        "rollout.max_new_tokens": 32,
+    },
+    "two-updates": TWO | {"loss.reduction": "sequence_mean", "rollout.max_new_tokens": 32},
 }
 
 CONFIGURATIONS: dict[str, Overrides] = {

@@ -192,8 +192,8 @@ class Oracle:
         config = self.config
         if config.method == "sft":
             return len(rollout.tokens) <= config.rollout.max_new_tokens
-        fits = self._fits(rollout) or config.method != "opsd"
-        return rollout.score is not None and fits and not (rollout.truncated and config.rollout.truncated == "mask")
+        reached = self._fits(rollout) if config.method == "opsd" else rollout.score is not None
+        return reached and not (rollout.truncated and config.rollout.truncated == "mask")
 
     def _fits(self, rollout: Rollout) -> bool:
         return len(rollout.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
@@ -265,7 +265,7 @@ class Oracle:
         self.num_updates += 1
         found: dict[str, Any] = {name: self.policy[name].grad for name in self.trained}
         norm = math.sqrt(sum(gradient.pow(2).sum().item() for gradient in found.values()))
-        gradients = {name: gradient * min(1, optim.max_grad_norm / norm) for name, gradient in found.items()}
+        gradients = {name: gradient * min(1, optim.max_grad_norm / (norm or 1)) for name, gradient in found.items()}
         for name, gradient in gradients.items():
             first, second = self.moments[name]
             first.mul_(optim.beta1).add_((1 - optim.beta1) * gradient)
