@@ -1,4 +1,4 @@
-"""The next-token logits of a Llama in float64, from its weights by name: a few matrix products, one sequence at a time."""
+"""The next-token logits of a Llama in float64, from its weights by name, one sequence at a time."""
 
 import math
 from collections.abc import Sequence

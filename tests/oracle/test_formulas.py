@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import AdvantageConfig, CreditConfig, DistillConfig, LossConfig
-from tests.oracle.oracle import advantages, credit, divergence, importance, kl, mix_at, surrogate
+from tests.oracle.formulas import advantages, credit, divergence, importance, kl, mix_at, surrogate
 
 NARROW = ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
 WIDE = ([0.4, 0.4, 0.05, 0.15], [0.5, 0.25, 0.15, 0.10])

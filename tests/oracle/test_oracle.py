@@ -36,8 +36,8 @@ MakeTrainer = Callable[..., Trainer]
 THINK, THINK_ID = ";", 15
 """The character that stands for a closing think tag, and its token."""
 TOLERANCES = {"sampled": 2e-5, "loss": 1e-5, "norm": 2e-5, "gradient": 1e-4, "weights": 1e-3}
-"""What float32 may differ by: nats of a token; then shares of the loss's terms, of the norm, of the gradient's norm, and of
-how far the weights have gone."""
+"""What float32 may differ by: nats of a token; then shares of the loss's terms, of the norm, of the gradient's norm,
+and of how far the weights have gone."""
 OUTSIDE = {
     "optim.state": "float32 is the plain one; 8 bits are an approximation with tests of their own",
     "optim.layout": "needs processes",
@@ -157,7 +157,7 @@ def minus(first: Weights, second: Weights) -> Weights:
 
 
 def share(difference: float, whole: float) -> float:
-    """A difference in units of what differs; as it is where that is 0, as the gradient is when all ratios are clipped."""
+    """A difference in units of what differs; as it is where that is 0, like a gradient when all ratios are clipped."""
     return difference / whole if whole else difference
 
 
@@ -168,7 +168,7 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
     def note(name: str, difference: float) -> None:
         found[name] = max(found[name], difference)
 
-    oracle, seen, reported = make_oracle(trainer), watch(trainer), blur(trainer)
+    oracle, seen, reported, num_moves = make_oracle(trainer), watch(trainer), blur(trainer), 0
     for step in range(1, steps + 1):
         metrics, samples = trainer.step(step)
         trainer.interrupts.release()
@@ -186,8 +186,10 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
             assert set(theirs.gradients) == set(ours.gradients)
             note("gradient", share(size(minus(theirs.gradients, ours.gradients)), size(ours.gradients)))
             note("weights", share(size(minus(theirs.weights, ours.weights)), size(minus(ours.weights, oracle.initial))))
+        num_moves += sum(update.norm > 0 for update in made)
         seen.clear()
         reported.clear()
+    assert num_moves >= steps, "there is something to compare"
     return found
 
 
@@ -201,10 +203,10 @@ def own_logp(oracle: Oracle, weights: Weights, rollout: Rollout, temperature: fl
 def table() -> Iterator[dict[str, dict[str, float]]]:
     rows: dict[str, dict[str, float]] = {}
     yield rows
+    print()
     for quantity, tolerance in TOLERANCES.items():
         name, worst = max(((name, row[quantity]) for name, row in rows.items()), key=lambda pair: pair[1])
-        print(f"\n{quantity:10} {worst:.1e} of {tolerance:.0e} in {len(rows)} configurations, at {name}", end="")
-    print()
+        print(f"{quantity:10} {worst:.1e} of {tolerance:.0e} in {len(rows)} configurations, at {name}")
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
