@@ -1,0 +1,311 @@
+"""What a suite runs under, in its jail: it collects tests by the rules of their form, and counts what they assert.
+
+It travels there as code and is loaded by its name alone, so it imports the standard library and nothing else.
+"""
+
+import importlib
+import marshal
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+FILE = "<tests>"
+
+
+class UnsupportedError(BaseException):
+    """Tests that ask for what is not here; nothing of theirs may catch it."""
+
+
+class SkippedError(BaseException):
+    """A test that does not want to be run."""
+
+
+class FailedError(BaseException):
+    """A test that fails by its own word, which it does not take for an exception of the program."""
+
+
+_FAILURES = (AssertionError, FailedError)
+
+
+class Suite:
+    """What became of tests so far: `__suite__` to them. `lines`: those on which something may fail.
+
+    `held`: assertions that were run and held. `swallowed`: the line of one that failed, which the tests caught.
+    """
+
+    def __init__(self, lines: tuple[int, ...]) -> None:
+        self.lines = frozenset(lines)
+        self.held = 0
+        self.swallowed: int | None = None
+        self.skipped = 0
+        self.unsupported: str | None = None
+        self.ran: set[str] = set()
+
+    def after(self, value: Any) -> Any:
+        self.held += 1
+        return value
+
+    def caught(self, expects: bool, judges: bool) -> None:
+        """A handler of the tests was entered. `expects`: their `try` fails unless something is raised in it.
+
+        `judges`: the handler does not end the matter: it asserts or raises, or is for other exceptions.
+        """
+        error = sys.exc_info()[1]
+        place = self._place(error)
+        is_failure = place is not None and (isinstance(error, _FAILURES) or is_own(error))
+        if expects and not is_failure:
+            self.held += 1
+        elif not judges and self.swallowed is None:
+            self.swallowed = place
+
+    def lost(self, given: threading.ExceptHookArgs) -> None:
+        """A thread of the tests ended by an exception, which nobody is told of."""
+        if self.swallowed is None:
+            self.swallowed = self._place(given.exc_value)
+
+    def _place(self, error: BaseException | None) -> int | None:
+        """The line where an assertion ended by an exception, if one did."""
+        frames = traceback.walk_tb(error.__traceback__ if error else None)
+        lines = [line for frame, line in frames if frame.f_code.co_filename == FILE and line in self.lines]
+        return lines[-1] if lines else None
+
+
+def is_own(error: BaseException | None) -> bool:
+    """Whether the tests raised it, and nothing that they called."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__ if error else None)]
+    return bool(frames) and frames[-1].f_code.co_filename == FILE
+
+
+def run(given: bytes, namespace: dict[str, Any]) -> dict[str, Any]:
+    """Run a suite, and say what it counted. What fails is raised."""
+    code, lines, tests, probed = marshal.loads(given)
+    if probed is not None:
+        return {"held": sum(_probe(code, lines, tests, namespace, probed))}
+    suite = Suite(lines)
+    _run(suite, marshal.loads(code), tests, namespace)
+    return {name: getattr(suite, name) for name in ("held", "swallowed", "skipped", "unsupported")}
+
+
+def _run(suite: Suite, code: types.CodeType, tests: tuple[str, ...], namespace: dict[str, Any]) -> None:
+    module = types.ModuleType("__main__")
+    module.__dict__.update({"exit": sys.exit, "quit": sys.exit, "__file__": "tests.py", "__suite__": suite} | namespace)
+    sys.modules["__main__"] = module
+    threading.excepthook = suite.lost
+    if "unittest" in code.co_names:
+        vars(importlib.import_module("unittest"))["main"] = lambda *_, **__: None
+    try:
+        with _ending(suite):
+            exec(code, module.__dict__)
+        for name in tests:
+            _run_test(suite, name, module.__dict__)
+    except UnsupportedError as error:
+        suite.unsupported = str(error)
+    except ImportError as error:
+        if not is_own(error):
+            raise
+        suite.unsupported = str(error)
+
+
+@contextmanager
+def _ending(suite: Suite) -> Iterator[None]:
+    """Let tests skip themselves, or leave as a program that has succeeded does."""
+    try:
+        yield
+    except SkippedError:
+        suite.skipped += 1
+    except SystemExit as leave:
+        if leave.code or not is_own(leave):
+            raise
+    except Exception as error:
+        if not _is_skip(error):
+            raise
+        suite.skipped += 1
+
+
+def _is_skip(error: BaseException) -> bool:
+    return type(error).__name__ == "SkipTest" and type(error).__module__ == "unittest.case"
+
+
+def _run_test(suite: Suite, name: str, namespace: dict[str, Any]) -> None:
+    test = namespace.get(name)
+    unittest: Any = sys.modules.get("unittest")
+    if not isinstance(test, type):
+        if name not in suite.ran and callable(test):
+            _run_function(suite, test, namespace)
+    elif unittest and issubclass(test, unittest.TestCase):
+        _run_case(suite, test, unittest)
+    elif name.startswith("Test") and not test.__subclasses__():
+        _run_class(suite, test, namespace)
+
+
+# -- functions and classes as pytest runs them -------------------------------------------------------------------------
+
+
+def _run_function(suite: Suite, test: Callable[..., Any], namespace: dict[str, Any], owner: type | None = None) -> None:
+    """Run a function, or a method of a new object of its class, once for each set of arguments that it is to have."""
+    rules = sys.modules.get("pytest")
+    with _ending(suite):
+        for given in rules.variants(test, owner) if rules else [{}]:
+            with _ending(suite):
+                _run_once(test, given, namespace, owner)
+
+
+def _run_once(test: Any, given: dict[str, Any], namespace: dict[str, Any], owner: type | None) -> None:
+    instance = owner() if owner else None
+    around = vars_of(instance) if owner else namespace
+    kind = "method" if owner else "function"
+    rules = sys.modules.get("pytest")
+    arguments, undo = rules.fixtures(test, given, namespace, instance) if rules else ({}, [])
+    _check_arguments(test, arguments, bool(owner))
+    _prepare(around.get(f"setup_{kind}"), test)
+    result = test(instance, **arguments) if owner else test(**arguments)
+    _prepare(around.get(f"teardown_{kind}"), test)
+    for steps in reversed(undo):
+        next(steps, None)
+    if hasattr(result, "send") or hasattr(result, "__anext__"):
+        raise UnsupportedError(f"`{test.__name__}` is a generator or asynchronous")
+
+
+def vars_of(owner: Any) -> dict[str, Any]:
+    return {name: getattr(owner, name) for name in dir(owner)}
+
+
+def _prepare(function: Any, test: Any) -> None:
+    """Call what prepares a test or clears up after it, if it is there; it may want to know the test."""
+    if function is not None:
+        is_bound = hasattr(function, "__self__")
+        wants_test = getattr(function, "__func__", function).__code__.co_argcount > is_bound
+        function(test) if wants_test else function()
+
+
+def _check_arguments(test: Any, arguments: dict[str, Any], is_method: bool) -> None:
+    code = getattr(test, "__code__", None)
+    if code is None:
+        return
+    required = code.co_varnames[is_method : code.co_argcount - len(test.__defaults__ or ())]
+    for name in required:
+        if name not in arguments:
+            raise UnsupportedError(f"`{test.__name__}` asks for `{name}`, which nothing gives")
+
+
+def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
+    if vars_of(owner)["__init__"] is not object.__init__:
+        raise UnsupportedError(f"`{owner.__name__}` has a constructor, so it is not run")
+    _prepare(getattr(owner, "setup_class", None), owner)
+    for name in dir(owner):
+        if name.startswith("test") and callable(getattr(owner, name)):
+            method = owner.__dict__.get(name) or getattr(owner, name)
+            if isinstance(method, staticmethod | classmethod):
+                raise UnsupportedError(f"`{name}` is no method of an object")
+            _run_function(suite, method, namespace, owner)
+    _prepare(getattr(owner, "teardown_class", None), owner)
+
+
+# -- unittest ----------------------------------------------------------------------------------------------------------
+
+
+def _run_case(suite: Suite, case: type, unittest: Any) -> None:
+    """Run the tests of a `TestCase`. The first that fails ends them, and what it raised is raised again."""
+
+    class Result(unittest.TestResult):  # type: ignore[misc]
+        first: BaseException | None = None
+
+        def addError(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addError(test, err)
+            self.first = self.first or err[1]
+
+        def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addFailure(test, err)
+            self.first = self.first or err[1]
+
+        def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
+            super().addSubTest(test, subtest, err)
+            self.first = self.first or (err and err[1])
+
+        def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
+            super().addUnexpectedSuccess(test)
+            self.first = self.first or AssertionError(f"{test} passes, and should not")
+
+    if issubclass(case, unittest.IsolatedAsyncioTestCase):
+        raise UnsupportedError(f"`{case.__name__}` is asynchronous")
+    result = Result()
+    result.failfast = True
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+    suite.skipped += len(result.skipped)
+    if result.first is not None:
+        raise result.first
+
+
+# -- anything in place of the program ----------------------------------------------------------------------------------
+
+
+class _Anything:
+    """An answer that goes along with whatever is done with it."""
+
+    def __init__(self, truth: bool) -> None:
+        self._truth = truth
+        self._asked = 0
+
+    def __bool__(self) -> bool:
+        self._asked += 1
+        return self._truth and self._asked < 1000
+
+    def __getattr__(self, name: str) -> "_Anything":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __iter__(self) -> Iterator["_Anything"]:
+        yield self
+
+    def __len__(self) -> int:
+        return 1
+
+    def __str__(self) -> str:
+        return "?"
+
+    def __contains__(self, _: object) -> bool:
+        return self._truth
+
+    def __float__(self) -> float:
+        return 1.0
+
+    __index__ = __int__ = __hash__ = __len__
+
+
+def _same(self: _Anything, *_: Any, **__: Any) -> _Anything:
+    return self
+
+
+def _truth(self: _Anything, _: object) -> bool:
+    return self._truth
+
+
+for _name in "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow and or xor".split():
+    setattr(_Anything, f"__{_name}__", _same)
+for _name in "neg pos abs round getitem call".split():
+    setattr(_Anything, f"__{_name}__", _same)
+for _name in "eq ne lt le gt ge".split():
+    setattr(_Anything, f"__{_name}__", _truth)
+
+
+def _probe(
+    code: bytes, lines: tuple[int, ...], tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]
+) -> Iterator[int]:
+    """How often some answer made the suite assert: for each of several answers, 0 or more."""
+    plain: list[Any] = [None, True, 0, 1, "1", [1], [[1]], (1,), {"1": 1}]
+    answers = [_Anything(True), _Anything(False), *(lambda *_, value=value, **__: value for value in plain)]
+    for answer in answers:
+        suite = Suite(lines)
+        try:
+            _run(suite, marshal.loads(code), tests, namespace | dict.fromkeys(names, answer))
+        except _FAILURES:
+            yield 1
+        except BaseException:
+            yield suite.held
+        else:
+            yield suite.held + (suite.swallowed is not None)
