@@ -279,12 +279,12 @@ def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
                 if "missing" in reply:
                     raise _DecidedError(Outcome.WRONG, f"there is no function `{shorten(str(said['call']))}`")
                 running.tell({key: value for key, value in reply.items() if key != "id"})
-            elif "unsplittable" in said and not answered:
-                return _run_beside(Beside(tests.source, (), tests.suite), program, jails)
-            elif "unsplittable" in said:
+            elif "unsplittable" in said and answered:
                 running.tell({})
             elif said.get("id") == number:
                 break
+    if "unsplittable" in said:
+        return _run_beside(Beside(tests.source, (), tests.suite), program, jails)
     return _as_found(said, tests, jails, answered=answered)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 FILE = "<tests>"
+Lines = tuple[frozenset[int], frozenset[int]]
 
 
 class UnsupportedError(BaseException):
@@ -32,13 +33,14 @@ _FAILURES = (AssertionError, FailedError)
 
 
 class Suite:
-    """What became of tests so far: `__suite__` to them. `lines`: those on which something may fail.
+    """What became of tests so far: `__suite__` to them.
 
-    `held`: assertions that were run and held. `swallowed`: the line of one that failed, which the tests caught.
+    `asserting`: lines of assertions. `failing`: lines that do nothing but fail. `held`: assertions that were run and
+    held. `swallowed`: the line of one that failed, which the tests caught.
     """
 
-    def __init__(self, lines: tuple[int, ...]) -> None:
-        self.lines = frozenset(lines)
+    def __init__(self, asserting: frozenset[int], failing: frozenset[int]) -> None:
+        self.asserting, self.failing = asserting, failing
         self.held = 0
         self.swallowed: int | None = None
         self.skipped = 0
@@ -55,7 +57,7 @@ class Suite:
         `judges`: the handler does not end the matter: it asserts or raises, or is for other exceptions.
         """
         error = sys.exc_info()[1]
-        place = self._place(error)
+        place = self.place(error)
         is_failure = place is not None and (isinstance(error, _FAILURES) or is_own(error))
         if expects and not is_failure:
             self.held += 1
@@ -65,12 +67,13 @@ class Suite:
     def lost(self, given: threading.ExceptHookArgs) -> None:
         """A thread of the tests ended by an exception, which nobody is told of."""
         if self.swallowed is None:
-            self.swallowed = self._place(given.exc_value)
+            self.swallowed = self.place(given.exc_value)
 
-    def _place(self, error: BaseException | None) -> int | None:
+    def place(self, error: BaseException | None) -> int | None:
         """The line where an assertion ended by an exception, if one did."""
         frames = traceback.walk_tb(error.__traceback__ if error else None)
-        lines = [line for frame, line in frames if frame.f_code.co_filename == FILE and line in self.lines]
+        known = self.asserting | self.failing
+        lines = [line for frame, line in frames if frame.f_code.co_filename == FILE and line in known]
         return lines[-1] if lines else None
 
 
@@ -85,7 +88,7 @@ def run(given: bytes, namespace: dict[str, Any]) -> dict[str, Any]:
     code, lines, tests, probed = marshal.loads(given)
     if probed is not None:
         return {"held": sum(_probe(code, lines, tests, namespace, probed))}
-    suite = Suite(lines)
+    suite = Suite(*lines)
     _run(suite, marshal.loads(code), tests, namespace)
     return {name: getattr(suite, name) for name in ("held", "swallowed", "skipped", "unsupported")}
 
@@ -226,9 +229,11 @@ def _run_case(suite: Suite, case: type, unittest: Any) -> None:
             super().addSubTest(test, subtest, err)
             self.first = self.first or (err and err[1])
 
-        def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
-            super().addUnexpectedSuccess(test)
-            self.first = self.first or AssertionError(f"{test} passes, and should not")
+        def startTest(self, test: Any) -> None:  # noqa: N802
+            super().startTest(test)
+            method = getattr(test, test._testMethodName)
+            if getattr(method, "__unittest_expecting_failure__", False):
+                raise UnsupportedError(f"`{test._testMethodName}` is expected to fail")
 
     if issubclass(case, unittest.IsolatedAsyncioTestCase):
         raise UnsupportedError(f"`{case.__name__}` is asynchronous")
@@ -294,18 +299,16 @@ for _name in "eq ne lt le gt ge".split():
 
 
 def _probe(
-    code: bytes, lines: tuple[int, ...], tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]
+    code: bytes, lines: Lines, tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]
 ) -> Iterator[int]:
-    """How often some answer made the suite assert: for each of several answers, 0 or more."""
+    """How many assertions of the suite are run, for each of several answers: one that fails is the last."""
     plain: list[Any] = [None, True, 0, 1, "1", [1], [[1]], (1,), {"1": 1}]
     answers = [_Anything(True), _Anything(False), *(lambda *_, value=value, **__: value for value in plain)]
     for answer in answers:
-        suite = Suite(lines)
+        suite = Suite(*lines)
         try:
             _run(suite, marshal.loads(code), tests, namespace | dict.fromkeys(names, answer))
-        except _FAILURES:
-            yield 1
-        except BaseException:
-            yield suite.held
+        except BaseException as error:
+            yield suite.held + (suite.place(error) in suite.asserting)
         else:
-            yield suite.held + (suite.swallowed is not None)
+            yield suite.held

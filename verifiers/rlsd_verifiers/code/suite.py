@@ -40,12 +40,12 @@ class BadTestsError(ValueError):
 class Suite(NamedTuple):
     """Tests that are ready to run.
 
-    `code`: what they do, compiled. `lines`: those on which something may fail. `tests`: names of functions and classes
-    that are tests. `names`: all that they take from the program.
+    `code`: what they do, compiled. `lines`: those that assert, and those that do nothing but fail. `tests`: names of
+    functions and classes that are tests. `names`: all that they take from the program.
     """
 
     code: bytes
-    lines: tuple[int, ...]
+    lines: tuple[frozenset[int], frozenset[int]]
     tests: tuple[str, ...]
     names: tuple[str, ...]
     uses_pytest: bool
@@ -228,7 +228,7 @@ class _OfProgram(ast.NodeTransformer):
     def _is_program(self, module: str, names: Collection[str | None] = ()) -> bool:
         if module.partition(".")[0] in sys.stdlib_module_names:
             return False
-        return not module or module.rpartition(".")[2] in _PROGRAM or self._entry_point in names
+        return module.rpartition(".")[2] in _PROGRAM or self._entry_point in names
 
     def visit_Import(self, node: ast.Import) -> ast.stmt:
         theirs = [alias for alias in node.names if "." not in alias.name and self._is_program(alias.name)]
@@ -238,7 +238,7 @@ class _OfProgram(ast.NodeTransformer):
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
         names = {alias.name: alias.asname or alias.name for alias in node.names}
-        if not self._is_program(node.module or "", [*names]):
+        if not (node.level or self._is_program(node.module or "", [*names])):
             return node
         self.names |= names.keys() - {"*"}
         self._renamed |= {known: name for name, known in names.items()}
@@ -280,7 +280,7 @@ def make_suite(tree: ast.Module, names: Iterable[str]) -> Suite:
         code = compile(tree, FILE, "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestsError(f"not Python: {error}") from None
-    lines = tuple(sorted(counting.lines))
+    lines = frozenset(counting.asserting), frozenset(counting.failing)
     return Suite(marshal.dumps(code), lines, tuple(dict.fromkeys(tests)), tuple(sorted(names)), uses_pytest)
 
 
@@ -295,11 +295,12 @@ class _Counting(ast.NodeTransformer):
 
     def __init__(self, local: set[str]) -> None:
         self._local = local
-        self.lines: set[int] = set()
+        self.asserting: set[int] = set()
+        self.failing: set[int] = set()
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
-        self._mark(node)
         is_counted = not is_vacuous(node.test) and not fails(node)
+        (self.failing if fails(node) else self.asserting).update(_lines(node))
         self.generic_visit(node)
         return [node, _tick(node)] if is_counted else [node]
 
@@ -311,7 +312,7 @@ class _Counting(ast.NodeTransformer):
 
     def _failing(self, node: ast.stmt) -> ast.stmt:
         if fails(node):
-            self._mark(node)
+            self.failing.update(_lines(node))
         self.generic_visit(node)
         return node
 
@@ -319,7 +320,7 @@ class _Counting(ast.NodeTransformer):
         is_counted = _is_assertion(node) and last_name(node) not in self._local
         is_counted = is_counted and (last_name(node) != "raises" or len(node.args) > 1)
         if is_counted:
-            self._mark(node)
+            self.asserting.update(_lines(node))
         self.generic_visit(node)
         return ast.copy_location(ast.Call(_of_counter("after"), [node], []), node) if is_counted else node
 
@@ -331,8 +332,7 @@ class _Counting(ast.NodeTransformer):
                 raise BadTestsError(f"line {node.lineno} suppresses what is asserted")
             if _is_assertion(context):
                 is_counted = True
-                self._mark(context)
-                self.lines.add(node.lineno)
+                self.asserting.update(_lines(node))
                 self.generic_visit(context)
             else:
                 item.context_expr = self.visit(context)
@@ -359,8 +359,9 @@ class _Counting(ast.NodeTransformer):
             handler.body.insert(0, ast.copy_location(ast.Expr(seen), node))
         return node
 
-    def _mark(self, node: ast.stmt | ast.expr) -> None:
-        self.lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
+def _lines(node: ast.stmt | ast.expr) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _as_list(node: Any) -> list[ast.stmt]:
