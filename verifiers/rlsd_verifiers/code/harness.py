@@ -4,6 +4,7 @@ It travels there as code and is loaded by its name alone, so it imports the stan
 """
 
 import importlib
+import inspect
 import marshal
 import sys
 import threading
@@ -11,6 +12,7 @@ import traceback
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 FILE = "<tests>"
@@ -103,8 +105,10 @@ def _run(suite: Suite, code: types.CodeType, tests: tuple[str, ...], namespace: 
     try:
         with _ending(suite):
             exec(code, module.__dict__)
+        _prepare(module.__dict__.get("setup_module"), module)
         for name in tests:
             _run_test(suite, name, module.__dict__)
+        _prepare(module.__dict__.get("teardown_module"), module)
     except UnsupportedError as error:
         suite.unsupported = str(error)
     except ImportError as error:
@@ -159,22 +163,21 @@ def _run_function(suite: Suite, test: Callable[..., Any], namespace: dict[str, A
 
 def _run_once(test: Any, given: dict[str, Any], namespace: dict[str, Any], owner: type | None) -> None:
     instance = owner() if owner else None
-    around = vars_of(instance) if owner else namespace
-    kind = "method" if owner else "function"
+    find, kind = (partial(_member, instance), "method") if owner else (namespace.get, "function")
     rules = sys.modules.get("pytest")
     arguments, undo = rules.fixtures(test, given, namespace, instance) if rules else ({}, [])
     _check_arguments(test, arguments, bool(owner))
-    _prepare(around.get(f"setup_{kind}"), test)
+    _prepare(find(f"setup_{kind}"), test)
     result = test(instance, **arguments) if owner else test(**arguments)
-    _prepare(around.get(f"teardown_{kind}"), test)
+    _prepare(find(f"teardown_{kind}"), test)
     for steps in reversed(undo):
         next(steps, None)
     if hasattr(result, "send") or hasattr(result, "__anext__"):
         raise UnsupportedError(f"`{test.__name__}` is a generator or asynchronous")
 
 
-def vars_of(owner: Any) -> dict[str, Any]:
-    return {name: getattr(owner, name) for name in dir(owner)}
+def _member(owner: Any, name: str) -> Any:
+    return getattr(owner, name, None)
 
 
 def _prepare(function: Any, test: Any) -> None:
@@ -196,16 +199,18 @@ def _check_arguments(test: Any, arguments: dict[str, Any], is_method: bool) -> N
 
 
 def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
-    if vars_of(owner)["__init__"] is not object.__init__:
+    if any("__init__" in vars(kind) for kind in owner.__mro__[:-1]):
         raise UnsupportedError(f"`{owner.__name__}` has a constructor, so it is not run")
-    _prepare(getattr(owner, "setup_class", None), owner)
+    _prepare(_member(owner, "setup_class"), owner)
     for name in dir(owner):
-        if name.startswith("test") and callable(getattr(owner, name)):
-            method = owner.__dict__.get(name) or getattr(owner, name)
-            if isinstance(method, staticmethod | classmethod):
-                raise UnsupportedError(f"`{name}` is no method of an object")
-            _run_function(suite, method, namespace, owner)
-    _prepare(getattr(owner, "teardown_class", None), owner)
+        member = inspect.getattr_static(owner, name)
+        if isinstance(member, type) and name.startswith("Test"):
+            _run_class(suite, member, namespace)
+        elif name.startswith("test") and not isinstance(member, types.FunctionType):
+            raise UnsupportedError(f"`{name}` is no method of an object")
+        elif name.startswith("test"):
+            _run_function(suite, member, namespace, owner)
+    _prepare(_member(owner, "teardown_class"), owner)
 
 
 # -- unittest ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-FILE = "<tests>"
+from rlsd_verifiers.code.harness import FILE, Lines
+
 COUNTER = "__suite__"
 HARNESS, PYTEST = "rlsd_verifiers.code.harness", "rlsd_verifiers.code.pytest_rules"
 
@@ -45,7 +46,7 @@ class Suite(NamedTuple):
     """
 
     code: bytes
-    lines: tuple[frozenset[int], frozenset[int]]
+    lines: Lines
     tests: tuple[str, ...]
     names: tuple[str, ...]
     uses_pytest: bool

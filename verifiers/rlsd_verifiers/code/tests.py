@@ -264,8 +264,8 @@ def _does_nothing(statement: ast.stmt) -> bool:
             return True
         case ast.Assert(test):
             return is_vacuous(test)
-        case ast.Assign(targets):
-            return all(isinstance(target, ast.Name) and target.id == "METADATA" for target in targets)
+        case ast.Assign([ast.Name("METADATA")]):
+            return True
     return False
 
 
