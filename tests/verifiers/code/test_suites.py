@@ -109,7 +109,7 @@ RUN = {
     "for test in (one, two):\n    try:\n        test()\n"
     "    except AssertionError as error:\n        print('FAILED', error)",
     "a failure in a thread": "import threading\ndef one():\n    assert add(2, 3) == 5\n"
-    "thread = threading.Thread(target=one)\nthread.start()\nthread.join()",
+    "thread = threading.Thread(target=one)\nthread.start()\nthread.join()\nassert not thread.is_alive()",
     "a good end": "import sys\nassert [add(2, 3)] == [5]\nsys.exit(0)",
 }  # fmt: skip
 
