@@ -347,7 +347,7 @@ def _could_assert(tests: Remote | Beside, settings: Settings) -> bool:
             said = running.hear()
         except OverError:
             return False
-    return bool(said.get("id") == number and said.get("report", {}).get("held"))
+    return bool(said.get("id") == number and said.get("report", {}).get("begun"))
 
 
 # -- programs that read and print --------------------------------------------------------------------------------------

@@ -7,16 +7,14 @@ import importlib
 import inspect
 import marshal
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 FILE = "<tests>"
-Lines = tuple[frozenset[int], frozenset[int]]
 
 
 class UnsupportedError(BaseException):
@@ -35,48 +33,62 @@ _FAILURES = (AssertionError, FailedError)
 
 
 class Suite:
-    """What became of tests so far: `__suite__` to them.
+    """What became of tests so far; they tell it, under the name `__suite__`, what they assert, each with its line.
 
-    `asserting`: lines of assertions. `failing`: lines that do nothing but fail. `held`: assertions that were run and
-    held. `swallowed`: the line of one that failed, which the tests caught.
+    `held`: how many assertions held. `open`: lines of those that were begun and have not held, and of statements that
+    do nothing but fail; and below zero, lines of the `try` statements entered. An assertion left open when all is
+    over has failed without ending the tests, whatever it was that caught that.
     """
 
-    def __init__(self, asserting: frozenset[int], failing: frozenset[int]) -> None:
-        self.asserting, self.failing = asserting, failing
-        self.held = 0
-        self.swallowed: int | None = None
-        self.skipped = 0
+    def __init__(self) -> None:
+        self.begun = self.held = self.skipped = 0
+        self.open: list[int] = []
         self.unsupported: str | None = None
         self.ran: set[str] = set()
 
-    def after(self, value: Any) -> Any:
+    def begin(self, line: int) -> int:
+        self.begun += 1
+        self.open.append(line)
+        return line
+
+    def end(self, line: int) -> None:
+        """It held, and with it what was begun inside it."""
         self.held += 1
+        while self.open and self.open.pop() != line:
+            pass
+
+    def after(self, _: int, line: int, value: Any) -> Any:
+        self.end(line)
         return value
 
-    def caught(self, expects: bool, judges: bool) -> None:
-        """A handler of the tests was entered. `expects`: their `try` fails unless something is raised in it.
+    def hold(self, _: int) -> None:
+        self.held += 1
 
-        `judges`: the handler does not end the matter: it asserts or raises, or is for other exceptions.
+    def fail(self, line: int) -> None:
+        self.open.append(line)
+
+    def enter(self, line: int) -> None:
+        if self.open[-1:] != [-line]:
+            self.open.append(-line)
+
+    def caught(self, line: int, expects: bool, judges: bool) -> None:
+        """A handler of a `try` was entered. `expects`: it fails unless something is raised in it.
+
+        `judges`: the handler has the last word on what failed in there: it asserts or raises, or is for others.
         """
         error = sys.exc_info()[1]
-        place = self.place(error)
-        is_failure = place is not None and (isinstance(error, _FAILURES) or is_own(error))
+        entered = [place for place, entry in enumerate(self.open) if entry == -line]
+        start = entered[-1] + 1 if entered else len(self.open)
+        is_failure = self.open[start:] and (isinstance(error, _FAILURES) or is_own(error))
         if expects and not is_failure:
             self.held += 1
-        elif not judges and self.swallowed is None:
-            self.swallowed = place
+        if judges or (expects and not is_failure):
+            del self.open[start:]
 
-    def lost(self, given: threading.ExceptHookArgs) -> None:
-        """A thread of the tests ended by an exception, which nobody is told of."""
-        if self.swallowed is None:
-            self.swallowed = self.place(given.exc_value)
-
-    def place(self, error: BaseException | None) -> int | None:
-        """The line where an assertion ended by an exception, if one did."""
-        frames = traceback.walk_tb(error.__traceback__ if error else None)
-        known = self.asserting | self.failing
-        lines = [line for frame, line in frames if frame.f_code.co_filename == FILE and line in known]
-        return lines[-1] if lines else None
+    @property
+    def swallowed(self) -> int | None:
+        """The line of an assertion that failed, if all else went well."""
+        return next((line for line in self.open if line > 0), None)
 
 
 def is_own(error: BaseException | None) -> bool:
@@ -87,10 +99,10 @@ def is_own(error: BaseException | None) -> bool:
 
 def run(given: bytes, namespace: dict[str, Any]) -> dict[str, Any]:
     """Run a suite, and say what it counted. What fails is raised."""
-    code, lines, tests, probed = marshal.loads(given)
+    code, tests, probed = marshal.loads(given)
     if probed is not None:
-        return {"held": sum(_probe(code, lines, tests, namespace, probed))}
-    suite = Suite(*lines)
+        return {"begun": sum(_probe(code, tests, namespace, probed))}
+    suite = Suite()
     _run(suite, marshal.loads(code), tests, namespace)
     return {name: getattr(suite, name) for name in ("held", "swallowed", "skipped", "unsupported")}
 
@@ -99,7 +111,6 @@ def _run(suite: Suite, code: types.CodeType, tests: tuple[str, ...], namespace: 
     module = types.ModuleType("__main__")
     module.__dict__.update({"exit": sys.exit, "quit": sys.exit, "__file__": "tests.py", "__suite__": suite} | namespace)
     sys.modules["__main__"] = module
-    threading.excepthook = suite.lost
     if "unittest" in code.co_names:
         vars(importlib.import_module("unittest"))["main"] = lambda *_, **__: None
     try:
@@ -303,17 +314,12 @@ for _name in "eq ne lt le gt ge".split():
     setattr(_Anything, f"__{_name}__", _truth)
 
 
-def _probe(
-    code: bytes, lines: Lines, tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]
-) -> Iterator[int]:
-    """How many assertions of the suite are run, for each of several answers: one that fails is the last."""
+def _probe(code: bytes, tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]) -> Iterator[int]:
+    """How many assertions are begun with each of several answers; how it goes on says nothing."""
     plain: list[Any] = [None, True, 0, 1, "1", [1], [[1]], (1,), {"1": 1}]
     answers = [_Anything(True), _Anything(False), *(lambda *_, value=value, **__: value for value in plain)]
     for answer in answers:
-        suite = Suite(*lines)
-        try:
+        suite = Suite()
+        with suppress(BaseException):
             _run(suite, marshal.loads(code), tests, namespace | dict.fromkeys(names, answer))
-        except BaseException as error:
-            yield suite.held + (suite.place(error) in suite.asserting)
-        else:
-            yield suite.held
+        yield suite.begun + suite.held

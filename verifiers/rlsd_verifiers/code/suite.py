@@ -1,8 +1,8 @@
 """Tests that are a program: which parts of it are tests, and what counts as asserted.
 
-Source is rewritten before it runs, so that whatever it asserts is counted by the name `__suite__`, an object of the
-harness that it runs under. It counts, when they have held: an `assert` that could fail, a call of something named
-`assert...`, a block that must raise, an `if` whose other branch fails, and an exception that a `try` asks for.
+Source is rewritten before it runs: it tells `__suite__`, an object of the harness that it runs under, what it asserts,
+before and after. Assertions are: an `assert` that could fail, a call of something named `assert...`, a block that must
+raise, an `if` whose other branch fails, and an exception that a `try` asks for.
 """
 
 import ast
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rlsd_verifiers.code.harness import FILE, Lines
+from rlsd_verifiers.code.harness import FILE
 
 COUNTER = "__suite__"
 HARNESS, PYTEST = "rlsd_verifiers.code.harness", "rlsd_verifiers.code.pytest_rules"
@@ -41,19 +41,18 @@ class BadTestsError(ValueError):
 class Suite(NamedTuple):
     """Tests that are ready to run.
 
-    `code`: what they do, compiled. `lines`: those that assert, and those that do nothing but fail. `tests`: names of
-    functions and classes that are tests. `names`: all that they take from the program.
+    `code`: what they do, compiled. `tests`: names of functions and classes that are tests. `names`: all that they take
+    from the program.
     """
 
     code: bytes
-    lines: Lines
     tests: tuple[str, ...]
     names: tuple[str, ...]
     uses_pytest: bool
 
     def message(self, *, probed: bool = False) -> dict[str, Any]:
         """What a jail needs to run them; `probed`: with anything at all in place of the program."""
-        given = marshal.dumps((self.code, self.lines, self.tests, self.names if probed else None))
+        given = marshal.dumps((self.code, self.tests, self.names if probed else None))
         modules = {HARNESS: _code_of(HARNESS)} | ({"pytest": _code_of(PYTEST)} if self.uses_pytest else {})
         return {"modules": modules, "runner": HARNESS, "suite": base64.b64encode(given).decode()}
 
@@ -264,7 +263,7 @@ def make_suite(tree: ast.Module, names: Iterable[str]) -> Suite:
     """Rewrite a module of tests, in place, so that it counts what it asserts, and compile it.
 
     Raises:
-        BadTestsError: it cannot be compiled, or catches what it asserts where that cannot be seen.
+        BadTestsError: it cannot be compiled.
     """
     definitions = [part for part in in_module(tree.body) if isinstance(part, _DEFINITIONS)]
     functions = [part for part in definitions if part.name.startswith("test") and not isinstance(part, ast.ClassDef)]
@@ -272,8 +271,9 @@ def make_suite(tree: ast.Module, names: Iterable[str]) -> Suite:
     uses_pytest = any(isinstance(part, ast.Name) and part.id == "pytest" for part in ast.walk(tree)) or any(
         "pytest" in _imported(part) for part in ast.walk(tree)
     )
-    counting = _Counting({part.name for part in ast.walk(tree) if isinstance(part, _DEFINITIONS)})
-    counting.visit(tree)
+    _Counting({part.name for part in ast.walk(tree) if isinstance(part, _DEFINITIONS) and not asserts(part)}).visit(
+        tree
+    )
     for function in functions:
         function.body.insert(0, ast.parse(f"{COUNTER}.ran.add({function.name!r})").body[0])
     ast.fix_missing_locations(tree)
@@ -281,8 +281,7 @@ def make_suite(tree: ast.Module, names: Iterable[str]) -> Suite:
         code = compile(tree, FILE, "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTestsError(f"not Python: {error}") from None
-    lines = frozenset(counting.asserting), frozenset(counting.failing)
-    return Suite(marshal.dumps(code), lines, tuple(dict.fromkeys(tests)), tuple(sorted(names)), uses_pytest)
+    return Suite(marshal.dumps(code), tuple(dict.fromkeys(tests)), tuple(sorted(names)), uses_pytest)
 
 
 def _imported(node: ast.AST) -> list[str]:
@@ -292,77 +291,64 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 class _Counting(ast.NodeTransformer):
-    """`local`: functions that the tests define, whose own assertions are counted."""
+    """`silent`: functions of the tests that are called like assertions, and never fail."""
 
-    def __init__(self, local: set[str]) -> None:
-        self._local = local
-        self.asserting: set[int] = set()
-        self.failing: set[int] = set()
+    def __init__(self, silent: set[str]) -> None:
+        self._silent = silent
+        self._awaited: set[int] = set()
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
-        is_counted = not is_vacuous(node.test) and not fails(node)
-        (self.failing if fails(node) else self.asserting).update(_lines(node))
-        self.generic_visit(node)
-        return [node, _tick(node)] if is_counted else [node]
-
-    def visit_Raise(self, node: ast.Raise) -> ast.stmt:
-        return self._failing(node)
-
-    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
-        return self._failing(node)
-
-    def _failing(self, node: ast.stmt) -> ast.stmt:
         if fails(node):
-            self.failing.update(_lines(node))
+            return [_tell("fail", node), node]
+        is_counted = not is_vacuous(node.test)
         self.generic_visit(node)
-        return node
+        return [_tell("begin", node), node, _tell("end", node)] if is_counted else [node]
+
+    def visit_Raise(self, node: ast.Raise) -> list[ast.stmt]:
+        is_own = fails(node) and (id(node) in self._awaited or last_name(node.exc or node) == "AssertionError")
+        self.generic_visit(node)
+        return [_tell("fail", node), node] if is_own else [node]
+
+    def visit_Expr(self, node: ast.Expr) -> list[ast.stmt]:
+        is_own = fails(node) and last_name(node.value) == "fail"
+        self.generic_visit(node)
+        return [_tell("fail", node), node] if is_own else [node]
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
-        is_counted = _is_assertion(node) and last_name(node) not in self._local
+        is_counted = _is_assertion(node) and last_name(node) not in self._silent
         is_counted = is_counted and (last_name(node) != "raises" or len(node.args) > 1)
-        if is_counted:
-            self.asserting.update(_lines(node))
         self.generic_visit(node)
-        return ast.copy_location(ast.Call(_of_counter("after"), [node], []), node) if is_counted else node
+        return _call("after", node, _call("begin", node), node) if is_counted else node
 
     def visit_With(self, node: ast.With) -> list[ast.stmt]:
-        is_counted = False
+        is_counted = any(_is_assertion(item.context_expr) for item in node.items)
         for item in node.items:
-            context = item.context_expr
-            if _suppresses_failures(context) and asserts(node):
-                raise BadTestsError(f"line {node.lineno} suppresses what is asserted")
-            if _is_assertion(context):
-                is_counted = True
-                self.asserting.update(_lines(node))
-                self.generic_visit(context)
+            if _is_assertion(item.context_expr):
+                self.generic_visit(item.context_expr)
             else:
-                item.context_expr = self.visit(context)
+                item.context_expr = self.visit(item.context_expr)
         node.body = [after for before in node.body for after in _as_list(self.visit(before))]
-        return [node, _tick(node)] if is_counted else [node]
+        return [_tell("begin", node), node, _tell("end", node)] if is_counted else [node]
 
     def visit_If(self, node: ast.If) -> ast.stmt:
         fails_so, fails_else = any(map(fails, node.body)), any(map(fails, node.orelse))
         self.generic_visit(node)
         if fails_so:
-            node.orelse.insert(0, _tick(node))
+            node.orelse.insert(0, _tell("hold", node))
         if fails_else:
-            node.body.insert(0, _tick(node))
+            node.body.insert(0, _tell("hold", node))
         return node
 
     def visit_Try(self, node: ast.Try) -> ast.stmt:
-        expects = any(fails(part[-1]) for part in (node.body, node.orelse) if part)
-        judging = [any(asserts(part) or isinstance(part, ast.Raise) for part in each.body) for each in node.handlers]
+        last = [part[-1] for part in (node.body, node.orelse) if part and fails(part[-1])]
+        self._awaited |= set(map(id, last))
+        judging = [_is_narrow(handler) or _judges(handler) for handler in node.handlers]
         self.generic_visit(node)
-        for handler, judges in zip(node.handlers, judging, strict=True):
-            seen = ast.Call(
-                _of_counter("caught"), [ast.Constant(expects), ast.Constant(judges or _is_narrow(handler))], []
-            )
-            handler.body.insert(0, ast.copy_location(ast.Expr(seen), node))
+        if last or any(judging):
+            node.body.insert(0, _tell("enter", node))
+            for handler, judges in zip(node.handlers, judging, strict=True):
+                handler.body.insert(0, _tell("caught", node, ast.Constant(bool(last)), ast.Constant(judges)))
         return node
-
-
-def _lines(node: ast.stmt | ast.expr) -> range:
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _as_list(node: Any) -> list[ast.stmt]:
@@ -372,22 +358,18 @@ def _as_list(node: Any) -> list[ast.stmt]:
 def _is_narrow(handler: ast.ExceptHandler) -> bool:
     """Whether it lets the failure of an assertion pass."""
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return not any(kind is None or _catches_failures(kind) for kind in kinds)
+    return not any(kind is None or last_name(kind) in {*_FAILURES, "BaseException"} for kind in kinds)
 
 
-def _catches_failures(kind: ast.expr) -> bool:
-    return last_name(kind) in {"AssertionError", "Exception", "BaseException"}
+def _judges(handler: ast.ExceptHandler) -> bool:
+    return any(asserts(part) or isinstance(part, ast.Raise) for part in handler.body)
 
 
-def _suppresses_failures(context: ast.expr) -> bool:
-    is_call = isinstance(context, ast.Call) and last_name(context) == "suppress"
-    return is_call and any(map(_catches_failures, context.args))  # type: ignore[attr-defined]
+def _tell(word: str, node: ast.stmt, *arguments: ast.expr) -> ast.stmt:
+    return ast.copy_location(ast.Expr(_call(word, node, *arguments)), node)
 
 
-def _of_counter(name: str) -> ast.Attribute:
-    return ast.Attribute(ast.Name(COUNTER, ast.Load()), name, ast.Load())
-
-
-def _tick(node: ast.stmt) -> ast.stmt:
-    held = ast.Attribute(ast.Name(COUNTER, ast.Load()), "held", ast.Store())
-    return ast.copy_location(ast.AugAssign(held, ast.Add(), ast.Constant(1)), node)
+def _call(word: str, node: ast.stmt | ast.expr, *arguments: ast.expr) -> ast.Call:
+    """A call of the counter with the line of a node."""
+    function = ast.Attribute(ast.Name(COUNTER, ast.Load()), word, ast.Load())
+    return ast.copy_location(ast.Call(function, [ast.Constant(node.lineno), *arguments], []), node)
