@@ -138,6 +138,7 @@ NO_TESTS = {
     "a call": ("print(add(2, 3))", "nothing is asserted"),
     "a pair": ("assert (add(2, 3) == 5, 'no')", "nothing is asserted"),
     "or true": ("assert add(2, 3) == 5 or True", "nothing is asserted"),
+    "an assertion by name": ("def assert_sum(a, b):\n    print(a == b)\nassert_sum(add(2, 3), 5)", "when they ran"),
     "of constants": ("add(2, 3)\nassert 1 == 1", "nothing is asserted"),
     "a branch never taken": ("add(2, 3)\nif False:\n    assert add(2, 3) == 5", "when they ran"),
     "a loop over nothing": ("for a, b, sum in []:\n    assert add(a, b) == sum", "when they ran"),
@@ -243,6 +244,13 @@ def test_a_handler_that_asserts_something_else_has_the_last_word() -> None:
     tests = "try:\n    assert add(2, 3) == 6\nexcept AssertionError:\n    assert add(2, 3) == 5"
     assert graded(RIGHT, tests).outcome == "correct"
     assert graded("def add(a, b): return a - b", tests).outcome == "wrong"
+
+
+def test_an_assertion_that_holds_has_the_last_word_on_those_inside_it() -> None:
+    near = "def near(a, b):\n    try:\n        assert abs(a - b) < 1\n        return True\n"
+    near += "    except AssertionError:\n        return False\n"
+    assert graded(RIGHT, near + "assert near(add(2, 3), 5) and not near(add(2, 3), 7)").outcome == "correct"
+    assert graded("def add(a, b): return 7", near + "assert not near(add(2, 3), 7)").outcome == "wrong"
 
 
 @pytest.mark.parametrize("ending", ["raise SystemExit(0)", "raise unittest.SkipTest('no')", "import no_such_module"])

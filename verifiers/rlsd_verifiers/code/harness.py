@@ -79,10 +79,9 @@ class Suite:
         error = sys.exc_info()[1]
         entered = [place for place, entry in enumerate(self.open) if entry == -line]
         start = entered[-1] + 1 if entered else len(self.open)
-        is_failure = self.open[start:] and (isinstance(error, _FAILURES) or is_own(error))
-        if expects and not is_failure:
-            self.held += 1
-        if judges or (expects and not is_failure):
+        is_expected = expects and not (self.open[start:] and (isinstance(error, _FAILURES) or is_own(error)))
+        self.held += is_expected
+        if judges or is_expected:
             del self.open[start:]
 
     @property
