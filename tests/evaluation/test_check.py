@@ -244,7 +244,7 @@ def test_programs_are_tried_on_their_tests_and_spoiled_ones_must_fail(pool: Pool
         {"question": "6", "tests": CALLS, "entry_point": "add"},
         {"question": "7", "solution": ADD.replace("+", "-"), "tests": CALLS, "entry_point": "add"},
         {"question": "8", "solution": ADD, "tests": [{"args": [2, 3]}], "entry_point": "add"},
-        {"question": "9", "solution": ADD, "tests": "try:\n    add(2, 3)\nexcept TypeError:\n    assert False"},
+        {"question": "9", "solution": ADD, "tests": "sum = add(2, 3)\nassert sum != 4"},
     ]  # fmt: skip
     found = [[]] * 5 + [["unsolved"], ["rejects_itself"], ["bad_reference"], ["accepts_perturbed"]]
     checked = check(rows(*tested), pool)
@@ -252,6 +252,29 @@ def test_programs_are_tried_on_their_tests_and_spoiled_ones_must_fail(pool: Pool
     assert checked[5].is_faultless
     assert [len(each.tried) for each in checked[:4]] == [1, 1, 1, 2]
     assert '"?" and a program whose functions return None' in checked[8].flags[0].detail
+
+
+@pytest.mark.usefixtures("_jail")
+def test_tests_that_assert_nothing_are_a_fault_of_the_reference_and_tests_that_nothing_calls_are_not(
+    pool: Pool,
+) -> None:
+    def tested(tests: str, solution: str = ADD) -> dict[str, Any]:
+        return {"question": content_hash(tests + solution), "solution": solution, "tests": tests}
+
+    never_reached = "try:\n    add(2, 3)\nexcept TypeError:\n    assert False"
+    checked = check(
+        rows(
+            tested("def test_add():\n    assert add(2, 3) == 5"),
+            tested("print(add(2, 3) == 5)"),
+            tested("print(add(2, 3) == 5)", ""),
+            tested(never_reached),
+            tested("for a, b in []:\n    assert add(a, b)", ""),
+            tested("def test_add(capsys):\n    assert add(2, 3) == 5"),
+        ),
+        pool,
+    )
+    assert reasons(checked) == [[], *[["bad_reference"]] * 5]
+    assert "nothing was asserted" in checked[3].flags[0].detail
 
 
 def test_tests_that_are_no_programs_are_tried_with_the_answer() -> None:

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import time
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rlsd_sandbox import End, Ended, Level, OverError, RefusedError, Running, Sandbox, SandboxError, Settings
@@ -117,7 +118,7 @@ def _test(code: Code, tests: Tests, submission: Submission, jails: _Jails) -> Fo
                 return _run_calls(tests, program)
             if isinstance(tests, Remote):
                 return _run_remote(tests, program, jails)
-            return _run_beside(tests, program)
+            return _run_beside(tests, program, jails)
     except _DecidedError as decided:
         return decided.found
 
@@ -254,9 +255,11 @@ def _status(ended: Ended) -> str:
 
 def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
     """Run the tests in a jail of their own. Their calls go through here into the program's jail and back."""
-    given = json.dumps({"tests": tests.source, "names": tests.functions, "modules": tests.modules}).encode()
+    given = tests.suite.message() | {"names": tests.functions, "imports": tests.modules}
     number = secrets.token_hex(16)
-    with jails.tests.program("tests", given, seconds=program.running.seconds_left + 0.5) as running:
+    with jails.tests.program(
+        "tests", json.dumps(given).encode(), seconds=program.running.seconds_left + 0.5
+    ) as running:
         running.tell({"id": number})
         answered = False
         while True:
@@ -273,36 +276,78 @@ def _run_remote(tests: Remote, program: _Program, jails: _Jails) -> Found:
                 raised = reply.get("raised")
                 if isinstance(raised, list) and raised[:1] == ["MemoryError"]:
                     raise _raised(raised, f"in `{said['call']}`")
+                if "missing" in reply:
+                    raise _DecidedError(Outcome.WRONG, f"there is no function `{shorten(str(said['call']))}`")
                 running.tell({key: value for key, value in reply.items() if key != "id"})
-            elif "unsplittable" in said and not answered:
-                return _run_beside(Beside(tests.source, ()), program)
-            elif "unsplittable" in said:
+            elif "unsplittable" in said and answered:
                 running.tell({})
             elif said.get("id") == number:
-                return _as_found(said, tests.source)
+                break
+    if "unsplittable" in said:
+        return _run_beside(Beside(tests.source, (), tests.suite), program, jails)
+    return _as_found(said, tests, jails, answered=answered)
 
 
-def _run_beside(tests: Beside, program: _Program) -> Found:
+def _run_beside(tests: Beside, program: _Program, jails: _Jails) -> Found:
     """Run the tests beside the program, in its jail: what they find is weak."""
     number = secrets.token_hex(16)
-    program.running.tell({"tests": tests.source, "classes": tests.names}, {"id": number})
+    program.running.tell({"tests": tests.suite.message(), "classes": tests.names}, {"id": number})
     try:
-        return _as_found(program.hear(number), tests.source)._replace(weak=True)
+        return _as_found(program.hear(number), tests, jails, answered=True)._replace(weak=True)
     except _DecidedError as decided:
         return decided.found._replace(weak=True)
 
 
-def _as_found(said: dict[str, Any], source: str) -> Found:
-    if said.get("passed") is True:
+def _as_found(said: dict[str, Any], tests: Remote | Beside, jails: _Jails, *, answered: bool) -> Found:
+    """What a suite found. `answered`: whether the program was asked anything.
+
+    A suite that asserted nothing says nothing of the program, whose fault that is if it chose so: it would escape all
+    judgement by answering `[]` to `for x in f(3): assert ...`. So it is wrong if some other answer makes the suite
+    assert something, and if none does, the suite is no test.
+    """
+    if said.get("passed") is not True:
+        failed = said.get("failed")
+        kind, message, line = [*(failed if isinstance(failed, list) else []), "", "", None][:3]
+        if kind == "MemoryError":
+            return Found(Outcome.MEMORY, "it ran out of memory in the tests")
+        words = f"{kind}: {message}".removesuffix(": ") if kind not in _FAILURES else f"a test fails {message}".rstrip()
+        return Found(Outcome.WRONG, shorten(words, 120) + _at(line, tests.source))
+    report = said.get("report")
+    report = report if isinstance(report, dict) else {}
+    if report.get("unsupported"):
+        return Found(Outcome.BAD_REFERENCE, f"tests: {shorten(str(report['unsupported']), 120)}")
+    if report.get("swallowed"):
+        return Found(Outcome.WRONG, f"a test fails and catches that{_at(report['swallowed'], tests.source)}")
+    if report.get("held") and answered:
         return Found(Outcome.CORRECT, "it passes the tests")
-    failed = said.get("failed")
-    kind, message, line = [*(failed if isinstance(failed, list) else []), "", "", None][:3]
-    if kind == "MemoryError":
-        return Found(Outcome.MEMORY, "it ran out of memory in the tests")
+    if answered and _could_assert(tests, jails.settings):
+        return Found(Outcome.WRONG, "with its answers the tests assert nothing, and with others they do")
+    skips = ": they are skipped" if report.get("skipped") else ""
+    return Found(Outcome.BAD_REFERENCE, f"tests: nothing was asserted when they ran{skips}")
+
+
+_FAILURES = ("AssertionError", "FailedError")
+
+
+def _at(line: Any, source: str) -> str:
     lines = source.splitlines()
-    at = f" at `{shorten(lines[line - 1].strip(), 80)}`" if isinstance(line, int) and 0 < line <= len(lines) else ""
-    words = f"{kind}: {message}".removesuffix(": ") if kind != "AssertionError" else f"a test fails {message}".rstrip()
-    return Found(Outcome.WRONG, shorten(words, 120) + at)
+    return f" at `{shorten(lines[line - 1].strip(), 80)}`" if isinstance(line, int) and 0 < line <= len(lines) else ""
+
+
+@lru_cache
+def _could_assert(tests: Remote | Beside, settings: Settings) -> bool:
+    """Whether a suite asserts anything if the program's functions give some other answers; not, if it does not end."""
+    modules = tests.modules if isinstance(tests, Remote) else ()
+    given = tests.suite.message(probed=True) | {"names": [], "imports": modules}
+    number = secrets.token_hex(16)
+    jail = _sandbox(settings, "tests")
+    with jail.program("tests", json.dumps(given).encode(), seconds=settings.timeout_seconds) as running:
+        running.tell({"id": number})
+        try:
+            said = running.hear()
+        except OverError:
+            return False
+    return bool(said.get("id") == number and said.get("report", {}).get("begun"))
 
 
 # -- programs that read and print --------------------------------------------------------------------------------------

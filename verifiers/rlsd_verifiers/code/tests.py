@@ -1,9 +1,9 @@
 """Tests as data: what to call a program with and what must come of it.
 
 Tests are given as calls, as inputs and outputs, or as Python source. Source is taken apart: an assertion about what one
-call returns becomes that call and a comparison made outside the jail. Source that does more than that runs in a jail of
-its own and calls the program's functions in theirs. Only source that needs more of the program than functions of plain
-values, its classes say, has to run beside it, and is weak.
+call returns becomes that call and a comparison made outside the jail. Source that does more than that is a suite, which
+runs in a jail of its own and calls the program's functions in theirs. Only source that needs more of the program than
+functions of plain values, its classes say, has to run beside it, and is weak.
 """
 
 import ast
@@ -13,13 +13,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from rlsd_verifiers.code.suite import (
+    BadTestsError as BadTestsError,
+)
+from rlsd_verifiers.code.suite import (
+    Suite,
+    as_of_program,
+    asserts,
+    call_of_root,
+    is_vacuous,
+    last_name,
+    make_suite,
+)
 from rlsd_verifiers.verdict import shorten
 
 MAX_TESTS = 10_000
-
-
-class BadTestsError(ValueError):
-    """Tests that cannot be read; the message says where."""
 
 
 class Call(NamedTuple):
@@ -55,7 +63,8 @@ class Remote(NamedTuple):
 
     source: str
     functions: tuple[str, ...]
-    modules: tuple[str, ...] = ()
+    modules: tuple[str, ...]
+    suite: Suite
 
 
 class Beside(NamedTuple):
@@ -63,6 +72,7 @@ class Beside(NamedTuple):
 
     source: str
     names: tuple[str, ...]
+    suite: Suite
 
 
 Tests = Calls | Streams | Remote | Beside
@@ -131,60 +141,61 @@ def _words(value: object) -> str:
 @lru_cache(maxsize=1024)
 def _from_source(source: str, entry_point: str | None) -> Tests:
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadTestsError(f"not Python: {error}") from None
-    if not any(isinstance(node, ast.Assert | ast.Raise | ast.Call) for node in ast.walk(tree)):
-        raise BadTestsError("nothing is asserted")
-    if _defines_check(tree) and not _calls_check(tree):
-        if not entry_point:
-            raise BadTestsError("`check` is defined and not called, and no `entry_point` says with what")
-        source += f"\n\ncheck({entry_point})\n"
-        tree = ast.parse(source)
-    try:
-        names = _Names(tree, entry_point)
-        try:
-            calls = tuple(_taken_apart(tree, names))
-        except _MoreThanCallsError:
-            modules = names.needed & sys.stdlib_module_names
-            if needed := (names.needed - modules) | {name for name in names.called if name[0].isupper()}:
-                return Beside(source, tuple(sorted(needed)))
-            return Remote(source, tuple(sorted(names.called)), tuple(sorted(modules)))
+        return _from_tree(source, _parsed(source), entry_point)
     except RecursionError:
         raise BadTestsError("nested too deeply") from None
+
+
+def _parsed(source: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BadTestsError(f"not Python: {error}") from None
+
+
+def _from_tree(source: str, tree: ast.Module, entry_point: str | None) -> Tests:
+    imported = as_of_program(tree, entry_point)
+    if not asserts(tree):
+        compares = any(isinstance(node, ast.Compare) for node in ast.walk(tree))
+        raise BadTestsError("nothing is asserted" + (": a comparison alone tests nothing" if compares else ""))
+    handed_over = {"raises", "assertRaises", "assertRaisesRegex", "check"}
+    if call := call_of_root(tree, entry_point):
+        source += f"\n\n{call}\n"
+        tree.body += _parsed(source).body[-1:]
+        handed_over.add(call.partition("(")[0])
+    names = _Names(tree, imported | ({entry_point} if entry_point else set()), handed_over)
+    try:
+        calls = tuple(_taken_apart(tree, names))
+    except _MoreThanCallsError:
+        modules = names.needed & {*sys.stdlib_module_names, "pytest"}
+        suite = make_suite(tree, names.called | names.needed - modules)
+        if needed := (names.needed - modules) | {name for name in names.called if name[0].isupper()}:
+            return Beside(source, tuple(sorted(needed)), suite)
+        return Remote(source, tuple(sorted(names.called)), tuple(sorted(modules)), suite)
     if not calls:
         raise BadTestsError("nothing is asserted of the program")
     return Calls(calls)
 
 
-def _defines_check(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == "check" for node in tree.body)
-
-
-def _calls_check(tree: ast.Module) -> bool:
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return any(isinstance(call.func, ast.Name) and call.func.id == "check" for call in calls)
-
-
 class _Names:
     """The names that tests take from the program: `called` as functions, and `needed` in any other way."""
 
-    def __init__(self, tree: ast.Module, entry_point: str | None) -> None:
+    def __init__(self, tree: ast.Module, theirs: set[str], handed_over: set[str]) -> None:
         bound = {name for node in ast.walk(tree) for name in _bound_by(node)}
-        known = bound | set(dir(builtins)) - {entry_point}
-        handed_over, calls = set(), set()
+        known = bound | set(dir(builtins)) - theirs | {"__file__", "__name__"}
+        calls = set()
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if isinstance(node, ast.Call):
                 calls.add(id(node.func))
-                if node.func.id == "check":
-                    handed_over |= {id(argument) for argument in node.args}
+                if last_name(node) in handed_over:
+                    calls |= {id(argument) for argument in node.args}
         loads = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
         free = [node for node in loads if node.id not in known]
         if not free:
             asserted = (node.test for node in ast.walk(tree) if isinstance(node, ast.Assert))
             free = [call.func for test in asserted for call in _sides(test) if isinstance(call.func, ast.Name)]
-        self.called = {node.id for node in free if id(node) in calls | handed_over}
-        self.needed = {node.id for node in free if id(node) not in calls | handed_over}
+        self.called = {node.id for node in free if id(node) in calls}
+        self.needed = {node.id for node in free if id(node) not in calls}
 
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
@@ -210,7 +221,7 @@ class _MoreThanCallsError(Exception):
 
 
 def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
-    body = [statement for statement in tree.body if not _does_nothing(statement)]
+    body = [*_statements(tree.body)]
     candidates = {name: name for name in names.called}
     if body and isinstance(body[0], ast.FunctionDef) and body[0].name == "check" and len(body) == 2:
         definition, called = body[0], body[1]
@@ -219,23 +230,43 @@ def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
         if len(parameters) != 1 or len(handed) != 1 or not isinstance(handed[0], ast.Name) or definition.decorator_list:
             raise _MoreThanCallsError
         candidates[parameters[0]] = handed[0].id
-        body = [statement for statement in definition.body if not _does_nothing(statement)]
+        body = [*_statements(definition.body)]
     for statement in body:
         if not isinstance(statement, ast.Assert):
             raise _MoreThanCallsError
         yield _call(statement.test, candidates)
 
 
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those that do something, with the insides of main guards and of test functions in the place of these."""
+    tests = [part.name for part in body if isinstance(part, ast.FunctionDef) and part.name.startswith("test")]
+    if len(set(tests)) < len(tests):
+        raise _MoreThanCallsError
+    for statement in body:
+        match statement:
+            case ast.If(ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]), inside, []):
+                yield from _statements(inside)
+            case ast.FunctionDef(name, ast.arguments([], [], None, [], [], None, []), inside, []) if name in tests:
+                yield from _statements(inside)
+            case _ if not _does_nothing(statement):
+                yield statement
+
+
 def _does_nothing(statement: ast.stmt) -> bool:
-    """A constant, `assert True`, or a constant with a name that nothing here reads, as the `METADATA` of HumanEval."""
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant | ast.Name)
-    if isinstance(statement, ast.Assert):
-        return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Assign)
-        and all(isinstance(target, ast.Name) and target.id == "METADATA" for target in statement.targets)
-    )
+    """A constant, an assertion that always holds, what runs tests that run anyway, and a constant with a name that
+    nothing here reads, as the `METADATA` of HumanEval."""
+    match statement:
+        case ast.Expr(ast.Constant() | ast.Name()) | ast.Pass():
+            return True
+        case ast.Import([ast.alias("pytest" | "unittest", None)]):
+            return True
+        case ast.Expr(ast.Call(ast.Attribute(ast.Name("pytest" | "unittest"), "main"))):
+            return True
+        case ast.Assert(test):
+            return is_vacuous(test)
+        case ast.Assign([ast.Name("METADATA")]):
+            return True
+    return False
 
 
 def _call(test: ast.expr, candidates: dict[str, str]) -> Call:
