@@ -256,12 +256,7 @@ OPSD: dict[str, Overrides] = {
 }
 
 SFT: dict[str, Overrides] = {
-    "token-mean": {
-        "rollout.temperature": 1.5,
-        "loss.kl_coef": 0.5,
-        "loss.kl_estimator": "k2",
-        "rollout.max_new_tokens": 32,
-    },
+    "token-mean": {"rollout.temperature": 1.5, "rollout.max_new_tokens": 32},
     "two-updates": TWO | {"loss.reduction": "sequence_mean", "rollout.max_new_tokens": 32},
 }
 

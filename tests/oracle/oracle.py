@@ -128,16 +128,17 @@ class Oracle:
         student = self.logp(self.policy, rollout.prompt, rollout.tokens)
         logp = own(student)
         old = own(read(self.before, rollout.prompt)) if several else logp.detach()
-        teacher = self.before if live else self.teacher
         if config.method == "sft":
             loss = -logp
         elif config.method == "opsd":
+            teacher = self.policy if live else self.teacher  # whole distributions, which are read at every update
             loss = divergence(student, read(teacher, rollout.privileged), tokens, config.distill)
         else:
             credits = torch.full_like(logp, advantage).detach()
             reweighted = mix > 0 and self._fits(rollout) and (config.credit.rollouts == "all" or advantage < 0)
             if reweighted and advantage:
-                gap = own(read(teacher, rollout.privileged)) - (old if live else logp.detach())
+                read_by = self.before if live else self.teacher
+                gap = own(read(read_by, rollout.privileged)) - (old if live else logp.detach())
                 weighed = credit(advantage, gap, mix, config.credit.clip)
                 end = rollout.thought if config.credit.tokens == "thought" else len(tokens)
                 credits = torch.cat([weighed[:end], credits[end:]])

@@ -35,7 +35,7 @@ MakeTrainer = Callable[..., Trainer]
 
 THINK, THINK_ID = ";", 15
 """The character that stands for a closing think tag, and its token."""
-TOLERANCES = {"sampled": 2e-5, "loss": 1e-5, "norm": 2e-5, "gradient": 1e-4, "weights": 1e-3}
+TOLERANCES = {"sampled": 5e-5, "loss": 2e-5, "norm": 2e-5, "gradient": 1e-4, "weights": 2e-3}
 """What float32 may differ by: nats of a token; then shares of the loss's terms, of the norm, of the gradient's norm,
 and of how far the weights have gone."""
 OUTSIDE = {
@@ -291,8 +291,8 @@ def test_an_evaluation_adds_up_to_the_oracles_mean_interval_and_pass_at_k(make_t
     mean, low, high = mean_and_interval([group for group in scores if group])
     assert 0 < mean < 1
     assert (evaluation.summary["mean"], *evaluation.summary["ci95"]) == pytest.approx((mean, low, high), rel=1e-4)
-    complete = [group for group in scores if len(group) == 4]
-    assert evaluation.summary["pass_at_k"] == pytest.approx({str(k): pass_at(k, complete) for k in (1, 2, 4)})
+    judged = {k: [group for group in scores if len(group) >= k] for k in (1, 2, 4)}
+    assert evaluation.summary["pass_at_k"] == pytest.approx({str(k): pass_at(k, judged[k]) for k in judged})
 
 
 def test_an_evaluation_draws_the_same_for_a_problem_whatever_else_is_evaluated(make_trainer: MakeTrainer) -> None:
