@@ -1,0 +1,672 @@
+"""Plants one fault at a time and runs the test that must notice it.
+
+    python tests/mutations.py               all of them: minutes on two cores
+    python tests/mutations.py kl teacher    those whose fault has one of these words
+
+Each is an edit of one place, most of it in the wiring between config, trainer and `core`, where a wrong argument still
+trains. `tests/test_mutations.py` holds the list to the code; a mutation that survives makes this script fail.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("rlsd_cli", "verifiers", "presets", "tests", "pyproject.toml")
+WORKERS = 2
+
+ORACLE = "tests/oracle/test_oracle.py::test_three_steps_are_those_of_the_oracle[{}]"
+
+
+class Mutation(NamedTuple):
+    """A fault in words, the text of a file that becomes another, and the test that fails for it."""
+
+    fault: str
+    old: str
+    new: str
+    killer: str
+
+
+def oracle(fault: str, old: str, new: str, configuration: str) -> Mutation:
+    return Mutation(fault, old, new, ORACLE.format(configuration))
+
+
+UPDATE = (
+    oracle(
+        "the weight of the KL is dropped", "config.loss.kl_coef * kl * batch.weight", "kl * batch.weight", "rlvr-kl-k3"
+    ),
+    oracle(
+        "the KL is a plain mean",
+        "config.loss.kl_coef * kl * batch.weight",
+        "config.loss.kl_coef * kl / kl.numel()",
+        "rlvr-kl-k3",
+    ),
+    oracle(
+        "the KL has one estimator",
+        "batch.tokens.mask, config.loss.kl_estimator)",
+        'batch.tokens.mask, "k3")',
+        "rlvr-kl-k2",
+    ),
+    oracle(
+        "the KL is to the policy itself",
+        "temperature(config), models.reference)",
+        "temperature(config), models.policy.model)",
+        "rlvr-kl-k2",
+    ),
+    oracle(
+        "the KL's reference is read at temperature 1",
+        "temperature(config), models.reference)",
+        "1.0, models.reference)",
+        "rlvr-kl-k3",
+    ),
+    oracle(
+        "temperature is dropped",
+        'return config.rollout.temperature if config.row.samples == "policy" else 1.0',
+        "return 1.0",
+        "rlvr-kl-k3",
+    ),
+    oracle(
+        "solutions are read at the sampling temperature",
+        'return config.rollout.temperature if config.row.samples == "policy" else 1.0',
+        "return config.rollout.temperature",
+        "sft-token-mean",
+    ),
+    oracle(
+        "the lower clip is the upper one",
+        '"clip_low": settings.clip_low',
+        '"clip_low": settings.clip_high',
+        "rlvr-clipped",
+    ),
+    oracle(
+        "the upper clip is the lower one",
+        '"clip_high": settings.clip_high',
+        '"clip_high": settings.clip_low',
+        "rlvr-clipped",
+    ),
+    oracle("the dual clip is dropped", "if settings.dual_clip is not None:", "if False:", "rlvr-clipped-dual"),
+    oracle("there is one surrogate", "SURROGATES[settings.surrogate](", 'SURROGATES["clipped"](', "rlvr-cispo"),
+    oracle(
+        "importance weights are always truncated",
+        "mode=settings.rollout_correction,",
+        'mode="truncate",',
+        "rlvr-correction-mask",
+    ),
+    oracle(
+        "importance weights are always a token's",
+        "level=settings.rollout_correction_level,",
+        'level="token",',
+        "rlvr-correction-mask-sequence",
+    ),
+    oracle(
+        "importance weights have no floor",
+        "low=settings.rollout_correction_floor,",
+        "low=0.0,",
+        "rlvr-correction-truncate",
+    ),
+    oracle(
+        "importance weights have the default cap",
+        "high=settings.rollout_correction_cap,",
+        "high=2.0,",
+        "rlvr-correction-truncate",
+    ),
+    oracle(
+        "importance weights are not applied",
+        "loss = surrogate.loss * batch.weight * sampler_weight",
+        "loss = surrogate.loss * batch.weight",
+        "rlvr-correction-truncate",
+    ),
+    oracle(
+        "a live teacher meets the student that has moved",
+        'compared = old_logp if config.teacher.weights == "live" else student.logp.detach()',
+        "compared = student.logp.detach()",
+        "rlsd-live-two",
+    ),
+    oracle(
+        "a frozen teacher meets the student that was",
+        'compared = old_logp if config.teacher.weights == "live" else student.logp.detach()',
+        "compared = old_logp",
+        "rlsd-gspo",
+    ),
+    oracle(
+        "a sampled token's gap has no bound",
+        "kappa=settings.token_clip) * batch.weight",
+        "kappa=None) * batch.weight",
+        "opsd-sampled-token-clip",
+    ),
+    oracle(
+        "the teacher does not read its view",
+        "models.teacher, batch.privileged, tokens.mask)",
+        "models.teacher, tokens, tokens.mask)",
+        "opsd-forward",
+    ),
+    oracle(
+        "the teacher is the policy",
+        "models.teacher, batch.privileged, tokens.mask)",
+        "policy.model, batch.privileged, tokens.mask)",
+        "opsd-forward",
+    ),
+    oracle(
+        "forward is reverse",
+        '"forward_kl": 0.0, "reverse_kl": 1.0',
+        '"forward_kl": 1.0, "reverse_kl": 0.0',
+        "opsd-forward",
+    ),
+    oracle("beta is dropped", '"jsd": settings.beta}', '"jsd": 0.5}', "opsd-jsd"),
+    oracle(
+        "the tail is always kept",
+        "k=settings.top_k, tail=settings.tail",
+        "k=settings.top_k, tail=True",
+        "opsd-reverse-top-k-no-tail",
+    ),
+    oracle(
+        "the top k is dropped",
+        "if settings.top_k and settings.top_k < student_logp.shape[-1]:",
+        "if False:",
+        "opsd-forward-top-k",
+    ),
+    oracle(
+        "a token's divergence has no bound",
+        "return loss if kappa is None else divergences.clip_token_loss(loss, kappa)",
+        "return loss",
+        "opsd-forward-token-clip",
+    ),
+    oracle(
+        "all tokens are reweighted", "mix=mix, clip=clip, weighted=batch.reweighted", "mix=mix, clip=clip", "rlsd-live"
+    ),
+    oracle(
+        "lambda has no schedule",
+        "mix=mix, clip=clip, weighted=batch.reweighted",
+        "mix=config.credit.mix, clip=clip, weighted=batch.reweighted",
+        "rlsd-frozen",
+    ),
+    oracle(
+        "the credit's clip is the default",
+        "mask, clip = batch.tokens.mask, config.credit.clip",
+        "mask, clip = batch.tokens.mask, 0.2",
+        "rlsd-frozen",
+    ),
+    oracle(
+        "a likelihood is a plain mean",
+        "negative_log_likelihood(student.logp, batch.tokens.mask) * batch.weight",
+        "negative_log_likelihood(student.logp, batch.tokens.mask) / batch.tokens.mask.sum()",
+        "sft-two-updates",
+    ),
+)
+TRAINER = (
+    oracle("lambda starts at the default", "initial=credit.mix,", "initial=0.5,", "rlsd-frozen"),
+    oracle("lambda has no warm-up", "warmup_steps=credit.mix_warmup_steps,", "warmup_steps=0,", "rlsd-snapshot"),
+    oracle(
+        "lambda decays in the default time", "decay_steps=credit.mix_decay_steps,", "decay_steps=50,", "rlsd-frozen"
+    ),
+    oracle(
+        "lambda's first step is always 1",
+        "first_index=1 if credit.mix_first_index else 0,",
+        "first_index=1,",
+        "rlsd-frozen",
+    ),
+    oracle(
+        "the learning rate has no schedule",
+        "step, schedule=optim.schedule,",
+        'step, schedule="constant",',
+        "rlvr-linear",
+    ),
+    oracle(
+        "the learning rate has no warm-up",
+        "warmup_steps=optim.warmup_steps, total",
+        "warmup_steps=0, total",
+        "rlvr-linear",
+    ),
+    oracle(
+        "the learning rate ends a step later",
+        "total_steps=self.config.steps\n",
+        "total_steps=self.config.steps + 1\n",
+        "rlvr-linear",
+    ),
+    oracle(
+        "the learning rate is not scaled", 'group["lr"] = optim.lr * scale', 'group["lr"] = optim.lr', "rlvr-linear"
+    ),
+    oracle(
+        "a snapshot is taken a step early",
+        "self.teacher.after_update(step)",
+        "self.teacher.after_update(step + 1)",
+        "rlsd-snapshot",
+    ),
+    oracle(
+        "gradients are clipped at 1",
+        "self.policy.model.parameters(), self.config.optim.max_grad_norm)",
+        "self.policy.model.parameters(), 1.0)",
+        "rlvr-linear",
+    ),
+    oracle(
+        "the loss of several updates is their sum",
+        "return Update(sum(losses) / len(losses),",
+        "return Update(sum(losses),",
+        "rlvr-clipped",
+    ),
+    oracle(
+        "the norm of several updates is the first's", "max(norms), totals)", "norms[0], totals)", "rlvr-three-updates"
+    ),
+    oracle(
+        "the constant reduction divides by the default length",
+        "max_tokens=settings.rollout.max_new_tokens)",
+        "max_tokens=512)",
+        "rlvr-no-baseline",
+    ),
+    oracle("there is one reduction", "mask, settings.loss.reduction,", 'mask, "sequence_mean",', "rlvr-kl-k3"),
+    oracle(
+        "what does not count stays in denominators",
+        "len(sample.token_ids) if sample.counted else 0 for sample in samples",
+        "len(sample.token_ids) for sample in samples",
+        "rlvr-truncated-masked",
+    ),
+    oracle(
+        "the wrong half of the rollouts is reweighted",
+        'rollouts == "all" or sample.advantage < 0',
+        'rollouts == "all" or sample.advantage > 0',
+        "rlsd-negative",
+    ),
+    oracle("thoughts are not told apart", 'if self.config.credit.tokens == "thought":', "if False:", "rlsd-live"),
+    oracle(
+        "the KL leaves rollouts without advantage",
+        "and sample.advantage == 0 and self.config.loss.kl_coef == 0",
+        "and sample.advantage == 0",
+        "rlvr-kl-k2",
+    ),
+    oracle(
+        "later updates are taken for the first",
+        "        for share in later:\n",
+        "        for share in later[:0]:\n",
+        "rlvr-clipped",
+    ),
+    oracle(
+        "updates come in reverse",
+        "first, *later = shares(kept, optim.updates_per_batch)",
+        "first, *later = reversed(shares(kept, optim.updates_per_batch))",
+        "rlvr-clipped",
+    ),
+    oracle(
+        "there is one update a batch",
+        "first, *later = shares(kept, optim.updates_per_batch)",
+        "first, *later = shares(kept, 1)",
+        "rlvr-clipped",
+    ),
+    oracle(
+        "replaced groups stay",
+        "for group in groups_of(samples, self.config) if not is_replaced(group)]",
+        "for group in groups_of(samples, self.config)]",
+        "rlvr-refill",
+    ),
+    Mutation(
+        "sampling ignores its temperature",
+        "sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature)",
+        "sampling=Sampling(config.rollout.max_new_tokens, temperature=1.0)",
+        ORACLE.format("rlvr-kl-k3"),
+    ),
+    Mutation(
+        "every step draws the same",
+        'seed=f"{config.seed}/rollouts/{step}"',
+        'seed=f"{config.seed}/rollouts"',
+        "tests/training/test_trainer.py",
+    ),
+    Mutation(
+        "draws do not depend on the seed",
+        'seed=f"{config.seed}/rollouts/{step}"',
+        'seed=f"rollouts/{step}"',
+        "tests/training/test_trainer.py",
+    ),
+    Mutation(
+        "more is drawn than `rollout.refill` allows",
+        "min(num_dead, refill - num_drawn)",
+        "num_dead",
+        "tests/training/test_trainer.py",
+    ),
+    Mutation(
+        "rollouts without advantage are read by the teacher",
+        "s.counted and s.advantage != 0 and self._is_reweighted(s)",
+        "s.counted and self._is_reweighted(s)",
+        "tests/training/test_trainer.py::test_no_teacher_pass_where_lambda_or_the_advantage_is_zero",
+    ),
+    oracle(
+        "gradients add up over steps",
+        "        self.optimizer.step()\n        self.optimizer.zero_grad()\n",
+        "        self.optimizer.step()\n",
+        "rlvr-leave-one-out",
+    ),
+    oracle(
+        "the old policy is the sampler's word",
+        "old_logp=padded([s.old_logp for s in samples], tokens.mask)",
+        "old_logp=padded([s.sampled_logp for s in samples], tokens.mask)",
+        "rlvr-clipped",
+    ),
+)
+OPTIMIZER = (
+    oracle("the two betas are swapped", "(optim.beta1, optim.beta2)", "(optim.beta2, optim.beta1)", "rlvr-linear"),
+    oracle("beta1 is the default", "(optim.beta1, optim.beta2)", "(0.9, optim.beta2)", "rlvr-linear"),
+    oracle("beta2 is the default", "(optim.beta1, optim.beta2)", "(optim.beta1, 0.999)", "rlvr-linear"),
+    oracle("AdamW's eps is the default", '"eps": optim.eps', '"eps": 1e-8', "rlvr-linear"),
+    oracle("decay is the default", '"weight_decay": optim.weight_decay', '"weight_decay": 0.01', "rlvr-linear"),
+    oracle(
+        "vectors decay too",
+        'if p.ndim < 2], "weight_decay": 0.0',
+        'if p.ndim < 2], "weight_decay": optim.weight_decay',
+        "rlvr-cosine",
+    ),
+)
+REWARDS = (
+    oracle(
+        "what is cut is always masked",
+        'if sample.truncated and config.rollout.truncated == "mask":',
+        "if sample.truncated:",
+        "rlvr-as-it-comes",
+    ),
+    oracle(
+        "what is cut is never masked",
+        'if sample.truncated and config.rollout.truncated == "mask":',
+        "if False:",
+        "rlvr-truncated-masked",
+    ),
+    oracle(
+        "what is cut keeps its score",
+        "elif sample.truncated and verdict.is_verdict:",
+        "elif False:",
+        "rlvr-as-it-comes",
+    ),
+    oracle("there is one baseline", "baseline=settings.baseline,", 'baseline="mean",', "rlvr-leave-one-out"),
+    oracle("there is one scale", "scale=settings.scale,", 'scale="group_std",', "rlvr-batch-std"),
+    oracle("the deviation is always unbiased", "ddof=settings.ddof,", "ddof=1,", "rlvr-population-std"),
+    oracle(
+        "nothing but the default is added to a deviation", "eps=settings.eps,", "eps=1e-6,", "rlvr-leave-one-out-scaled"
+    ),
+    oracle(
+        "no verdict is a score of 0",
+        "if sample.score is None and config.row.needs_reward:",
+        "if False:",
+        "rlvr-as-it-comes",
+    ),
+    Mutation(
+        "what is left of groups goes to the last share",
+        "[round(index * len(groups) / parts) for index in range(parts + 1)]",
+        "[*range(0, parts * (len(groups) // parts), max(1, len(groups) // parts))][:parts] + [len(groups)]",
+        ORACLE.format("rlvr-uneven-shares"),
+    ),
+    Mutation(
+        "dead is what has equal scores",
+        "if any(sample.advantage != 0 for sample in counted):",
+        "if len({sample.score for sample in counted}) > 1:",
+        "tests/training/test_rewards.py::test_without_a_baseline_equal_scores_are_advantages",
+    ),
+)
+TEACHER = (
+    oracle("an average goes the wrong way", "self.config.ema_rate)", "1 - self.config.ema_rate)", "rlsd-ema"),
+    oracle(
+        "a snapshot is taken after other steps",
+        "step % self.config.sync_every == 0",
+        "step % self.config.sync_every == 1",
+        "rlsd-snapshot",
+    ),
+    oracle("a snapshot is taken after every step", "step % self.config.sync_every == 0", "step > 0", "rlsd-snapshot"),
+    oracle("every teacher is live", 'if config.weights != "live":', "if False:", "rlsd-frozen"),
+)
+EVALUATION = "tests/evaluation/test_evaluate.py"
+SAMPLING = EVALUATION + "::test_sampling_is_the_evaluations_own"
+DIFFICULTY = (
+    Mutation("an evaluation's temperature is 1", "temperature=settings.temperature,", "temperature=1.0,", SAMPLING),
+    Mutation("an evaluation's top p is dropped", "top_p=settings.top_p,", "top_p=1.0,", SAMPLING),
+    Mutation("an evaluation's top k is dropped", "top_k=settings.top_k,", "top_k=0,", SAMPLING),
+    Mutation(
+        "an evaluation's length is training's",
+        "settings.max_new_tokens or config.rollout.max_new_tokens",
+        "config.rollout.max_new_tokens",
+        SAMPLING,
+    ),
+)
+EVALUATE = (
+    Mutation("an evaluation ignores the seed", 'f"{config.seed}/evaluation"', '"evaluation"', EVALUATION),
+    Mutation(
+        "an evaluation draws as step 1 does", 'f"{config.seed}/evaluation"', 'f"{config.seed}/rollouts/1"', EVALUATION
+    ),
+    Mutation("samples are counted wrongly", "index % samples, config", "index // samples, config", EVALUATION),
+    Mutation(
+        "no verdict is a score of 0 in an evaluation",
+        '"score": verdict.score if verdict.is_verdict else None',
+        '"score": verdict.score',
+        EVALUATION,
+    ),
+    Mutation(
+        "problems are chosen by place",
+        "sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]",
+        "[*problems][:limit]",
+        EVALUATION,
+    ),
+)
+RESPOND = (
+    Mutation(
+        "draws depend on the place of a problem",
+        'keys.append(f"{problem.id}/{seen[problem.id]}")',
+        'keys.append(f"{len(keys)}")',
+        EVALUATION,
+    ),
+    Mutation(
+        "a repeated problem gets the same draws",
+        'keys.append(f"{problem.id}/{seen[problem.id]}")',
+        'keys.append(f"{problem.id}")',
+        EVALUATION,
+    ),
+)
+STATISTICS = (
+    Mutation(
+        "pass@k is of complete problems",
+        "for x in per_problem if len(x) >= k]",
+        "for x in per_problem if len(x) == max(map(len, per_problem))]",
+        "tests/evaluation/test_statistics.py",
+    ),
+    Mutation(
+        "a partial score is a pass",
+        "sum(score == 1 for score in x)",
+        "sum(score > 0 for score in x)",
+        "tests/evaluation/test_statistics.py",
+    ),
+    Mutation(
+        "samples are the unit of an interval",
+        "min(max(n_eff, num_problems), num_samples)",
+        "num_samples",
+        "tests/evaluation/test_statistics.py",
+    ),
+)
+MEANS = "tests/training/test_metrics.py"
+METRICS = (
+    Mutation(
+        "credit weights are a mean over all tokens",
+        'totals.mean("weight", "reweighted_tokens")',
+        'totals.mean("weight", "tokens")',
+        MEANS,
+    ),
+    Mutation(
+        "the gap is a mean over all tokens", 'totals.mean("gap", "seen_tokens")', 'totals.mean("gap", "tokens")', MEANS
+    ),
+    Mutation(
+        "a clip rate is one of all tokens",
+        'totals.mean("clip_low", "reweighted_tokens")',
+        'totals.mean("clip_low", "tokens")',
+        MEANS,
+    ),
+    Mutation(
+        "a clip rate is the other one",
+        'totals.mean("clip_high", "reweighted_tokens")',
+        'totals.mean("clip_low", "reweighted_tokens")',
+        MEANS,
+    ),
+    Mutation(
+        "the ratio's clip rate is one of sampled tokens",
+        'totals.mean("ratio_clipped", "tokens")',
+        'totals.mean("ratio_clipped", "sampled_tokens")',
+        MEANS,
+    ),
+    Mutation(
+        "kept importance weights are raw ones",
+        'totals.mean("kept_weight", "sampled_tokens")',
+        'totals.mean("sampler_weight", "sampled_tokens")',
+        MEANS,
+    ),
+    Mutation(
+        "weights of other tokens are counted",
+        '"weight": torch.where(batch.reweighted, credit.weight, 0.0)',
+        '"weight": credit.weight',
+        MEANS,
+    ),
+    Mutation(
+        "answers are counted over responses",
+        'outcomes["no_answer"] / judged',
+        'outcomes["no_answer"] / len(samples)',
+        MEANS,
+    ),
+)
+RUN = (
+    Mutation(
+        "a state between two updates is saved as the last step's",
+        "if done and not moved_on:",
+        "if done:",
+        "tests/training/test_run.py::test_a_run_that_stops_on_a_loss_that_is_not_finite_says_what_is_kept",
+    ),
+)
+SCHEMA = (
+    Mutation(
+        "GSPO's clips are swapped",
+        '"loss.clip_low": 3e-4, "loss.clip_high": 4e-4',
+        '"loss.clip_low": 4e-4, "loss.clip_high": 3e-4',
+        "tests/config/test_schema.py",
+    ),
+    Mutation(
+        "the KL is taken for sft too",
+        'if self.loss.kl_coef and row.samples != "policy":',
+        "if False:",
+        "tests/config/test_schema.py",
+    ),
+)
+DIVERGENCES = (
+    Mutation(
+        "the tail holds everything", "logp.scatter(-1, support, nothing)", "logp", "tests/core/test_divergences.py"
+    ),
+)
+ATTENTION = (
+    Mutation(
+        "guards see the buckets",
+        "@dataclass(frozen=True, eq=False)\nclass AttentionRows:",
+        "from typing import NamedTuple\nclass AttentionRows(NamedTuple):",
+        "tests/policy/test_compile_check.py::test_a_layer_is_compiled_once_for_batches_of_any_number_of_buckets",
+    ),
+)
+PRESETS = "tests/config/test_schema.py"
+MUTATIONS: dict[str, tuple[Mutation, ...]] = {
+    "rlsd_cli/training/update.py": UPDATE,
+    "rlsd_cli/training/trainer.py": TRAINER,
+    "rlsd_cli/training/optimizer.py": OPTIMIZER,
+    "rlsd_cli/training/rewards.py": REWARDS,
+    "rlsd_cli/training/metrics.py": METRICS,
+    "rlsd_cli/training/run.py": RUN,
+    "rlsd_cli/policy/teacher.py": TEACHER,
+    "rlsd_cli/policy/attention.py": ATTENTION,
+    "rlsd_cli/core/divergences.py": DIVERGENCES,
+    "rlsd_cli/evaluation/difficulty.py": DIFFICULTY,
+    "rlsd_cli/evaluation/evaluate.py": EVALUATE,
+    "rlsd_cli/evaluation/respond.py": RESPOND,
+    "rlsd_cli/evaluation/statistics.py": STATISTICS,
+    "rlsd_cli/config/schema.py": SCHEMA,
+    "presets/rlsd-official.toml": (
+        Mutation("the script's decay is the paper's", "mix_decay_steps = 60", "mix_decay_steps = 50", PRESETS),
+        Mutation("the script's model thinks", "thinking = false", "thinking = true", PRESETS),
+        Mutation("the script has no dual clip", "dual_clip = 3.0\n", "", PRESETS),
+    ),
+    "presets/rlsd-paper.toml": (
+        Mutation("the paper's teacher is the script's", "sync_every = 10", "sync_every = 20", PRESETS),
+        Mutation(
+            "the paper's loss is the script's", 'reduction = "sequence_mean"', 'reduction = "token_mean"', PRESETS
+        ),
+        Mutation("the paper's model thinks", "thinking = false", "thinking = true", PRESETS),
+    ),
+    "presets/gsm8k-opsd.toml": (Mutation("OPSD has the learning rate of GRPO", "lr = 1e-5", "lr = 1e-6", PRESETS),),
+}
+
+
+class Tree:
+    """A copy of the project in which one fault at a time is planted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copyfile(source, folder / name)
+
+    def passes(self, test: str) -> bool:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(self.folder / "verifiers")]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f"{test} did not run:\n{done.stdout}{done.stderr}")
+        return done.returncode == 0
+
+    def survives(self, file: str, mutation: Mutation) -> bool:
+        """Whether the test that is expected to fail passes with the fault in place."""
+        path = self.folder / file
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
+        try:
+            return self.passes(mutation.killer)
+        finally:
+            path.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="only faults with one of these words")
+    words = parser.parse_args().words
+    every = [(file, mutation) for file, mutations in MUTATIONS.items() for mutation in mutations]
+    chosen = [each for each in every if not words or any(word in each[1].fault for word in words)]
+    survivors: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as workers:
+        trees: SimpleQueue[Tree] = SimpleQueue()
+        for number in range(WORKERS):
+            trees.put(Tree(Path(folder, str(number))))
+
+        def tried(file: str, mutation: Mutation) -> bool:
+            tree = trees.get()
+            try:
+                return tree.survives(file, mutation)
+            finally:
+                trees.put(tree)
+
+        def passes(killer: str) -> bool:
+            tree = trees.get()
+            try:
+                return tree.passes(killer)
+            finally:
+                trees.put(tree)
+
+        killers = sorted({mutation.killer for _, mutation in chosen})
+        for killer, sound in zip(killers, workers.map(passes, killers), strict=True):
+            if not sound:
+                survivors.append(f"fails without a fault: {killer}")
+        for (file, mutation), survived in zip(chosen, workers.map(lambda each: tried(*each), chosen), strict=True):
+            print(f"{'SURVIVED' if survived else 'killed  '}  {file}: {mutation.fault}", flush=True)
+            if survived:
+                survivors.append(f"{file}: {mutation.fault} ({mutation.killer})")
+    print(f"{len(chosen)} tried, {len(survivors)} left", *survivors, sep="\n  ")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
