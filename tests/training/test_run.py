@@ -316,6 +316,27 @@ def test_layers_that_do_not_compile_are_said_and_run_as_they_are(
     assert not policy.compiled
 
 
+def test_a_limit_of_recompilations_is_a_warning_of_the_run(
+    configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, str]] = []
+    listener = Listener()
+    monkeypatch.setattr(listener, "warning", lambda kind, text: said.append((kind, text)))
+    step = Trainer.step
+
+    def limited(self: Trainer, number: int) -> Any:
+        with torch._dynamo.config.patch(recompile_limit=1):
+            compiled = torch.compile(lambda states: states + 1, backend="eager", dynamic=False)
+            for width in (1, 2, 3):
+                compiled(torch.ones(width))
+        torch._dynamo.reset()
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", limited)
+    go(new_run(tmp_path / "limited", config := configure(SETTINGS | {"steps": 1})), config, listener)
+    assert next(text for kind, text in said if kind == "recompilation").startswith("torch.compile stopped at 1 version")
+
+
 def test_a_failure_keeps_the_last_finished_step(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
