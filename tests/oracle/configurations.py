@@ -261,7 +261,12 @@ SFT: dict[str, Overrides] = {
 }
 
 CONFIGURATIONS: dict[str, Overrides] = {
-    f"{method}-{name}": BASE | {"method": method} | overrides
-    for method, table in (("rlvr", RLVR), ("rlsd", RLSD), ("opsd", OPSD), ("sft", SFT))
+    f"{method}-{name}": BASE | {"method": method} | of_method | overrides
+    for method, of_method, table in (
+        ("rlvr", {}, RLVR),
+        ("rlsd", {}, RLSD),
+        ("opsd", {"samples_per_prompt": 2, "teacher.view": "solution"}, OPSD),
+        ("sft", {}, SFT),
+    )
     for name, overrides in table.items()
 }
