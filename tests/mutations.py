@@ -345,6 +345,30 @@ TRAINER = (
         "old_logp=padded([s.sampled_logp for s in samples], tokens.mask)",
         "rlvr-clipped",
     ),
+    oracle(
+        "the teacher reads at temperature 1",
+        "ids.mask, temperature(self.config), model)",
+        "ids.mask, 1.0, model)",
+        "rlsd-ema",
+    ),
+    oracle(
+        "the reference moves with the policy",
+        "reference=initial_copy(policy) if",
+        "reference=policy.model if",
+        "rlvr-kl-k2",
+    ),
+    oracle(
+        "the learning rate is a step late",
+        "            step, schedule=optim.schedule,",
+        "            step - 1, schedule=optim.schedule,",
+        "rlvr-linear",
+    ),
+    oracle(
+        "the sampler keeps the old weights",
+        "        self.sampler.sync()\n        losses, norms",
+        "        losses, norms",
+        "rlvr-bfloat16-sampler",
+    ),
 )
 OPTIMIZER = (
     oracle("the two betas are swapped", "(optim.beta1, optim.beta2)", "(optim.beta2, optim.beta1)", "rlvr-linear"),
