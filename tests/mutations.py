@@ -264,7 +264,7 @@ TRAINER = (
         "what does not count stays in denominators",
         "len(sample.token_ids) if sample.counted else 0 for sample in samples",
         "len(sample.token_ids) for sample in samples",
-        "rlvr-truncated-masked",
+        "rlvr-truncated-masked-two",
     ),
     oracle(
         "the wrong half of the rollouts is reweighted",
@@ -301,7 +301,7 @@ TRAINER = (
         "replaced groups stay",
         "for group in groups_of(samples, self.config) if not is_replaced(group)]",
         "for group in groups_of(samples, self.config)]",
-        "rlvr-refill",
+        "rlvr-refill-two",
     ),
     Mutation(
         "sampling ignores its temperature",
@@ -313,19 +313,19 @@ TRAINER = (
         "every step draws the same",
         'seed=f"{config.seed}/rollouts/{step}"',
         'seed=f"{config.seed}/rollouts"',
-        "tests/training/test_trainer.py",
+        "tests/training/test_trainer.py::test_draws_are_those_of_the_step_and_the_seed",
     ),
     Mutation(
         "draws do not depend on the seed",
         'seed=f"{config.seed}/rollouts/{step}"',
         'seed=f"rollouts/{step}"',
-        "tests/training/test_trainer.py",
+        "tests/training/test_trainer.py::test_draws_are_those_of_the_step_and_the_seed",
     ),
     Mutation(
         "more is drawn than `rollout.refill` allows",
         "min(num_dead, refill - num_drawn)",
         "num_dead",
-        "tests/training/test_trainer.py",
+        "tests/training/test_trainer.py::test_groups_without_signal_are_drawn_anew_and_leave_the_loss",
     ),
     Mutation(
         "rollouts without advantage are read by the teacher",

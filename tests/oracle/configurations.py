@@ -153,7 +153,6 @@ RLSD: dict[str, Overrides] = {
     "negative": TWO
     | {
         "credit.rollouts": "negative",
-        "credit.tokens": "thought",
         "credit.mix_decay_steps": 8,
         "credit.clip": 0.9,
         "teacher.sync_every": 1,

@@ -290,7 +290,7 @@ def test_groups_without_signal_are_drawn_anew_and_leave_the_loss(make_trainer: M
     """Two dead groups and one problem more than are drawn besides: the first two draws are dead, the third is not."""
     settings = {"method": "rlvr", "prompts_per_step": 2, "samples_per_prompt": 4, "rollout.refill": 3}
     trainer = make_trainer(settings)
-    problems = [question()._replace(id=str(number)) for number in range(9)]
+    problems = [question()._replace(id=str(number)) for number in range(200)]
     trainer.splits = trainer.splits._replace(train=problems)
     answers = iter([["#6"], ["#5"], ["#5", "#6"]])
     sizes = []
@@ -311,6 +311,17 @@ def test_groups_without_signal_are_drawn_anew_and_leave_the_loss(make_trainer: M
     assert [sample.advantage != 0 for sample in samples] == [False] * 16 + [True] * 4
     assert sum(sample.credit is not None for sample in samples) == 4
     assert len({sample.problem.id for sample in samples}) == 5
+
+
+def test_draws_are_those_of_the_step_and_the_seed(make_trainer: MakeTrainer) -> None:
+    def drawn(step: int, seed: int) -> list[list[int]]:
+        trainer = make_trainer({"method": "rlvr", "seed": seed})
+        problems = make_trainer({"method": "rlvr"}).splits.train[:4]
+        return [sample.token_ids for sample in trainer.collect(problems, step)]
+
+    assert drawn(1, 0) == drawn(1, 0)
+    assert drawn(1, 0) != drawn(2, 0)
+    assert drawn(1, 0) != drawn(1, 1)
 
 
 def test_the_policy_is_read_again_for_later_updates_alone(
