@@ -363,11 +363,11 @@ TRAINER = (
         "            step - 1, schedule=optim.schedule,",
         "rlvr-linear",
     ),
-    oracle(
+    Mutation(
         "the sampler keeps the old weights",
         "        self.sampler.sync()\n        losses, norms",
         "        losses, norms",
-        "rlvr-bfloat16-sampler",
+        "tests/training/test_trainer.py::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
     ),
 )
 OPTIMIZER = (

@@ -324,6 +324,14 @@ def test_draws_are_those_of_the_step_and_the_seed(make_trainer: MakeTrainer) -> 
     assert drawn(1, 0) != drawn(1, 1)
 
 
+def test_a_sampler_in_another_type_has_the_weights_of_the_last_update(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer({"method": "rlvr", "rollout.dtype": "bfloat16", "optim.lr": 3e-3, "samples_per_prompt": 8})
+    trainer.step(1)
+    trainer.interrupts.release()
+    metrics, _ = trainer.step(2)
+    assert metrics["sampler_mismatch_abs_mean"] < 0.05, "rounding alone; the update has moved it by more"
+
+
 def test_the_policy_is_read_again_for_later_updates_alone(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
