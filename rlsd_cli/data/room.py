@@ -1,10 +1,11 @@
 """Whether prompts leave room for the longest response; nothing is ever cut."""
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.chat import ChatTokenizer
+from rlsd_cli.data.chat import PROBE, ChatTokenizer, in_chat
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
@@ -39,16 +40,45 @@ def too_long_for_student(
     problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, room: Room
 ) -> list[Overlong]:
     """The problems whose prompts leave no room."""
-    prompts = (prompt_ids(student_text(problem, config), config, tokenizer) for problem in problems)
-    return too_long(problems, prompts, room.prompt)
+    return _too_long_texts(problems, student_text, config, tokenizer, room.prompt)
 
 
 def too_long_for_teacher(
     problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, room: Room
 ) -> list[Overlong]:
     """The problems whose privileged view leaves no room, or has more than `teacher.max_prompt_tokens`."""
-    views = (prompt_ids(teacher_text(problem, config), config, tokenizer) for problem in problems)
-    return too_long(problems, views, teacher_limit(config, room.prompt))
+    return _too_long_texts(problems, teacher_text, config, tokenizer, teacher_limit(config, room.prompt))
+
+
+def _too_long_texts(
+    problems: Sequence[Problem],
+    view: Callable[[Problem, Config], str],
+    config: Config,
+    tokenizer: ChatTokenizer,
+    limit: int,
+) -> list[Overlong]:
+    """As `too_long`, where only views are tokenised that have more bytes than the limit has tokens.
+
+    No token is of less than a byte, once the text is decomposed as far as any tokenizer does it.
+    """
+    once, twice = (num_bytes(in_chat(PROBE * times, config.prompt, tokenizer)) for times in (1, 2))
+    copies, around = (twice - once) / len(PROBE), once + MARGIN
+    texts = [(problem, view(problem, config)) for problem in problems]
+    return [
+        Overlong(place, problem, num_tokens)
+        for place, (problem, text) in enumerate(texts)
+        if around + copies * num_bytes(text) > limit
+        and (num_tokens := len(prompt_ids(text, config, tokenizer))) > limit
+    ]
+
+
+MARGIN = 16
+"""Tokens that a tokenizer may put before texts, and between them."""
+
+
+def num_bytes(text: str) -> int:
+    """Bytes of a text with all of its characters decomposed."""
+    return len(unicodedata.normalize("NFKD", text).encode("utf-8", "surrogatepass"))
 
 
 def teacher_limit(config: Config, room: int) -> int:
@@ -59,8 +89,8 @@ def teacher_limit(config: Config, room: int) -> int:
 def student_refusal(found: Sequence[Overlong], total: int, things: str, room: Room) -> RlsdError:
     """Why problems cannot be answered; `things` are the problems of which there are `total`."""
     return RlsdError(
-        f"{_worst(found, total, things, 'prompt')}, and of the model's {room.context_length:,} a response of "
-        f"{room.response:,} leaves {max(0, room.prompt):,}",
+        f"{_worst(found, total, things, 'prompt')}, and with a response of {room.response:,} these do not fit the "
+        f"model's {room.context_length:,}",
         hint="`prompt.overlong=skip` leaves such problems out; or lower `rollout.max_new_tokens` or "
         "`evaluation.max_new_tokens`",
     )
