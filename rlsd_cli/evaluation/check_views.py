@@ -133,12 +133,15 @@ _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:/\d+)?%?")
 
 
 def _too_long(tokens: Tokens, config: Config, window: int) -> Iterator[Flag]:
-    """A view that leaves no room for the longest response; what the teacher may skip is only noted."""
+    """A view that leaves no room for the longest response; what is left out, or the teacher may skip, is only noted."""
     response = config.rollout.max_new_tokens
     room = f"and with {response:,} of a response that is more than the model's {window:,}"
     if tokens.student + response > window:
-        reason = "prompt_skipped" if config.prompt.overlong == "skip" else "too_long"
+        skipped = config.prompt.overlong == "skip"
+        reason = "prompt_skipped" if skipped else "too_long"
         yield Flag(reason, f"the student's view has {tokens.student:,} tokens, {room}")
+        if skipped:
+            return
     if tokens.teacher is None:
         return
     longest = config.teacher.max_prompt_tokens or window
