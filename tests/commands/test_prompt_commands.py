@@ -46,17 +46,17 @@ def fit(data: str, **values: Any) -> tuple[Splits, dict[str, int]]:
 
 
 def test_a_prompt_that_will_not_fit_is_refused_before_a_run_or_left_out_with_a_count(
-    rlsd: Rlsd, tmp_path: Path
+    rlsd: Rlsd, call: Call, tmp_path: Path
 ) -> None:
     data = write(tmp_path / "long.jsonl", [*sums()[:30], LONG, *sums()[30:]])
     small = ["steps=2", "prompts_per_step=2", "samples_per_prompt=2", "evaluation.problems=4", "eval_data=held.jsonl"]
     write(tmp_path / "held.jsonl", [{"question": f"{n}-{n}=", "answer": "0"} for n in range(10, 20)])
     command = ["train", *small, f"data={data}", *(f"{key}={value}" for key, value in SHORT.items())]
-    refused = rlsd(*command)
-    assert refused.returncode == 2
-    assert "error: 1 of 61 training problems is too long: the prompt of `" in refused.stderr
-    assert "has 303 tokens, and with a response of 12 these do not fit the model's 256" in refused.stderr
-    assert "hint: `prompt.overlong=skip` leaves such problems out" in refused.stderr
+    refused = call(*command)
+    assert (refused.code, refused.out) == (2, "")
+    assert "error: 1 of 61 training problems is too long: the prompt of `" in refused.err
+    assert "has 303 tokens, and with a response of 12 these do not fit the model's 256" in refused.err
+    assert "hint: `prompt.overlong=skip` leaves such problems out" in refused.err
     assert not (tmp_path / "runs").exists()
     done = rlsd(*command, "prompt.overlong=skip")
     assert done.returncode == 0, done.stderr
