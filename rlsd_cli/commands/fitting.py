@@ -44,14 +44,14 @@ def fitted(
     Raises:
         RlsdError: some do not fit, and the config does not say to leave them out; or all do not.
     """
-    from rlsd_cli.data.room import Room, student_refusal, too_long_for_student
+    from rlsd_cli.data.room import Window, student_refusal, too_long_for_student
 
-    skips, room = config.prompt.overlong == "skip", Room(model.context_length, response)
+    skips, window = config.prompt.overlong == "skip", Window(model.context_length, response)
     tried = problems if skips or asked is None else asked
-    found = too_long_for_student(tried, config, model.tokenizer, room)
+    found = too_long_for_student(tried, config, model.tokenizer, window)
     if not found:
         return Fitted(problems, frozenset())
-    refusal = student_refusal(found, len(tried), things, room)
+    refusal = student_refusal(found, len(tried), things, window)
     if not skips or len(found) == len(problems):
         raise refusal
     console.warning(f"{refusal.message}: left out")
@@ -76,13 +76,15 @@ def fitted_splits(splits: "Splits", config: "Config", model: "Room") -> "tuple[S
 
 
 def _try_teacher(problems: "list[Problem]", config: "Config", model: "Room") -> None:
-    """Refuse what the teacher cannot read, or say how often that is."""
-    from rlsd_cli.data.room import Room, teacher_limit, teacher_refusal, too_long_for_teacher
+    """Refuse what the teacher cannot read, or say how often that is. A view that is missing is said elsewhere."""
+    from rlsd_cli.data.prompts import has_view
+    from rlsd_cli.data.room import Window, teacher_limit, teacher_refusal, too_long_for_teacher
 
-    room = Room(model.context_length, config.rollout.max_new_tokens)
-    if not (found := too_long_for_teacher(problems, config, model.tokenizer, room)):
+    window = Window(model.context_length, config.rollout.max_new_tokens)
+    seen = [problem for problem in problems if has_view(problem, config)]
+    if not (found := too_long_for_teacher(seen, config, model.tokenizer, window)):
         return
-    refusal = teacher_refusal(found, len(problems), teacher_limit(config, room.prompt))
+    refusal = teacher_refusal(found, len(problems), teacher_limit(config, window.room))
     if config.teacher.overlong == "error":
         raise refusal
     console.warning(f"{refusal.message} before the longest response; where it does not fit there is no teacher")

@@ -17,6 +17,7 @@ class ChatTokenizer(Protocol):
     """What a prompt needs of a tokenizer."""
 
     chat_template: Any
+    all_special_tokens: list[str]
 
     @property
     def added_tokens_decoder(self) -> Mapping[int, Any]: ...

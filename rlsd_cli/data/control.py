@@ -29,15 +29,21 @@ def control_tokens(prompt: PromptConfig, tokenizer: ChatTokenizer) -> re.Pattern
 @lru_cache(maxsize=8)
 def _control_tokens(prompt: PromptConfig, tokenizer: ChatTokenizer, template: str) -> re.Pattern[str]:
     del template  # a part of the key: a tokenizer may be given another
-    empty = in_chat(PROBE, prompt, tokenizer)
-    added = tokenizer.added_tokens_decoder.values()
-    return _any_of(t.content for t in added if t.special or (t.content in empty and not t.content.isspace()))
+    usual = in_chat(PROBE, prompt, tokenizer)
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    return _any_of(_special(tokenizer) | {text for text in added if text in usual and not text.isspace()})
 
 
 @lru_cache(maxsize=8)
 def special_tokens(tokenizer: ChatTokenizer) -> re.Pattern[str]:
     """Matches special tokens alone: a solution may hold others, such as the tags of a thought."""
-    return _any_of(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return _any_of(_special(tokenizer))
+
+
+def _special(tokenizer: ChatTokenizer) -> set[str]:
+    """Tokens that are marked as special, or serve as one, as an end token may that is not marked."""
+    marked = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return marked | set(tokenizer.all_special_tokens)
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:

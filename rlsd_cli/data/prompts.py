@@ -43,6 +43,11 @@ def teacher_text(problem: Problem, config: Config) -> Message:
     return fill(config.teacher.template, prompt=student_text(problem, config), reference=reference)
 
 
+def has_view(problem: Problem, config: Config) -> bool:
+    """Whether the problem has what the teacher is to see."""
+    return config.teacher.view == "none" or bool(_reference(problem, config))
+
+
 def _reference(problem: Problem, config: Config) -> str | None:
     """What the teacher is shown; empty or None where the problem lacks it."""
     known = {"answer": problem.answer, "solution": problem.solution, "hints": _hints(problem, config), "none": ""}
@@ -80,9 +85,9 @@ def solution_ids(solution: str, tokenizer: ChatTokenizer) -> list[int]:
 
 
 def forged_tokens(problem: Problem, config: Config, tokenizer: ChatTokenizer) -> list[str]:
-    """The control tokens that a problem holds as text, in what is read of it; those of a view it lacks are none."""
+    """The control tokens that a problem holds as text, in what is read of it."""
     texts = [student_text(problem, config)]
-    if config.row.needs_teacher and _reference(problem, config):
+    if config.row.needs_teacher and has_view(problem, config):
         texts.append(teacher_text(problem, config))
     found = [match for text in texts for match in forged(text, control_tokens(config.prompt, tokenizer))]
     if config.row.samples == "solution" and problem.solution:

@@ -11,14 +11,14 @@ from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 
 
-class Room(NamedTuple):
+class Window(NamedTuple):
     """The tokens that a model can hold, and how many of them the longest response takes."""
 
     context_length: int
     response: int
 
     @property
-    def prompt(self) -> int:
+    def room(self) -> int:
         return self.context_length - self.response
 
 
@@ -37,17 +37,17 @@ def too_long(problems: Iterable[Problem], prompts: Iterable[Sequence[int]], limi
 
 
 def too_long_for_student(
-    problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, room: Room
+    problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, window: Window
 ) -> list[Overlong]:
     """The problems whose prompts leave no room."""
-    return _too_long_texts(problems, student_text, config, tokenizer, room.prompt)
+    return _too_long_texts(problems, student_text, config, tokenizer, window.room)
 
 
 def too_long_for_teacher(
-    problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, room: Room
+    problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, window: Window
 ) -> list[Overlong]:
     """The problems whose privileged view leaves no room, or has more than `teacher.max_prompt_tokens`."""
-    return _too_long_texts(problems, teacher_text, config, tokenizer, teacher_limit(config, room.prompt))
+    return _too_long_texts(problems, teacher_text, config, tokenizer, teacher_limit(config, window.room))
 
 
 def _too_long_texts(
@@ -86,11 +86,11 @@ def teacher_limit(config: Config, room: int) -> int:
     return min(room, config.teacher.max_prompt_tokens or room)
 
 
-def student_refusal(found: Sequence[Overlong], total: int, things: str, room: Room) -> RlsdError:
+def student_refusal(found: Sequence[Overlong], total: int, things: str, window: Window) -> RlsdError:
     """Why problems cannot be answered; `things` are the problems of which there are `total`."""
     return RlsdError(
-        f"{_worst(found, total, things, 'prompt')}, and with a response of {room.response:,} these do not fit the "
-        f"model's {room.context_length:,}",
+        f"{_worst(found, total, things, 'prompt')}, and with a response of {window.response:,} these do not fit the "
+        f"model's {window.context_length:,}",
         hint="`prompt.overlong=skip` leaves such problems out; or lower `rollout.max_new_tokens` or "
         "`evaluation.max_new_tokens`",
     )

@@ -130,6 +130,8 @@ def test_a_teachers_view_that_will_not_fit_is_refused_or_counted_before_the_firs
     assert any(problem.solution == rows[7]["solution"] for problem in splits.train)
     assert "warning: 1 of" in capsys.readouterr().err
     fit(data, holdout=0.01, **shown | {"method": "rlvr"})
+    rows.append({"question": "10+10", "answer": "20"})
+    fit(write(tmp_path / "lacking.jsonl", rows), holdout=0.01, teacher__overlong="skip", **shown)
     with pytest.raises(RlsdError, match="and 9 fit"):
         fit(data, holdout=0.01, teacher__max_prompt_tokens=9, **shown)
 
@@ -138,7 +140,7 @@ def test_what_is_called_too_long_is_what_a_tokenizer_counts(make_tokenizer: Call
     """Prompts that are surely short enough are not tokenised; which those are may change no verdict."""
     from rlsd_cli.data.problems import Problem
     from rlsd_cli.data.prompts import prompt_ids, student_text
-    from rlsd_cli.data.room import Room, too_long_for_student
+    from rlsd_cli.data.room import Window, too_long_for_student
 
     config = resolve([], {"prompt.template": "{question}"}).config
     texts = [letter * length for letter in ("a", "ä", "中", "ﷺ", "<bos>", " ") for length in (1, 13, 31, 64, 90)]
@@ -147,8 +149,8 @@ def test_what_is_called_too_long_is_what_a_tokenizer_counts(make_tokenizer: Call
         for template in (CHATML, None, CHATML + "{{ messages[-1].content }}"):
             tokenizer = make_tokenizer(template, kind=kind)
             counts = [len(prompt_ids(student_text(problem, config), config, tokenizer)) for problem in problems]
-            for limit in (30, 90, 150):
-                found = too_long_for_student(problems, config, tokenizer, Room(limit + 7, 7))
+            for limit in (30, 90, 150, 200):
+                found = too_long_for_student(problems, config, tokenizer, Window(limit + 7, 7))
                 assert [(each.place, each.tokens) for each in found] == [
                     (place, count) for place, count in enumerate(counts) if count > limit
                 ]

@@ -346,6 +346,27 @@ def test_text_in_the_data_is_never_a_control_token(kind: str, special: bool, mak
     assert forged_tokens(problem, settings, tokenizer) == ["<|im_end|>", "<|im_start|>"]
 
 
+def test_text_that_is_no_control_token_is_read_in_the_pieces_of_any_text(make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(CHATML, kind="pieces")
+    pieces = tokenizer("<|im_start|>", add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert 1 < len(pieces) < len("<|im_start|>")
+    assert solution_ids("<|im_start|>", tokenizer) == pieces
+
+
+def test_an_end_token_that_is_not_marked_as_special_is_one() -> None:
+    """ByT5 reads bytes, puts `</s>` behind a text, and does not mark it."""
+    from transformers import ByT5Tokenizer
+
+    tokenizer = ByT5Tokenizer()
+    assert not tokenizer.added_tokens_decoder[tokenizer.eos_token_id].special
+    assert tokenizer("1")["input_ids"] == [ord("1") + 3, tokenizer.eos_token_id]
+    for ids in (
+        prompt_ids(student_text(ask("1</s>2"), bare()), bare(), tokenizer),
+        solution_ids("1</s>2", tokenizer),
+    ):
+        assert ids == [byte + 3 for byte in b"1</s>2"]
+
+
 def test_a_token_of_two_pieces_of_data_is_none(make_tokenizer: MakeTokenizer) -> None:
     tokenizer = make_tokenizer(CHATML)
     settings = bare(teacher__view="solution", teacher__template="{prompt}{reference}")
