@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.fitting import fitted, load_tried, say_forged
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
 
 if TYPE_CHECKING:
@@ -80,7 +81,11 @@ def evaluate(
     from rlsd_cli.evaluation.evaluate import select
     from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
 
-    problems = select(load_held_out(config), config.evaluation.problems)
+    model, limit = load_tried(config), config.evaluation.max_new_tokens or config.rollout.max_new_tokens
+    held_out, most = load_held_out(config), config.evaluation.problems
+    fitting = fitted(held_out, "problems", config, model, limit, select(held_out, most))
+    problems = select(fitting.kept, most)
+    say_forged(problems, config, model)
     with open_pool(config) as pool:
         if faults := check_problems(problems, config, pool):
             console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
@@ -100,6 +105,7 @@ def evaluate(
             )
             started = time.perf_counter()
             evaluation = conclude(run_evaluation(policy, sampler, problems, config, pool), config, started)
+    evaluation = evaluation._replace(summary=evaluation.summary | {"overlong": len(fitting.left_out)})
     try:
         _keep(evaluation, folder, config)
     finally:
@@ -243,6 +249,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     rows = [
         ("accuracy", console.interval(summary) + of(summary["n"])),
         ("problems", f"{num_problems} x {summary['samples']}"),
+        *([("  too long, left out", summary["overlong"])] if summary["overlong"] else []),
         *([("without a verdict", missing)] if summary["no_verdict"] else []),
         *(passes if summary["samples"] > 1 else []),
         ("tokens per response", f"{summary['tokens_per_response']:.1f}"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.fitting import fitted_splits, load_tried
 from rlsd_cli.commands.memory import forecast, memory_of, refuse_what_cannot_fit
 from rlsd_cli.errors import RlsdError
 
@@ -129,12 +130,19 @@ def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
             pass
     with open_pool(resolved.config) as pool:
         splits = _bounded(load_splits(resolved.config), resolved.config)
+        splits, left_out = fitted_splits(splits, resolved.config, load_tried(resolved.config))
         data = describe_splits(splits)
-        return _train_on(_checked(splits, resolved.config, pool), data, resolved, run, pool, team)
+        return _train_on(_checked(splits, resolved.config, pool), data, left_out, resolved, run, pool, team)
 
 
 def _train_on(
-    splits: "Splits", data: Mapping[str, Any], resolved: "Resolved", run: "RunDir", pool: "Pool", team: "Team"
+    splits: "Splits",
+    data: Mapping[str, Any],
+    left_out: Mapping[str, int],
+    resolved: "Resolved",
+    run: "RunDir",
+    pool: "Pool",
+    team: "Team",
 ) -> dict[str, Any]:
     import torch
 
@@ -163,6 +171,7 @@ def _train_on(
             held.enter_context(run.lock())
             run.pin_data(data)
             run.pin_inputs(inputs_of(config), PINNED)
+            run.set_status(overlong=left_out)
             point_latest(run)
         plan = Plan(**team.decided(lambda: run.plan() or make_plan(policy, config)._asdict()))
         name = "train.log" if team.leads else f"process-{team.rank}.log"

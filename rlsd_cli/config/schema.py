@@ -8,9 +8,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rlsd_cli.config.methods import METHODS, Method, MethodName
 
@@ -56,6 +58,27 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+def _day(value: object) -> str:
+    try:
+        return date.fromisoformat(str(value)).isoformat()
+    except ValueError as error:
+        raise ValueError("give a day such as 2024-07-26") from error
+
+
+def _template(value: object) -> object:
+    """A chat template: the content of the file that a text names, which then is a part of the config."""
+    if not isinstance(value, str) or "{%" in value or "{{" in value:
+        return value
+    try:
+        text = Path(value).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise ValueError(f"cannot read this file: {why[0].lower()}{why[1:]}") from error
+    if "{%" in text or "{{" in text:
+        return text
+    raise ValueError("this file is no chat template: there is no `{{` and no `{%` in it")
+
+
 class PromptConfig(Section):
     system: str | None = Field(None, description="system message for student and teacher alike")
     template: str = Field(
@@ -63,6 +86,15 @@ class PromptConfig(Section):
         description="what the student reads: `{question}`, and `{choices}` where they are not to follow it",
     )
     thinking: bool | None = Field(None, description="`enable_thinking` of the chat template, for models that have it")
+    chat_template: Annotated[str | None, BeforeValidator(_template)] = Field(
+        None, description="a Jinja file in place of the model's own chat template; the config keeps what is in it"
+    )
+    date: Annotated[str, BeforeValidator(_day)] = Field(
+        "2024-07-26", description="the day that a chat template is told which prints today's"
+    )
+    overlong: Literal["error", "skip"] = Field(
+        "error", description="a prompt that leaves no room for the longest response: stop, or leave the problem out"
+    )
 
     @model_validator(mode="after")
     def _placeholders(self) -> Self:

@@ -5,31 +5,18 @@ token sequences is the privileged text itself.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Protocol
+from functools import lru_cache
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.chat import PROBE, ChatTokenizer, in_chat
 from rlsd_cli.data.choices import listing
+from rlsd_cli.data.control import control_tokens, encode, forged, quoted, special_tokens
+from rlsd_cli.data.message import Message, fill
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import RlsdError
 
 
-class ChatTokenizer(Protocol):
-    """What a view needs of a tokenizer."""
-
-    chat_template: Any
-
-    def apply_chat_template(self, conversation: list[dict[str, str]], **options: Any) -> Any: ...
-
-    def __call__(self, text: str, **options: Any) -> Any: ...
-
-
-def fill(template: str, **values: str) -> str:
-    """`{name}` replaced by its value in one pass: braces in the template and in the values stay as they are."""
-    return re.sub("|".join(rf"\{{{name}\}}" for name in values), lambda match: values[match[0][1:-1]], template)
-
-
-def student_text(problem: Problem, config: Config) -> str:
+def student_text(problem: Problem, config: Config) -> Message:
     """The user message the student reads; its choices stand behind the question, or where the template says."""
     template, question, choices = config.prompt.template, problem.question, listing(problem)
     if not choices:
@@ -42,12 +29,11 @@ def student_text(problem: Problem, config: Config) -> str:
 _CHOICES_LEFT_OUT = re.compile(r"\A\s*\{choices\}\s*|\s*\{choices\}")
 
 
-def teacher_text(problem: Problem, config: Config) -> str:
+def teacher_text(problem: Problem, config: Config) -> Message:
     """The user message the teacher reads: the student's, with the reference the view shows; for `none` the same."""
-    view = config.teacher.view
+    view, reference = config.teacher.view, _reference(problem, config)
     if view == "none":
         return student_text(problem, config)
-    reference = {"answer": problem.answer, "solution": problem.solution, "hints": _hints(problem, config)}[view]
     if not reference:
         instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"
         raise RlsdError(
@@ -57,6 +43,17 @@ def teacher_text(problem: Problem, config: Config) -> str:
     return fill(config.teacher.template, prompt=student_text(problem, config), reference=reference)
 
 
+def has_view(problem: Problem, config: Config) -> bool:
+    """Whether the problem has what the teacher is to see."""
+    return config.teacher.view == "none" or bool(_reference(problem, config))
+
+
+def _reference(problem: Problem, config: Config) -> str | None:
+    """What the teacher is shown; empty or None where the problem lacks it."""
+    known = {"answer": problem.answer, "solution": problem.solution, "hints": _hints(problem, config), "none": ""}
+    return known[config.teacher.view]
+
+
 def _hints(problem: Problem, config: Config) -> str:
     """The first `teacher.num_hints` hints, numbered from 1."""
     shown = (problem.hints or ())[: config.teacher.num_hints]
@@ -64,25 +61,35 @@ def _hints(problem: Problem, config: Config) -> str:
 
 
 def prompt_ids(text: str, config: Config, tokenizer: ChatTokenizer) -> list[int]:
-    """Token ids of a user message through the chat template; plain text where the tokenizer has none."""
-    if not tokenizer.chat_template:
-        return list(tokenizer(f"{config.prompt.system}\n\n{text}" if config.prompt.system else text)["input_ids"])
-    messages = [{"role": "user", "content": text}]
-    if config.prompt.system is not None:
-        messages.insert(0, {"role": "system", "content": config.prompt.system})
-    flags = {} if config.prompt.thinking is None else {"enable_thinking": config.prompt.thinking}
-    rendered = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=True, **flags
-    )
-    return list(rendered["input_ids"])
+    """Token ids of a user message through the chat template; plain text where the tokenizer has none.
+
+    What a tokenizer puts before a text stays there, once; nothing is put behind it. Control tokens that the data holds
+    are read as text: a plain `text` is data as a whole.
+    """
+    prompt = config.prompt
+    ids = encode(in_chat(quoted(text, control_tokens(prompt, tokenizer)), prompt, tokenizer), tokenizer)
+    opening = [] if prompt.chat_template or tokenizer.chat_template else _opening(tokenizer)
+    return ids if ids[: len(opening)] == opening else opening + ids
 
 
-def check_room(problems: Sequence[Problem], prompts: Sequence[list[int]], limit: int, context_length: int) -> None:
-    """Raise RlsdError for a problem whose prompt and longest response do not fit the model; nothing is cut."""
-    for problem, prompt in zip(problems, prompts, strict=True):
-        if len(prompt) + limit > context_length:
-            raise RlsdError(
-                f"problem `{problem.id}`: {len(prompt)} prompt tokens and a response of {limit} do not fit the model's "
-                f"{context_length}",
-                hint="lower `rollout.max_new_tokens` or `evaluation.max_new_tokens`, or leave the problem out",
-            )
+@lru_cache(maxsize=8)
+def _opening(tokenizer: ChatTokenizer) -> list[int]:
+    """What a tokenizer puts before every text, such as a token that begins it."""
+    whole, bare = (list(tokenizer(PROBE, add_special_tokens=added)["input_ids"]) for added in (True, False))
+    return next(whole[:start] for start in range(len(whole)) if whole[start : start + len(bare)] == bare)
+
+
+def solution_ids(solution: str, tokenizer: ChatTokenizer) -> list[int]:
+    """Token ids of a response that the data gives; special tokens in it are read as text."""
+    return encode(quoted(solution, special_tokens(tokenizer)), tokenizer)
+
+
+def forged_tokens(problem: Problem, config: Config, tokenizer: ChatTokenizer) -> list[str]:
+    """The control tokens that a problem holds as text, in what is read of it."""
+    texts = [student_text(problem, config)]
+    if config.row.needs_teacher and has_view(problem, config):
+        texts.append(teacher_text(problem, config))
+    found = [match for text in texts for match in forged(text, control_tokens(config.prompt, tokenizer))]
+    if config.row.samples == "solution" and problem.solution:
+        found += forged(problem.solution, special_tokens(tokenizer))
+    return list(dict.fromkeys(match[0] for match in found))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.choices import stem, why_unlisted
 from rlsd_cli.data.problems import Problem, folded
-from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.data.prompts import forged_tokens, prompt_ids, student_text, teacher_text
+from rlsd_cli.data.room import teacher_limit
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.grade import verifier_of
 from rlsd_verifiers import parse_number
@@ -33,6 +34,8 @@ NOTES = (
     "choices_not_added",
     "answer_in_question",
     "answer_not_in_view",
+    "control_token",
+    "prompt_skipped",
     "teacher_skipped",
 )
 """What is worth knowing about a problem that is fit."""
@@ -89,6 +92,9 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
         flags.append(Flag("no_view", "there is no `solution`, which the student is to learn"))
     if reading.tokenizer is None:
         return flags, None
+    if forged := forged_tokens(problem, config, reading.tokenizer):
+        words = ", ".join(f"`{token}`" for token in forged)
+        flags.append(Flag("control_token", f"{words} in its text would be a control token; it is read as text"))
     tokens = Tokens(
         len(prompt_ids(student, config, reading.tokenizer)),
         None if teacher is None else len(prompt_ids(teacher, config, reading.tokenizer)),
@@ -127,15 +133,19 @@ _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:/\d+)?%?")
 
 
 def _too_long(tokens: Tokens, config: Config, window: int) -> Iterator[Flag]:
-    """A view that leaves no room for the longest response; what the teacher may skip is only noted."""
+    """A view that leaves no room for the longest response; what is left out, or the teacher may skip, is only noted."""
     response = config.rollout.max_new_tokens
     room = f"and with {response:,} of a response that is more than the model's {window:,}"
     if tokens.student + response > window:
-        yield Flag("too_long", f"the student's view has {tokens.student:,} tokens, {room}")
+        skipped = config.prompt.overlong == "skip"
+        reason = "prompt_skipped" if skipped else "too_long"
+        yield Flag(reason, f"the student's view has {tokens.student:,} tokens, {room}")
+        if skipped:
+            return
     if tokens.teacher is None:
         return
     longest = config.teacher.max_prompt_tokens or window
-    if tokens.teacher > min(longest, window - response):
+    if tokens.teacher > teacher_limit(config, window - response):
         reason = "teacher_skipped" if config.teacher.overlong == "skip" else "too_long"
         why = room if tokens.teacher + response > window else f"and `teacher.max_prompt_tokens` is {longest:,}"
         yield Flag(reason, f"the teacher's view has {tokens.teacher:,} tokens, {why}")

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import check_room, prompt_ids, student_text
+from rlsd_cli.data.prompts import prompt_ids, student_text
+from rlsd_cli.data.room import Window, student_refusal, too_long
 from rlsd_cli.evaluation.grade import job
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.sampler import Rollout, Sampler, Sampling
@@ -30,7 +31,9 @@ def student_prompts(
 ) -> list[list[int]]:
     """What the student reads; raises RlsdError where a response would not fit behind it."""
     prompts = [prompt_ids(student_text(problem, config), config, policy.tokenizer) for problem in problems]
-    check_room(problems, prompts, max_new_tokens, policy.context_length)
+    window = Window(policy.context_length, max_new_tokens)
+    if found := too_long(problems, prompts, window.room):
+        raise student_refusal(found, len(problems), "problems", window)
     return prompts
 
 

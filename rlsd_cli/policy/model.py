@@ -146,6 +146,8 @@ def load_policy(config: Config, layout: Layout = "whole") -> Policy:
         model, tokenizer = untrained(config.seed, config.model)
     else:
         model, tokenizer = _from_pretrained(locate(config.model))
+    if config.prompt.chat_template:
+        tokenizer.chat_template = config.prompt.chat_template
     home = device if layout == "whole" else torch.device("cpu")
     model = model.to(home).eval()
     eos_ids = _eos_ids(model, tokenizer)

@@ -27,7 +27,8 @@ from rlsd_cli.core.schedules import learning_rate_scale, mix_at
 from rlsd_cli.data.curriculum import refill_problems, step_problems
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import prompt_ids, teacher_text
+from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
+from rlsd_cli.data.room import teacher_limit
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, conclude, evaluate, select
@@ -201,7 +202,7 @@ class Trainer:
             raise RlsdError(
                 f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs worked solutions"
             )
-        ids = self.policy.tokenizer(problem.solution, add_special_tokens=False)["input_ids"] + [self.policy.eos_id]
+        ids = [*solution_ids(problem.solution, self.policy.tokenizer), self.policy.eos_id]
         too_long = len(ids) > self.config.rollout.max_new_tokens
         leak = leaks(problem.solution, self.config.data)
         return Sample(problem, 0, prompt, ids, None, too_long, problem.solution, leak, counted=not too_long)
@@ -280,8 +281,7 @@ class Trainer:
     def _show_privileged(self, sample: Sample) -> None:
         settings = self.config.teacher
         view = prompt_ids(teacher_text(sample.problem, self.config), self.config, self.policy.tokenizer)
-        room = self.policy.context_length - len(sample.token_ids)
-        limit = min(room, settings.max_prompt_tokens or room)
+        limit = teacher_limit(self.config, self.policy.context_length - len(sample.token_ids))
         if len(view) <= limit:
             sample.privileged = view
         elif settings.overlong == "skip":

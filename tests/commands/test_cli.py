@@ -3,40 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import pytest
 
-from rlsd_cli import console
-from rlsd_cli.app import main
 from rlsd_cli.config.resolve import resolve
 from rlsd_cli.runs.rundir import RunDir, create, run_name
 
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """`rlsd` in this process and an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "quiet", False)
-    monkeypatch.delenv("RLSD_ROOT", raising=False)
-    monkeypatch.delenv("RLSD_TRACEBACK", raising=False)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr("sys.argv", ["rlsd", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Done(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
+Call = Callable[..., Any]
 
 
 def a_run(root: Path, **status: object) -> RunDir:
@@ -156,6 +130,16 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(call: Call, tmp_path: Pa
     assert "has no checkpoint yet" in done.err
 
 
+@pytest.fixture
+def _roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any model reads characters, as many as there are; its weights are nowhere."""
+    from rlsd_cli.policy.quickstart import tokenizer
+    from rlsd_cli.policy.tokenizer import Room
+
+    monkeypatch.setattr("rlsd_cli.policy.tokenizer.load_room", lambda _: Room(tokenizer("tiny-untrained"), 1 << 30))
+
+
+@pytest.mark.usefixtures("_roomy")
 def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp_path: Path) -> None:
     rows = [{"question": f"question {n}", "answer": "not a number"} for n in range(400)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -164,6 +148,7 @@ def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp
     assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
 
+@pytest.mark.usefixtures("_roomy")
 def test_all_of_a_benchmark_is_evaluated_and_none_of_it_trained_on(call: Call) -> None:
     unloadable = ["model=quickstrat", "verifier=numeric"]
     for arguments in (["humaneval"], ["gsm8k-rlvr", "--data", "humaneval"]):
@@ -173,6 +158,17 @@ def test_all_of_a_benchmark_is_evaluated_and_none_of_it_trained_on(call: Call) -
     done = call("train", "humaneval", *unloadable)
     assert (done.code, done.out) == (2, "")
     assert "`humaneval` leaves no training problems" in done.err
+
+
+def test_a_model_that_is_not_there_is_refused_before_anything_is_graded(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"question": "1", "answer": "not a number"}\n' * 20, encoding="utf-8")
+    for command in (["eval", "quickstart", "--data"], ["train", "quickstart", "data=arithmetic:count=50", "eval_data"]):
+        *rest, key = command
+        data = [key, "p.jsonl"] if key == "--data" else [f"{key}=p.jsonl"]
+        done = call(*rest, *data, "model=quickstrat", "verifier=numeric")
+        assert (done.code, done.out) == (3, "")
+        assert "graded" not in done.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:

@@ -178,6 +178,11 @@ def test_lengths_are_those_of_the_model_that_is_named(data: Data, tmp_path: Path
     )
     split = json.loads(removed.out)["splits"]["train"]
     assert split["removed"]["too_long"] > 10
+    skipping = data(
+        *("prepare", "arithmetic:count=100", "quickstart", "rollout.max_new_tokens=246", "teacher.overlong=skip"),
+        *("prompt.overlong=skip", "--out", "c", "--json", "--no-check"),
+    )
+    assert json.loads(skipping.out)["splits"]["train"]["removed"]["too_long"] > 10
     assert "quickstart" in (tmp_path / "b/manifest.json").read_text(encoding="utf-8")
 
 

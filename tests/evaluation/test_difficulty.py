@@ -92,7 +92,7 @@ class NoSampler:
 def test_a_prompt_without_room_is_found_before_anything_is_sampled(config: Config) -> None:
     policy = load_policy(config)
     problems = [*load_source("arithmetic:count=5"), Problem("long", "0", "1+" * 200 + "1=", "201")]
-    with open_pool(config) as pool, pytest.raises(RlsdError, match="problem `long`"):
+    with open_pool(config) as pool, pytest.raises(RlsdError, match="the prompt of `long` has"):
         list(measure(policy, NoSampler(), problems, config, pool))  # type: ignore[arg-type]
 
 

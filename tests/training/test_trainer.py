@@ -223,6 +223,15 @@ def test_both_sides_score_the_same_response_ids(make_trainer: MakeTrainer, text:
     assert batch.privileged.input_ids[0].tolist() == [*view, *ids[:-1]]
 
 
+def test_a_solution_is_ended_by_the_trainer_alone(make_trainer: MakeTrainer) -> None:
+    """The characters of the end token in a given solution do not end it."""
+    trainer = make_trainer({"method": "sft", "samples_per_prompt": 1})
+    eos = trainer.policy.eos_id
+    for solution in ("12", "1<eos>2", "<eos>"):
+        sample = trainer._demonstration(trainer.splits.train[0]._replace(solution=solution), [1])
+        assert [number == eos for number in sample.token_ids] == [False] * len(solution) + [True]
+
+
 def test_a_teacher_prompt_that_does_not_fit_is_an_error_or_a_counted_skip(make_trainer: MakeTrainer) -> None:
     settings = {"method": "rlsd", "teacher.view": "solution", "prompts_per_step": 8, "samples_per_prompt": 8}
     _, samples = make_trainer(settings).step(1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlsd_cli import console
+from rlsd_cli.commands.fitting import fitted, load_tried, say_forged
 from rlsd_cli.commands.interrupt import interruptible
 from rlsd_cli.errors import EXIT_NO, RlsdError
 
@@ -58,6 +59,8 @@ def difficulty(
     from rlsd_cli.evaluation.difficulty import DifficultyFile, read_all, summarise
 
     problems, rows = read_all(read_source(parse_source(source)), source)
+    if config.prompt.overlong == "skip":
+        problems, rows = _without_overlong(problems, rows, config)
     with DifficultyFile(out, again=again) as file:
         measured = file.match(rows, config)
         if len(measured) == len(problems):
@@ -109,6 +112,17 @@ def _config(arguments: list[str], samples: int | None, root: Path) -> "Config":
     return config
 
 
+def _without_overlong(
+    problems: "list[Problem]", rows: list[dict[str, Any]], config: "Config"
+) -> "tuple[list[Problem], list[dict[str, Any]]]":
+    """The problems whose prompts leave room for an answer, and their rows."""
+    from rlsd_cli.policy.tokenizer import load_room
+
+    response = config.evaluation.max_new_tokens or config.rollout.max_new_tokens
+    kept, left_out = fitted(problems, "problems", config, load_room(config.model), response)
+    return kept, [row for place, row in enumerate(rows) if place not in left_out]
+
+
 def _measure(
     problems: "list[Problem]",
     rows: list[dict[str, Any]],
@@ -127,6 +141,8 @@ def _measure(
         pool = stack.enter_context(open_pool(config))
         if faults := check_problems(problems[start:], config, pool):
             console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
+
+        say_forged(problems, config, load_tried(config))
 
         from rlsd_cli.policy.model import load_policy
         from rlsd_cli.rollout.engine import make_sampler

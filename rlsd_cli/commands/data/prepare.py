@@ -185,7 +185,7 @@ def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengt
 
     def measure(problem: "Problem") -> Lengths:
         flags, tokens = view_flags(problem, config, reading)
-        fault = next((flag.detail for flag in flags if flag.reason == "too_long"), None)
+        fault = next((flag.detail for flag in flags if flag.reason in ("too_long", "prompt_skipped")), None)
         return Lengths(tokens.student if tokens else 0, tokens.teacher if tokens else None, fault)
 
     return measure

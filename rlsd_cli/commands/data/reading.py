@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from rlsd_cli.commands.fitting import load_tried
 from rlsd_cli.commands.programs import announce_sandbox
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def reading_of(resolved: "Resolved") -> "Reading":
     view_asked = not asked.isdisjoint({"method", "teacher.view"})
     if "model" not in asked:
         return Reading(view_asked)
-    from rlsd_cli.policy.tokenizer import load_room
-
-    return Reading(view_asked, *load_room(resolved.config.model))
+    return Reading(view_asked, *load_tried(resolved.config))
 
 
 def with_sandbox(found: "Iterable[Found]", config: "Config") -> "Iterator[Found]":
