@@ -69,18 +69,19 @@ def evaluate(
     from rlsd_cli.data.sources import load_held_out
     from rlsd_cli.evaluation.evaluate import select
     from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
+    from rlsd_cli.policy.tokenizer import load_room
 
+    load_room(config.model)
     problems = select(load_held_out(config), config.evaluation.problems)
     with open_pool(config) as pool:
-        if faults := check_problems(problems, config, pool):
-            console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
-
         from rlsd_cli.evaluation.evaluate import conclude
         from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
         from rlsd_cli.policy.model import load_policy
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
+        if faults := check_problems(problems, config, pool):
+            console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
         with contextlib.closing(make_sampler(policy, config)) as sampler:
             sampler.sync()
             console.talk(f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}")

@@ -71,14 +71,15 @@ def _attempt(resolved: "Resolved", root: Path, again: bool, team: "Team") -> dic
 def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
     from rlsd_cli.data.sources import describe_splits, load_splits
     from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.policy.tokenizer import load_room
 
     if team.leads and run.path.exists():
         with run.lock():
             pass
+    load_room(resolved.config.model)
     with open_pool(resolved.config) as pool:
         splits = _bounded(load_splits(resolved.config), resolved.config)
-        data = describe_splits(splits)
-        return _train_on(_checked(splits, resolved.config, pool), data, resolved, run, pool, team)
+        return _train_on(splits, describe_splits(splits), resolved, run, pool, team)
 
 
 def _train_on(
@@ -103,6 +104,7 @@ def _train_on(
 
         require_vllm()
     policy = load_trainable(config)
+    splits = _checked(splits, config, pool)
     with contextlib.ExitStack() as held:
         if team.leads:
             if not run.path.exists():

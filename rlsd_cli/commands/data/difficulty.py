@@ -125,13 +125,13 @@ def _measure(
         state = f"of {total:,}\n\nhint: the same command continues"
         interrupts = stack.enter_context(interruptible(lambda: f"after problem {len(measured):,} {state}"))
         pool = stack.enter_context(open_pool(config))
-        if faults := check_problems(problems[start:], config, pool):
-            console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
 
         from rlsd_cli.policy.model import load_policy
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
+        if faults := check_problems(problems[start:], config, pool):
+            console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
         sampler = stack.enter_context(closing(make_sampler(policy, config)))
         sampler.sync()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
