@@ -34,7 +34,7 @@ def refuse_what_looks_ahead(model: Any, name: str) -> None:
 
 def trial_tokens(model: Any, count: int = NUM_TOKENS) -> Tensor:
     """A few different tokens that every model has, [count]."""
-    embedding = model.get_input_embeddings().weight
+    embedding: Tensor = model.get_input_embeddings().weight
     return torch.arange(1, 1 + count, device=embedding.device) % embedding.shape[0]
 
 
