@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rlsd_cli.config.schema import AdapterConfig
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
+from rlsd_cli.errors import EXIT_MACHINE, EXIT_USAGE, RlsdError, first_line
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, settle, whole
 from rlsd_cli.policy.source import blaming
 from rlsd_cli.policy.trial import trial_logits, trial_tokens
@@ -75,7 +75,11 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
         try:
             model.add_adapter(chosen)
         except ValueError as error:
-            raise RlsdError(f"`adapter.targets`: {first_line(error)}") from error
+            raise RlsdError(
+                f"`adapter.targets`: {first_line(error)}",
+                hint="name linear modules of the model's layers, as q_proj and v_proj",
+                exit_code=EXIT_USAGE if settings.targets else EXIT_MACHINE,
+            ) from error
     for part in (model.get_output_embeddings(), model.get_input_embeddings()):
         if hasattr(part, "lora_A") or hasattr(part, "lora_embedding_A"):
             raise RlsdError("`adapter.targets` names the output head or the embedding", hint="name modules of layers")

@@ -108,13 +108,21 @@ def base_of(where: str) -> str | None:
     if not file.is_file():
         return None
     try:
-        adapter = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RlsdError(f"{file} is not valid JSON: {first_line(error)}", exit_code=EXIT_MACHINE) from error
-    base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = first_line(error) if isinstance(error, ValueError) else "it names no `base_model_name_or_path`"
+        raise _no_base(file, reason) from error
     if not base:
-        raise RlsdError(f"{file} does not name the model it was made for", exit_code=EXIT_MACHINE)
+        raise _no_base(file, "its `base_model_name_or_path` is empty")
     return str(base)
+
+
+def _no_base(file: Path, reason: str) -> RlsdError:
+    return RlsdError(
+        f"{file} does not name the model it was made for: {reason}",
+        hint="save the adapter again, or write the model's directory or hub name into it",
+        exit_code=EXIT_MACHINE,
+    )
 
 
 def locate(name: str) -> str:
@@ -130,7 +138,8 @@ def locate(name: str) -> str:
     if path.exists():
         if not is_model(path):
             lacks = "no config.json" if path.is_dir() else "it is a file"
-            raise RlsdError(f"{path} is not a model directory: {lacks}", exit_code=EXIT_MACHINE)
+            hint = similar_to(name) or "give the directory that config.json or adapter_config.json lies in"
+            raise RlsdError(f"{path} is not a model directory: {lacks}", hint=hint, exit_code=EXIT_MACHINE)
         return str(path)
     if not _HUB_NAME.fullmatch(name):
         raise RlsdError(

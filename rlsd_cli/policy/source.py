@@ -79,7 +79,7 @@ def _config(where: str) -> Any:
     with blaming(where):
         values, _ = PreTrainedConfig.get_config_dict(where)
     if not isinstance(values, dict):
-        raise _refused(f"model `{where}` has a config.json that is not a JSON object")
+        raise _refused(f"the config.json of model `{where}` is not a JSON object", "download or save the model again")
     _refuse_quantised(where, values)
     _refuse_own_code(where, values)
     with blaming(where):

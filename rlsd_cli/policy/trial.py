@@ -46,7 +46,7 @@ def trial_logits(model: Any, ids: Tensor, failing: str, hint: str | None = None)
         RlsdError: (exit 3) `failing`, and why.
     """
     try:
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
