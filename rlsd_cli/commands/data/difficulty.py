@@ -57,6 +57,10 @@ def difficulty(
 
     from rlsd_cli.evaluation.difficulty import DifficultyFile, read_all, summarise
 
+    if again or not out.exists():
+        from rlsd_cli.policy.tokenizer import load_room
+
+        load_room(config.model)
     problems, rows = read_all(read_source(parse_source(source)), source)
     with DifficultyFile(out, again=again) as file:
         measured = file.match(rows, config)
