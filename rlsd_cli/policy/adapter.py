@@ -40,13 +40,13 @@ def merge_adapter(model: Any, where: str) -> Any:
         warnings.simplefilter("ignore")
         adapted = peft.PeftModel.from_pretrained(model, where)
         found = adapted.load_adapter(where, "default")
+    if not hasattr(adapted, "merge_and_unload"):
+        kind = adapted.active_peft_config.peft_type.value
+        raise _unusable(where, f"it is of kind {kind}, which cannot be merged into its base", "LoRA can")
     for what, names in (("missing", found.missing_keys), ("unexpected", found.unexpected_keys)):
         if names:
             reason = f"{len(names):,} of its tensors are {what} ({few(names)})"
             raise _unusable(where, reason, "it must be of the model that adapter_config.json names, and saved whole")
-    if not hasattr(adapted, "merge_and_unload"):
-        kind = adapted.active_peft_config.peft_type.value
-        raise _unusable(where, f"one of kind {kind} cannot be merged into its base", "LoRA can")
     with blaming(where):
         return adapted.merge_and_unload().requires_grad_(True)
 

@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean, first_line
-from rlsd_cli.policy.quickstart import SHAPES
 
 if TYPE_CHECKING:
     import torch
@@ -154,7 +153,7 @@ def similar_to(name: str) -> str | None:
     """The hint that names models that are here and are called almost so: of the catalogue, and beside the path."""
     path = Path(name).expanduser()
     beside = [str(path.parent / folder.name) for folder in path.parent.glob("*") if is_model(folder)]
-    return did_you_mean(name, [*(entry.name for entry in catalog()), *SHAPES, *beside])
+    return did_you_mean(name, [*(entry.name for entry in catalog()), *beside])
 
 
 def fetch(name: str, *, progress: Progress, force: bool = False, download: Download | None = None) -> Path:

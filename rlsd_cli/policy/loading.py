@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -124,5 +124,5 @@ def _not_finite(source: Source) -> Iterator[tuple[Path, str]]:
     """File and name of each stored tensor that is not finite."""
     for folder in source.folders:
         for file in weight_files(folder):
-            with safe_open(file, framework="pt") as opened:
-                yield from ((file, name) for name in sorted(opened.keys()) if not _is_finite(opened.get_tensor(name)))
+            stored = torch.load(file, "cpu", weights_only=True) if file.suffix == ".bin" else load_file(file)
+            yield from ((file, name) for name, value in stored.items() if not _is_finite(value))

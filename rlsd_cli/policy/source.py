@@ -69,6 +69,8 @@ def _base(where: str) -> str | None:
         base = locate(named)
     except RlsdError as error:
         raise _refused(f"adapter `{where}` was made for another model: {error.message}", error.hint) from error
+    if not weight_files(Path(where)):
+        raise _refused(f"adapter `{where}` has no weights (adapter_model.safetensors)", "save the adapter again")
     if base_of(base):
         hint = "merge the other one first: `rlsd models export`"
         raise _refused(f"adapter `{where}` was made for another adapter, `{base}`", hint)

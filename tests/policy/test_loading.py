@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -185,6 +185,25 @@ def test_a_weight_file_that_is_cut_off_is_named_before_weights_are_read(make: Ma
         assert words in message
 
 
+def old(folder: Path, tensors: Tensors | None = None) -> Path:
+    """The weights of a directory in the format before safetensors."""
+    torch.save(tensors or load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+    return folder / "pytorch_model.bin"
+
+
+def test_weights_in_the_old_format_are_held_to_the_same(make: Make) -> None:
+    folder = make(plain := llama())
+    weights = load_file(folder / WEIGHTS)
+    file = old(folder)
+    assert torch.equal(logits(load_model(str(folder))[0]), logits(plain))
+    file.write_bytes(file.read_bytes()[:-3000])
+    assert f"{file} is broken: it ends within its tensors" in refused(folder, load_room)
+    make()
+    weights[DOWN][0, 3] = torch.nan
+    assert f"not finite: `{DOWN}` of {old(folder, weights)}" in refused(folder)
+
+
 def test_a_shard_that_is_not_there_is_named(make: Make) -> None:
     folder = make()
     llama().save_pretrained(folder, max_shard_size="20KB")
@@ -352,6 +371,15 @@ def test_an_adapter_of_another_model_is_refused(adapter: Path, tmp_path: Path) -
     assert "was made for another adapter" in refused(adapter, load_room)
     config.write_text("{", encoding="utf-8")
     assert f"{config} does not name the model it was made for: Expecting" in refused(adapter, load_room)
+
+
+def test_an_adapter_of_another_kind_and_one_without_weights_are_refused(adapter: Path, tmp_path: Path) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    prompt = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    get_peft_model(base, prompt).save_pretrained(tmp_path / "prompt")
+    assert "of kind PROMPT_TUNING, which cannot be merged" in refused(tmp_path / "prompt")
+    (adapter / "adapter_model.safetensors").unlink()
+    assert "has no weights" in refused(adapter, load_room)
 
 
 def experts() -> Any:
