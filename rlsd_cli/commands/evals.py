@@ -87,15 +87,14 @@ def evaluate(
     problems = select(fitting.kept, most)
     say_forged(problems, config, model)
     with open_pool(config) as pool:
-        if faults := check_problems(problems, config, pool):
-            console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
-
         from rlsd_cli.evaluation.evaluate import conclude
         from rlsd_cli.evaluation.evaluate import evaluate as run_evaluation
         from rlsd_cli.policy.model import load_policy
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
+        if faults := check_problems(problems, config, pool):
+            console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
         with contextlib.closing(make_sampler(policy, config)) as sampler:
             sampler.sync()
             folder = folder_of(subject, config, problems, context.obj)

@@ -128,11 +128,11 @@ def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
     if team.leads and run.path.exists():
         with run.lock():
             pass
+    model = load_tried(resolved.config)
     with open_pool(resolved.config) as pool:
         splits = _bounded(load_splits(resolved.config), resolved.config)
-        splits, left_out = fitted_splits(splits, resolved.config, load_tried(resolved.config))
-        data = describe_splits(splits)
-        return _train_on(_checked(splits, resolved.config, pool), data, left_out, resolved, run, pool, team)
+        splits, left_out = fitted_splits(splits, resolved.config, model)
+        return _train_on(splits, describe_splits(splits), left_out, resolved, run, pool, team)
 
 
 def _train_on(
@@ -164,6 +164,7 @@ def _train_on(
 
         require_vllm()
     policy = load_trainable(config)
+    splits = _checked(splits, config, pool)
     with contextlib.ExitStack() as held:
         if team.leads:
             if not run.path.exists():

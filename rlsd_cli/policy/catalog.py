@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,7 @@ _WHEELS = {
 _PACKAGED = Path(__file__).parent
 ADAPTER = "adapter_config.json"
 """The file that says what an adapter is, and of which model."""
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def catalog() -> tuple[CatalogModel, ...]:
@@ -104,10 +106,22 @@ def base_of(where: str) -> str | None:
     file = Path(where) / ADAPTER
     if not file.is_file():
         return None
-    base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = first_line(error) if isinstance(error, ValueError) else "it names no `base_model_name_or_path`"
+        raise _no_base(file, reason) from error
     if not base:
-        raise RlsdError(f"{file} does not name the model it was made for", exit_code=EXIT_MACHINE)
+        raise _no_base(file, "its `base_model_name_or_path` is empty")
     return str(base)
+
+
+def _no_base(file: Path, reason: str) -> RlsdError:
+    return RlsdError(
+        f"{file} does not name the model it was made for: {reason}",
+        hint="save the adapter again, or write the model's directory or hub name into it",
+        exit_code=EXIT_MACHINE,
+    )
 
 
 def locate(name: str) -> str:
@@ -120,17 +134,26 @@ def locate(name: str) -> str:
             )
         return str(path)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.exists():
         if not is_model(path):
-            raise RlsdError(f"{path} is not a model directory: no config.json", exit_code=EXIT_MACHINE)
+            lacks = "no config.json" if path.is_dir() else "it is a file"
+            hint = similar_to(name) or "give the directory that config.json or adapter_config.json lies in"
+            raise RlsdError(f"{path} is not a model directory: {lacks}", hint=hint, exit_code=EXIT_MACHINE)
         return str(path)
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if not _HUB_NAME.fullmatch(name):
         raise RlsdError(
             f"no model named `{name}`",
-            hint=did_you_mean(name, [entry.name for entry in catalog()]) or "`rlsd models list` shows the models",
+            hint=similar_to(name) or "`rlsd models list` shows the models; a hub name is `owner/name`",
             exit_code=EXIT_MACHINE,
         )
     return name
+
+
+def similar_to(name: str) -> str | None:
+    """The hint that names models that are here and are called almost so: of the catalogue, and beside the path."""
+    path = Path(name).expanduser()
+    beside = [str(path.parent / folder.name) for folder in path.parent.glob("*") if is_model(folder)]
+    return did_you_mean(name, [*(entry.name for entry in catalog()), *beside])
 
 
 def fetch(name: str, *, progress: Progress, force: bool = False, download: Download | None = None) -> Path:

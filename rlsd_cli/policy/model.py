@@ -10,19 +10,21 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
 
 from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
-from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, load_causal_lm
+from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, require_peft
 from rlsd_cli.policy.attention import NotPackableError
 from rlsd_cli.policy.batch import make_batch, trunk_states
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
+from rlsd_cli.policy.loading import load_causal_lm, load_model
 from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
-from rlsd_cli.policy.tokenizer import cannot_load, context_length
+from rlsd_cli.policy.source import look_at, read_tokenizer
+from rlsd_cli.policy.tokenizer import context_length
+from rlsd_cli.policy.trial import refuse_what_looks_ahead
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROUNDING_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.25}
@@ -72,9 +74,9 @@ class Policy:
         if has_adapter(self.model):
             load_adapter(self.model, folder)
         elif is_sharded(self.model):
-            load_whole_state(self.model, load_causal_lm(str(folder)).state_dict())
+            load_whole_state(self.model, load_causal_lm(look_at(str(folder))).state_dict())
         else:
-            self.model.load_state_dict(load_causal_lm(str(folder)).state_dict())
+            self.model.load_state_dict(load_causal_lm(look_at(str(folder))).state_dict())
 
     def save(self, folder: Path, *, writes: bool = True) -> None:
         """Write a plain model directory, or an adapter, that `transformers` and `peft` load as it is.
@@ -89,20 +91,21 @@ class Policy:
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
     """Copy a model directory in another type, leaving out whatever is not the model; an adapter is merged."""
-    model = load_causal_lm(str(source)).to(DTYPES[dtype])
+    model, tokenizer = load_model(str(source))
     _clear(target)
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    model.to(DTYPES[dtype]).save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
 def export_adapter(source: Path, target: Path, dtype: str) -> None:
     """Copy an adapter in another type, with its tokenizer, leaving out whatever else is there."""
     weights = {name: value.to(DTYPES[dtype]) for name, value in load_file(source / adapter.WEIGHTS).items()}
+    tokenizer = read_tokenizer(look_at(str(source)))
     _clear(target)
     target.mkdir(parents=True, exist_ok=True)
     save_file(weights, target / adapter.WEIGHTS, metadata={"format": "pt"})
     shutil.copyfile(source / ADAPTER, target / ADAPTER)
-    AutoTokenizer.from_pretrained(source).save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
 def _clear(target: Path) -> None:
@@ -145,11 +148,12 @@ def load_policy(config: Config, layout: Layout = "whole") -> Policy:
     if config.model in SHAPES:
         model, tokenizer = untrained(config.seed, config.model)
     else:
-        model, tokenizer = _from_pretrained(locate(config.model))
+        model, tokenizer = load_model(config.model)
     if config.prompt.chat_template:
         tokenizer.chat_template = config.prompt.chat_template
     home = device if layout == "whole" else torch.device("cpu")
     model = model.to(home).eval()
+    refuse_what_looks_ahead(model, config.model)
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos_ids)
     policy = Policy(
@@ -182,6 +186,8 @@ def load_trainable(config: Config) -> Policy:
     Raises:
         RlsdError: `peft` is missing (exit 3), there are no such modules, or no model directory is its base.
     """
+    if config.adapter.rank:
+        require_peft()
     nobody_else = config.optim.layout == "sharded" and num_processes() == 1
     policy = load_policy(config, "whole" if nobody_else else config.optim.layout)
     if not config.adapter.rank:
@@ -193,15 +199,6 @@ def load_trainable(config: Config) -> Policy:
         )
     add_adapter(policy.model, config.adapter, config.seed)
     return policy
-
-
-def _from_pretrained(name: str) -> tuple[Any, Any]:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = load_causal_lm(name)
-    except (OSError, ValueError) as error:
-        raise cannot_load(name, error) from error
-    return model, tokenizer
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

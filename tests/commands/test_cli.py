@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlsd_cli.config.resolve import resolve
+from rlsd_cli.errors import RlsdError
 from rlsd_cli.runs.rundir import RunDir, create, run_name
 
 Call = Callable[..., Any]
@@ -131,31 +132,32 @@ def test_a_run_without_a_checkpoint_cannot_be_evaluated(call: Call, tmp_path: Pa
 
 
 @pytest.fixture
-def _roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any model reads characters, as many as there are; its weights are nowhere."""
-    from rlsd_cli.policy.quickstart import tokenizer
-    from rlsd_cli.policy.tokenizer import Room
+def unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation ends where its model would begin to answer."""
 
-    monkeypatch.setattr("rlsd_cli.policy.tokenizer.load_room", lambda _: Room(tokenizer("tiny-untrained"), 1 << 30))
+    def stop(*_: object) -> None:
+        raise RlsdError("nobody answers", exit_code=3)
+
+    monkeypatch.setattr("rlsd_cli.evaluation.evaluate.evaluate", stop)
 
 
-@pytest.mark.usefixtures("_roomy")
+@pytest.mark.usefixtures("unanswered")
 def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp_path: Path) -> None:
     rows = [{"question": f"question {n}", "answer": "not a number"} for n in range(400)]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    arguments = ["eval", "quickstart", "model=quickstrat", "verifier=numeric", "--data", "p.jsonl"]
+    arguments = ["eval", "quickstart", "verifier=numeric", "--data", "p.jsonl"]
     assert "warning: 400 problems, of which 400 cannot be graded" in call(*arguments).err
     assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
 
-@pytest.mark.usefixtures("_roomy")
+@pytest.mark.usefixtures("unanswered")
 def test_all_of_a_benchmark_is_evaluated_and_none_of_it_trained_on(call: Call) -> None:
-    unloadable = ["model=quickstrat", "verifier=numeric"]
+    settings = ["model=quickstart", "device=cpu", "verifier=numeric"]
     for arguments in (["humaneval"], ["gsm8k-rlvr", "--data", "humaneval"]):
-        done = call("eval", *arguments, *unloadable)
+        done = call("eval", *arguments, *settings)
         assert "warning: 164 problems, of which 164 cannot be graded" in done.err
         assert done.code == 3
-    done = call("train", "humaneval", *unloadable)
+    done = call("train", "humaneval", *settings)
     assert (done.code, done.out) == (2, "")
     assert "`humaneval` leaves no training problems" in done.err
 

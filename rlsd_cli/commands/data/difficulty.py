@@ -58,6 +58,10 @@ def difficulty(
 
     from rlsd_cli.evaluation.difficulty import DifficultyFile, read_all, summarise
 
+    if again or not out.exists():
+        from rlsd_cli.policy.tokenizer import load_room
+
+        load_room(config.model)
     problems, rows = read_all(read_source(parse_source(source)), source)
     if config.prompt.overlong == "skip":
         problems, rows = _without_overlong(problems, rows, config)
@@ -139,8 +143,6 @@ def _measure(
         state = f"of {total:,}\n\nhint: the same command continues"
         interrupts = stack.enter_context(interruptible(lambda: f"after problem {len(measured):,} {state}"))
         pool = stack.enter_context(open_pool(config))
-        if faults := check_problems(problems[start:], config, pool):
-            console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
 
         say_forged(problems, config, load_tried(config))
 
@@ -148,6 +150,8 @@ def _measure(
         from rlsd_cli.rollout.engine import make_sampler
 
         policy = load_policy(config)
+        if faults := check_problems(problems[start:], config, pool):
+            console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
         sampler = stack.enter_context(closing(make_sampler(policy, config)))
         sampler.sync()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
