@@ -53,6 +53,7 @@ class Case(NamedTuple):
 
 
 LARGE = {"prompts_per_step": 8, "optim.tokens_per_microbatch": 2048}
+SMALL = {"prompts_per_step": 2, "samples_per_prompt": 4, "rollout.max_new_tokens": 64}
 CASES = {
     "embedded": Case("tiny-untrained", LARGE | {"rollout.max_new_tokens": 256}),
     "tiny": Case("tiny"),
@@ -67,6 +68,9 @@ CASES = {
     "mid-opsd": Case("mid", {"method": "opsd"}),
     "smollm2": Case("smollm2"),
     "smollm2-half": Case("smollm2", {"optim.recompute": 0.5}),
+    "smollm2-one-batch": Case("smollm2", SMALL),
+    "smollm2-bfloat16-sampler": Case("smollm2", SMALL | {"rollout.dtype": "bfloat16", "samples_per_prompt": 8}),
+    "smollm2-adapter": Case("smollm2", SMALL | {"adapter.rank": 16, "rollout.max_new_tokens": 128}),
     "smollm2-rlsd-kl": Case("smollm2", {"method": "rlsd", "loss.kl_coef": 0.01, "optim.tokens_per_microbatch": 512}),
 }
 
