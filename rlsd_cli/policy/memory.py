@@ -379,7 +379,8 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
     kept = (shape.num_layers - num_recomputed) * layer
     kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
     activations = kept + batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
-    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied else 1)
+    several = several_batches(config, setting)
+    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied and several else 1)
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
     in_turn = _gradient_bytes(config, shape, setting) + activations + states
@@ -415,7 +416,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "holes",
-            int(HOLES[setting.device] * in_turn) if several_batches(config, setting) else 0,
+            int(HOLES[setting.device] * in_turn) if several else 0,
             "update",
             "between tensors that are made and freed in turn",
             budget,

@@ -199,6 +199,7 @@ def test_gradients_and_activations_are_there_together_only_where_there_are_sever
     assert "holes" not in sizes(one)
     assert one.during("update") + sizes(one)["gradients"] < two.during("training", "update")
     assert sizes(one)["gradients"] == one.during("step") == two.during("training")
+    assert sizes(two)["head"] - sizes(one)["head"] == pytest.approx(4 * LARGE.head, rel=0.01)
     padded = SETTING._replace(packed=False, tokens_per_microbatch=whole)
     assert "holes" in sizes(estimate(config, LARGE, padded))
 
