@@ -53,6 +53,7 @@ class Case(NamedTuple):
 
 
 LARGE = {"prompts_per_step": 8, "optim.tokens_per_microbatch": 2048}
+SMALL = {"prompts_per_step": 2, "rollout.max_new_tokens": 32}
 CASES = {
     "embedded": Case("tiny-untrained", LARGE | {"rollout.max_new_tokens": 256}),
     "tiny": Case("tiny"),
@@ -67,6 +68,9 @@ CASES = {
     "mid-opsd": Case("mid", {"method": "opsd"}),
     "smollm2": Case("smollm2"),
     "smollm2-half": Case("smollm2", {"optim.recompute": 0.5}),
+    "smollm2-one-batch": Case("smollm2", SMALL),
+    "smollm2-bfloat16-sampler": Case("smollm2", SMALL | {"rollout.dtype": "bfloat16"}),
+    "smollm2-adapter": Case("smollm2", SMALL | {"adapter.rank": 16}),
     "smollm2-rlsd-kl": Case("smollm2", {"method": "rlsd", "loss.kl_coef": 0.01, "optim.tokens_per_microbatch": 512}),
 }
 
@@ -117,7 +121,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "rlsd_cli.app", "--root", str(folder / name), "train", "--quiet", "--json"]
     done = subprocess.run(
         [*command, *(f"{key}={value}" for key, value in settings.items())],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
     )

@@ -1,9 +1,12 @@
 """How much memory a run takes at its highest, part by part, from its config and the shape of its model.
 
 What trains is always there: weights, moments of the optimiser, copies for teacher, reference and sampler. On top come
-either the keys and values of a rollout or the gradients and activations of an update, whichever is larger. Activations
-are counted as autograd keeps them for a decoder with RMS norms, rotary positions and a gated layer (Llama, Qwen,
-Mistral and their like); other decoders differ from it by some tens of percent.
+the keys and values of a rollout, all responses at their limit, and the gradients and activations of an update. On a GPU
+that is whichever is larger. On a CPU it is both: glibc keeps tensors of up to 32 MiB when they are freed, and what one
+phase leaves is in pieces that hardly fit what the other needs.
+
+Activations are counted as autograd keeps them for a decoder with RMS norms, rotary positions and a gated layer (Llama,
+Qwen, Mistral and their like); other decoders differ from it by some tens of percent.
 `benchmarks/bench_memory.py` compares all this with measured runs.
 """
 
@@ -16,14 +19,14 @@ from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy.shape import ModelShape
 
 MB = 2**20
-FLOAT32, FLOAT16 = 4, 2
+INT64, FLOAT32, FLOAT16 = 8, 4, 2
 WIDTH: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16}
 """Bytes of a number, by type."""
 
-PROCESS = 450 * MB
+PROCESS = 380 * MB
 """Main memory of a process with torch, transformers and a tokenizer loaded, before it has any weights."""
-SLACK = {"cpu": 1.4, "cuda": 1.0}
-"""What the allocator takes for tensors that come and go, over what they hold: glibc's has holes."""
+HOLES = {"cpu": 0.25, "cuda": 0.0}
+"""Of what the micro-batches of an update make and free in turn, the share that the allocator loses between tensors."""
 HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
 DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
 """Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
@@ -31,6 +34,10 @@ HEAD_TILES, DIVERGENCE_TILES, MIXTURE_TILES = 2, 10, 18
 """How many tensors of that size there are at once, for sampled tokens, divergences, and those with a mixture."""
 TOKENS_PER_PREFILL = 4096
 """Prompt tokens, padding included, that a sampler reads at once; a longer prompt is read alone."""
+LOGITS_PER_DRAW = 1 << 22
+"""Logits that a sampler turns into tokens at once."""
+BYTES_PER_DRAW = FLOAT32 + 2 * INT64
+"""Of each of them there are a weight, the whole units it is counted in, and a copy of these in blocks."""
 TOKENS_PER_GROWTH = 16
 """Its buffers have a multiple of so many tokens: kernels are made for a shape, and shapes should recur."""
 VLLM_CACHE = 2**30
@@ -174,7 +181,7 @@ def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Componen
     """Everything that holds a number for each parameter, and the process."""
     on_gpu = setting.device == "cuda"
     split, share = _split(config, setting)
-    trained = int(FLOAT32 * num_trained(config, shape) * share)
+    trained = _gradient_bytes(config, shape, setting)
     weights = int(FLOAT32 * shape.num_parameters * share) + (trained if config.adapter.rank else 0)
     where = f", split among {setting.processes}" if split and setting.processes > 1 else ""
     where += ", in main memory" if share == 0 else ""
@@ -193,7 +200,13 @@ def _held(config: Config, shape: ModelShape, setting: Setting) -> tuple[Componen
             "take a smaller `model`",
         ),
         Component("gathered", _gathered(config, shape) if split else 0, "update", "two layers and the head", adapter),
-        Component("gradients", trained, "training", f"one for each trained parameter{where}", adapter),
+        Component(
+            "gradients",
+            trained,
+            "training" if several_batches(config, setting) else "step",
+            f"one for each trained parameter{where}",
+            adapter,
+        ),
         Component(
             "optimiser state",
             int(_moment_bytes(config, shape) * share),
@@ -229,6 +242,10 @@ def _split(config: Config, setting: Setting) -> tuple[bool, float]:
     return split, 0.0 if offloaded and setting.device == "cuda" else 1 / setting.processes if split else 1.0
 
 
+def _gradient_bytes(config: Config, shape: ModelShape, setting: Setting) -> int:
+    return int(FLOAT32 * num_trained(config, shape) * _split(config, setting)[1])
+
+
 def _gathered(config: Config, shape: ModelShape) -> int:
     """Weights of the layer at work, of the next one, and of what is outside the layers; gradients of one layer and of
     the head, where all weights are trained."""
@@ -257,11 +274,25 @@ def _moment_bytes(config: Config, shape: ModelShape) -> int:
 
 
 class _Sampled(NamedTuple):
-    """Responses decoded at a time: how many, to how many prompts, how long."""
+    """Responses decoded at a time: how many, to how many prompts, how long; and the tokens of all of them that are held
+    in the end."""
 
     rows: int
     prompts: int
     tokens: int
+    held: int
+
+
+def _sampled(total: int, samples: int, tokens: int, config: Config, setting: Setting) -> _Sampled:
+    """Of `total` responses, `samples` to a prompt, that are all at their limit.
+
+    A prompt is held once; but once a response for a model that shares none, which as a rule cannot be packed either.
+    """
+    rows = min(config.rollout.batch_size, total)
+    shares = setting.packed or config.attention == "padded"
+    prompts = ceil(rows / samples) if shares else rows
+    own, prompt = (ceil(each / TOKENS_PER_GROWTH) * TOKENS_PER_GROWTH for each in (tokens, setting.prompt_tokens))
+    return _Sampled(rows, prompts, tokens, rows * own + prompts * prompt)
 
 
 def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
@@ -273,44 +304,39 @@ def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compo
         depends = f"vLLM: weights in {setting.sampling_dtype}, and its cache (on a GPU: `rollout.gpu_share`)"
         phase: Phase = "always" if setting.device == "cpu" else "rollout"
         return (Component("engine", engine, phase, depends, "`rollout.engine=transformers`"),)
-    evaluation, limit = config.evaluation, config.rollout.batch_size
-    rows = min(limit, evaluation.problems * evaluation.samples)
-    tokens = evaluation.max_new_tokens or config.rollout.max_new_tokens
-    cases = [_Sampled(rows, ceil(rows / evaluation.samples), tokens)]
+    evaluation, new_tokens = config.evaluation, config.rollout.max_new_tokens
+    cases = [(evaluation.problems * evaluation.samples, evaluation.samples, evaluation.max_new_tokens or new_tokens)]
     if config.row.samples == "policy":
-        rows = min(limit, config.rollouts_per_step)
-        cases.append(_Sampled(rows, ceil(rows / config.group_size), config.rollout.max_new_tokens))
+        cases.append((config.rollouts_per_step, config.group_size, new_tokens))
+    case = max((_sampled(*case, config, setting) for case in cases), key=lambda case: case.held)
     width = WIDTH[setting.sampling_dtype]
-    case = max(cases, key=lambda case: _cache_tokens(case, setting))
-    cache = _cache_tokens(case, setting) * 2 * shape.keys * width * (shape.num_layers + 1)
+    num_layers = shape.num_layers + 1  # a layer's buffers are there twice while they grow
+    cache = case.held * 2 * shape.keys * width * num_layers
     prefill = min(max(TOKENS_PER_PREFILL, setting.prompt_tokens), case.prompts * setting.prompt_tokens)
+    drawn = min(case.rows, max(1, LOGITS_PER_DRAW // shape.vocabulary))
     work = max(
-        case.rows * (shape.vocabulary * 4 * FLOAT32 + (shape.hidden + shape.intermediate) * 3 * width),
+        shape.vocabulary * (case.rows * width + drawn * BYTES_PER_DRAW),
         prefill * (3 * shape.intermediate + 4 * shape.hidden) * width,
     )
+    phase = "always" if setting.device == "cpu" else "rollout"
     return (
         Component(
             "keys and values",
-            _slack(cache, setting),
-            "rollout",
+            cache,
+            phase,
             f"{case.rows} responses of {case.tokens} tokens at a time, prompts of {setting.prompt_tokens}",
             "lower `rollout.batch_size`",
             fixed=False,
         ),
         Component(
             "sampling",
-            _slack(work, setting),
-            "rollout",
+            work,
+            phase,
             f"logits of {case.rows} tokens, or {prefill:,} prompt tokens at once",
             "lower `rollout.batch_size`",
             fixed=False,
         ),
     )
-
-
-def _cache_tokens(case: _Sampled, setting: Setting) -> int:
-    own = ceil(case.tokens / TOKENS_PER_GROWTH) * TOKENS_PER_GROWTH
-    return case.rows * own + case.prompts * setting.prompt_tokens
 
 
 # -- an update --------------------------------------------------------------------------------------------------------
@@ -338,16 +364,26 @@ def largest_batch(config: Config, setting: Setting) -> Batch:
     return Batch(tokens, int(rows * (prompt + response)), int(rows * response))
 
 
+def several_batches(config: Config, setting: Setting) -> bool:
+    """Whether an update has more than one micro-batch. In a single one gradients come as activations go, so that both
+    are there together only from the second one on."""
+    prompts = 1 if setting.packed else config.group_size
+    group = prompts * setting.prompt_tokens + config.group_size * config.rollout.max_new_tokens
+    return ceil(config.prompts_per_step / config.optim.updates_per_batch) * group > setting.tokens_per_microbatch
+
+
 def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Component, ...]:
     batch = largest_batch(config, setting)
     num_recomputed = round(config.optim.recompute * shape.num_layers)
     layer = layer_bytes(shape, batch, setting)
     kept = (shape.num_layers - num_recomputed) * layer
     kept += (2 * layer + num_recomputed * FLOAT32 * shape.hidden * batch.tokens) if num_recomputed else 0
-    passing = batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
-    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied else 1)
+    activations = kept + batch.tokens * (2 * shape.intermediate + 4 * shape.hidden) * FLOAT32
+    several = several_batches(config, setting)
+    gradient = 0 if config.adapter.rank else FLOAT32 * shape.head * (2 if shape.tied and several else 1)
     states = 4 * batch.scored * shape.hidden * FLOAT32
     recomputed = f", {num_recomputed} of them computed again" if num_recomputed else ""
+    in_turn = _gradient_bytes(config, shape, setting) + activations + states
     copied = 1.0  # of the layers: those of split weights are dropped with the activations that are computed again
     if _split(config, setting)[0]:
         copied = (shape.num_layers - num_recomputed + (1 if num_recomputed else 0)) / shape.num_layers
@@ -364,7 +400,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "activations",
-            _slack(kept + passing, setting),
+            activations,
             "update",
             f"{batch.tokens:,} tokens in {shape.num_layers} layers{recomputed}",
             f"{budget} or raise `optim.recompute`",
@@ -372,9 +408,17 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "head",
-            _slack(states, setting) + gradient + _tile_bytes(config, shape, batch, setting),
+            states + gradient + _tile_bytes(config, shape, batch, setting),
             "update",
             f"tiles of logits, {batch.scored:,} states, gradients of {shape.vocabulary:,} entries before they add up",
+            budget,
+            fixed=False,
+        ),
+        Component(
+            "holes",
+            int(HOLES[setting.device] * in_turn) if several else 0,
+            "update",
+            "between tensors that are made and freed in turn",
             budget,
             fixed=False,
         ),
@@ -413,7 +457,3 @@ def _tile_bytes(config: Config, shape: ModelShape, batch: Batch, setting: Settin
         return HEAD_TILES * min(HEAD_TILE[setting.device], logits)
     tiles = MIXTURE_TILES if kind == "jsd" else DIVERGENCE_TILES
     return tiles * min(DIVERGENCE_TILE[setting.device], logits)
-
-
-def _slack(num_bytes: int, setting: Setting) -> int:
-    return int(SLACK[setting.device] * num_bytes)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from rlsd_cli.policy.memory import LOGITS_PER_DRAW
 from rlsd_cli.rollout.sampler import Sampling
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -23,9 +24,6 @@ UNITS = 2.0**40
 
 BLOCK = 256
 """Tokens whose weights are first looked at as one."""
-
-LOGITS_PER_DRAW = 1 << 22
-"""Logits that are turned into tokens at once: 16 MiB in float32, and twice that in units."""
 
 
 def row_key(seed: str, prompt: str, sample: int) -> int:

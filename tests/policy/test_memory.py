@@ -30,6 +30,9 @@ from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.quickstart import untrained
 from rlsd_cli.policy.scoring import features
 from rlsd_cli.policy.shape import ModelShape, read_shape
+from rlsd_cli.rollout.attention import NAME
+from rlsd_cli.rollout.decoders import PrefixDecoder, WaveDecoder
+from rlsd_cli.rollout.transformers import twin
 
 Configure = Callable[..., Config]
 SETTING = Setting("cpu", "float32", "float32", tokens_per_microbatch=512, packed=True, prompt_tokens=20)
@@ -139,6 +142,9 @@ def test_the_largest_batch_is_within_its_budget_and_holds_one_response_at_least(
     assert largest_batch(config, SETTING._replace(tokens_per_microbatch=120, packed=False)) == (100, 100, 60)
 
 
+UPDATE, ROLLOUT = ("gradients", "activations", "head"), ("keys and values", "sampling")
+
+
 def sizes(memory: Memory) -> dict[str, int]:
     return {component.name: component.num_bytes for component in memory.components}
 
@@ -169,20 +175,73 @@ def test_what_each_choice_adds_or_saves(configure: Configure) -> None:
     assert parts(method="rlsd", teacher__device="cpu")["teacher"] == copy
 
 
-def test_the_peak_is_what_is_always_there_and_the_larger_of_rollout_and_update(configure: Configure) -> None:
-    memory = estimate(configure({"method": "rlvr"}), SMALL, SETTING)
-    parts = sizes(memory)
+def test_the_peak_is_the_larger_of_rollout_and_update_on_a_gpu_and_both_on_a_cpu(configure: Configure) -> None:
+    config = configure({"method": "rlvr"})
+    on_cpu, on_gpu = (estimate(config, SMALL, SETTING._replace(device=device)) for device in ("cpu", "cuda"))
+    parts = sizes(on_cpu)
     always = parts["weights"] + parts["optimiser state"] + parts["process"]
-    update = parts["gradients"] + parts["activations"] + parts["head"]
-    assert memory.peak_bytes == always + max(update, parts["keys and values"] + parts["sampling"])
-    assert memory.fixed_bytes == always + parts["gradients"]
+    rollout = parts["keys and values"] + parts["sampling"]
+    update = parts["gradients"] + parts["activations"] + parts["head"] + parts["holes"]
+    assert on_cpu.peak_bytes == always + rollout + update
+    assert on_cpu.fixed_bytes == always + parts["gradients"]
+    parts = sizes(on_gpu)
+    assert "holes" not in parts
+    update, rollout = (sum(parts.get(name, 0) for name in names) for names in (UPDATE, ROLLOUT))
+    assert on_gpu.peak_bytes == parts["weights"] + parts["optimiser state"] + max(update, rollout)
+
+
+def test_gradients_and_activations_are_there_together_only_where_there_are_several_micro_batches(
+    configure: Configure,
+) -> None:
+    config = configure({"method": "rlvr", "rollout.max_new_tokens": 30, "prompts_per_step": 4, "samples_per_prompt": 8})
+    whole = 4 * (20 + 8 * 30)
+    one, two = (estimate(config, LARGE, SETTING._replace(tokens_per_microbatch=whole - less)) for less in (0, 1))
+    assert "holes" not in sizes(one)
+    assert one.during("update") + sizes(one)["gradients"] < two.during("training", "update")
+    assert sizes(one)["gradients"] == one.during("step") == two.during("training")
+    assert sizes(two)["head"] - sizes(one)["head"] == pytest.approx(4 * LARGE.head, rel=0.01)
+    padded = SETTING._replace(packed=False, tokens_per_microbatch=whole)
+    assert "holes" in sizes(estimate(config, LARGE, padded))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_keys_and_values_are_counted_as_the_decoders_hold_them_at_the_limit(
+    shared: bool, configure: Configure, tmp_path: Path
+) -> None:
+    samples, tokens, prompts = 3, 40, [[5] * 20, [6] * 19]
+    model = llama(tmp_path, tied=True)
+    decoder: Any = (PrefixDecoder if shared else WaveDecoder)(twin(model, torch.float32), prompts, 0, model.device)
+    if shared:
+        decoder.model.set_attn_implementation(NAME)
+    decoder.add([prompt for prompt in (0, 1) for _ in range(samples)])
+    with torch.no_grad():
+        for age in range(tokens):
+            decoder.step(torch.full([2 * samples], 7), torch.full([2 * samples], age))
+    if shared:
+        held = [part for layer in decoder.layers for part in (*layer.own, *layer.prefixes)]
+    else:
+        held = [part for layer in decoder.cache.layers for part in (layer.keys, layer.values)]
+    num_bytes = sum(part.untyped_storage().nbytes() for part in held)
+    settings = {
+        "method": "rlvr",
+        "rollout.max_new_tokens": tokens,
+        "prompts_per_step": 2,
+        "samples_per_prompt": samples,
+    }
+    config = configure(settings | {"evaluation.problems": 1})
+    counted = sizes(estimate(config, read_shape(str(tmp_path)), SETTING._replace(packed=shared)))["keys and values"]
+    a_layer_twice = 3 / 2
+    if shared:
+        assert counted == a_layer_twice * num_bytes
+    else:
+        assert num_bytes <= counted / a_layer_twice < 1.4 * num_bytes
 
 
 def test_weights_are_updated_while_gradients_are_there(configure: Configure) -> None:
     memory = estimate(configure({"method": "rlvr", "optim.state": "8bit"}), LARGE._replace(num_layers=1), SETTING)
     parts = sizes(memory)
     assert memory.highest == "step"
-    held = ("weights", "optimiser state", "process", "gradients", "moments unpacked")
+    held = ("weights", "optimiser state", "process", "gradients", "moments unpacked", *ROLLOUT)
     assert memory.peak_bytes == sum(parts[name] for name in held)
 
 
