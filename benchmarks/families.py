@@ -15,15 +15,26 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.sources import Splits
 from rlsd_cli.policy.batch import make_batch, micro_batches
-from rlsd_cli.policy.model import Policy, load_policy
+from rlsd_cli.policy.model import Policy, load_policy, load_trainable
+from rlsd_cli.policy.plan import follow, make_plan
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.training.interrupts import Interrupts
+from rlsd_cli.training.trainer import Trainer
+from rlsd_verifiers.pool import Pool
 
 FILE = Path(__file__).parents[2] / "shared" / "model_families.json"
 TEMPERATURE = 0.7
+LENGTHS = ((7, (5, 33, 70)), (23, (12, 61)), (40, (9, 26, 48, 70)))
+"""Tokens of each prompt, and of the responses to it."""
+NEW_TOKENS = 24
+"""Tokens that are sampled."""
 BOUND = 1e-4
 """Nats, and share of a gradient's norm: what float32 may differ by."""
 
@@ -35,11 +46,11 @@ class Toy(NamedTuple):
     config: Mapping[str, Any]
 
 
-def toys() -> dict[str, Toy]:
-    """The toy models of the file, by name; none where it is missing."""
-    if not FILE.is_file():
+def toys(file: Path = FILE) -> dict[str, Toy]:
+    """The toy models of a file, by name; none where it is missing."""
+    if not file.is_file():
         return {}
-    families = json.loads(FILE.read_text(encoding="utf-8"))["families"]
+    families = json.loads(file.read_text(encoding="utf-8"))["families"]
     return {name: Toy(family["model_type"], family["config"]) for name, family in families.items()}
 
 
@@ -78,12 +89,44 @@ def save(model: Any, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, **overrides: Any) -> Policy:
-    """What `rlsd` loads from a model directory, on a CPU in float32; `rollout__dtype=...` is `rollout.dtype`."""
-    values = {"model": str(folder), "device": "cpu", "dtype": "float32", "rollout.dtype": "float32"}
-    values |= {"rollout.max_new_tokens": 8}
-    values |= {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_policy(merge([], Layer(COMMAND_LINE, values)).config)
+def configured(folder: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config of a short run of a model directory on a CPU, in float32."""
+    values = {
+        "model": str(folder),
+        "data": "arithmetic",
+        "prompt.template": "{question}",
+        "teacher.template": "H{reference}|{prompt}",
+        "verification.workers": 1,
+        "device": "cpu",
+        "dtype": "float32",
+        "rollout.dtype": "float32",
+        "rollout.max_new_tokens": 8,
+        "optim.tokens_per_microbatch": 512,
+        "prompts_per_step": 2,
+        "samples_per_prompt": 2,
+        "steps": 2,
+        "evaluation.problems": 4,
+    }
+    return merge([], Layer(COMMAND_LINE, values | dict(overrides or {}))).config
+
+
+def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Policy:
+    """What `rlsd` loads from a model directory."""
+    return load_policy(configured(folder, overrides))
+
+
+def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
+    """Two steps and an evaluation as `rlsd train` makes them; the metrics of the last step."""
+    policy = load_trainable(config)
+    follow(policy, make_plan(policy, config))
+    sampler = make_sampler(policy, config)
+    trainer = Trainer(config, policy, sampler, pool, splits, Interrupts())
+    sampler.sync()
+    metrics: dict[str, Any] = {}
+    for step in (1, 2):
+        metrics, _ = trainer.step(step)
+    trainer.evaluate()
+    return metrics
 
 
 class Rows(NamedTuple):
@@ -93,18 +136,15 @@ class Rows(NamedTuple):
     responses: list[list[int]]
 
 
-def rows(
-    vocabulary: int,
-    lengths: Sequence[tuple[int, Sequence[int]]] = ((7, (5, 33, 70)), (23, (12, 61)), (40, (9, 26, 48, 70))),
-) -> Rows:
-    """Random ones: for each prompt its length, and those of its responses."""
+def rows(vocabulary: int, room: int) -> Rows:
+    """Random ones, of `LENGTHS` as far as a model of so many tokens has room."""
     draw = Random(0)
     prompts, responses = [], []
-    for length, members in lengths:
-        prompt = [draw.randrange(5, vocabulary) for _ in range(length)]
+    for length, members in LENGTHS:
+        prompt = [draw.randrange(5, vocabulary) for _ in range(min(length, room - NEW_TOKENS))]
         for member in members:
             prompts.append(prompt)
-            responses.append([draw.randrange(5, vocabulary) for _ in range(member)])
+            responses.append([draw.randrange(5, vocabulary) for _ in range(min(member, room - len(prompt)))])
     return Rows(prompts, responses)
 
 
@@ -163,30 +203,30 @@ class Sampled(NamedTuple):
 
     wrong: int
     greedy: int
-    logp: float
+    drawn: float
 
 
 @torch.no_grad()
-def sampling_gaps(policy: Policy, plain: Any, given: Rows, max_new_tokens: int = 24) -> Sampled:
+def sampling_gaps(policy: Policy, plain: Any, given: Rows) -> Sampled:
     """The sampler against plain forward passes: greedy responses, and the log-probabilities of drawn ones."""
     prompts = [list(prompt) for prompt in dict.fromkeys(map(tuple, given.prompts))]
     keys = [str(number) for number in range(len(prompts))]
     sampler = TransformersSampler(policy, "float32", 4)
     sampler.sync()
-    greedy = sampler.sample(prompts, keys, 2, Sampling(max_new_tokens, temperature=0.0), "greedy")
+    greedy = sampler.sample(prompts, keys, 2, Sampling(NEW_TOKENS, temperature=0.0), "greedy")
     wrong = 0
     for number, prompt in enumerate(prompts):
-        best = _argmax_loop(plain, prompt, max_new_tokens, policy.eos_ids)
+        best = _argmax_loop(plain, prompt, policy.eos_ids)
         wrong += sum(rollout.token_ids != best for rollout in greedy[2 * number : 2 * number + 2])
     gap = 0.0
-    for number, rollout in enumerate(sampler.sample(prompts, keys, 4, Sampling(max_new_tokens, 1.0), "drawn")):
+    for number, rollout in enumerate(sampler.sample(prompts, keys, 4, Sampling(NEW_TOKENS, temperature=1.0), "drawn")):
         expected = plain_logp(plain, prompts[number // 4], rollout.token_ids, 1.0)
         gap = max(gap, (torch.tensor(rollout.sampled_logp) - expected).abs().max().item())
     return Sampled(wrong, len(greedy), gap)
 
 
-def _argmax_loop(plain: Any, prompt: Sequence[int], max_new_tokens: int, eos_ids: frozenset[int]) -> list[int]:
+def _argmax_loop(plain: Any, prompt: Sequence[int], eos_ids: frozenset[int]) -> list[int]:
     drawn: list[int] = []
-    while len(drawn) < max_new_tokens and not (drawn and drawn[-1] in eos_ids):
+    while len(drawn) < NEW_TOKENS and not (drawn and drawn[-1] in eos_ids):
         drawn.append(int(plain_logits(plain, [*prompt, *drawn])[-1].argmax()))
     return drawn

@@ -54,7 +54,8 @@ def add_adapter(model: Any, settings: AdapterConfig, seed: int) -> None:
         try:
             model.add_adapter(chosen)
         except ValueError as error:
-            raise RlsdError(f"`adapter.targets`: {first_line(error)}") from error
+            hint = "name modules that can have one, for instance `adapter.targets=[q_proj,v_proj]`"
+            raise RlsdError(f"`adapter.targets`: {first_line(error)}", hint=hint) from error
     for part in (model.get_output_embeddings(), model.get_input_embeddings()):
         if hasattr(part, "lora_A") or hasattr(part, "lora_embedding_A"):
             raise RlsdError("`adapter.targets` names the output head or the embedding", hint="name modules of layers")

@@ -1,6 +1,7 @@
 """A causal language model with what the loop needs to know about it: device, compute type, end tokens, room."""
 
 import contextlib
+import copy
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, load_causal_lm
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.meter import num_processes
-from rlsd_cli.policy.probes import can_pack, check_positions, check_rows_stand_alone, head_is_plain
+from rlsd_cli.policy.probes import can_pack, check_adapter, check_positions, check_rows_stand_alone, head_is_plain
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
 from rlsd_cli.policy.tokenizer import cannot_load, context_length
@@ -94,6 +95,15 @@ class Policy:
         if writes:
             self.model.save_pretrained(folder, state_dict=weights)
             self.tokenizer.save_pretrained(folder)
+
+
+def copy_modules(model: Any, shared: dict[int, Any]) -> Any:
+    """A copy of a model that has the objects of `shared` in place of those with these ids.
+
+    States that forward passes have left in modules (RecurrentGemma) are copied without their graphs.
+    """
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    return copy.deepcopy(model, shared | {id(value): value.detach().clone() for value in left if not value.is_leaf})
 
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
@@ -201,6 +211,7 @@ def load_trainable(config: Config) -> Policy:
             hint="make a model directory of it first: `rlsd models export`",
         )
     add_adapter(policy.model, config.adapter, config.seed)
+    check_adapter(policy.model)
     return policy
 
 

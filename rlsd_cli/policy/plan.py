@@ -199,10 +199,11 @@ def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
 
 
 def _example(policy: Policy, size: int) -> TokenBatch:
-    """A group of responses of 64 tokens to a prompt of 64, `size` tokens in all."""
+    """A group of responses of 64 tokens to a prompt of 64, `size` tokens in all; shorter ones where 128 do not fit."""
     vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
-    part = [token % vocabulary for token in range(64)]
-    count = max(1, size // 64 - 1 if policy.packs else size // 128)
+    half = min(64, policy.context_length // 2)
+    part = [token % vocabulary for token in range(half)]
+    count = max(1, size // half - 1 if policy.packs else size // (2 * half))
     return make_batch([part] * count, [part] * count, policy.pad_id, policy.device, packed=policy.packs)
 
 

@@ -141,6 +141,29 @@ def check_rows_stand_alone(model: Any) -> None:
 
 
 @torch.no_grad()
+def fault_of(model: Any) -> str | None:
+    """Why a model does not read two tokens as it is; None where it does."""
+    try:
+        model(input_ids=torch.tensor([[0, 1]], device=model.device), use_cache=False)
+    except Exception as error:
+        return f"{type(error).__name__}: {first_line(error)}"
+    return None
+
+
+def check_adapter(model: Any) -> None:
+    """Refuse an adapter that the model does not run with, for instance on a router that gives more than a tensor.
+
+    Raises:
+        RlsdError: it does not.
+    """
+    if fault := fault_of(model):
+        raise RlsdError(
+            f"`{model.config.model_type}` does not run with an adapter on these modules ({fault})",
+            hint="name others, for instance `adapter.targets=[q_proj,v_proj]`",
+        )
+
+
+@torch.no_grad()
 def head_is_plain(model: Any, device: torch.device) -> bool:
     """Whether logits are the output embedding applied to the trunk's last hidden state, however large they are.
 

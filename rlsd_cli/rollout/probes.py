@@ -1,6 +1,5 @@
 """Which decoder is exact for a model, tried against its own forward pass."""
 
-import copy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +10,7 @@ from transformers.cache_utils import DynamicLayer
 
 from rlsd_cli import console
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.model import Policy, copy_modules
 from rlsd_cli.policy.probes import agrees, example, padded_logits, short_windows
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder, closing_ranks
 
@@ -95,4 +94,4 @@ def twin(model: Any, dtype: torch.dtype, *, apart: bool = False) -> Any:
         else nn.Parameter(parameter.detach().to(dtype, copy=True), requires_grad=False)
         for parameter in model.parameters()
     }
-    return copy.deepcopy(model, memo).eval()
+    return copy_modules(model, memo).eval()

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
+from rlsd_cli import console
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.probes import fault_of
 from rlsd_cli.policy.sharding import settle, whole
 from rlsd_cli.rollout.batching import Row, decode
 from rlsd_cli.rollout.draws import row_key
@@ -22,11 +24,20 @@ class TransformersSampler:
         wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}[dtype]
         self.policy = policy
         self.batch_size = batch_size
-        self.shares_weights = wanted == torch.float32 and policy.layout == "whole"
-        self.model = twin(policy.model, wanted, apart=not self.shares_weights).to(policy.device)
         self.decoder = choose_decoder(policy)
+        self._hold(wanted)
+        if wanted != torch.float32 and (fault := fault_of(self.model)):
+            kind = policy.model.config.model_type
+            console.warning(
+                f"`{kind}` does not run with all weights in {str(wanted)[6:]} ({fault}): sampling is in float32"
+            )
+            self._hold(torch.float32)
         if self.decoder.attention:
             self.model.set_attn_implementation(self.decoder.attention)
+
+    def _hold(self, dtype: torch.dtype) -> None:
+        self.shares_weights = dtype == torch.float32 and self.policy.layout == "whole"
+        self.model = twin(self.policy.model, dtype, apart=not self.shares_weights).to(self.policy.device)
 
     @torch.no_grad()
     def sync(self) -> None:
