@@ -7,8 +7,9 @@ in large numbers is made to show: windows are short while a probe runs, hidden s
 
 import contextlib
 import inspect
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.batch import make_batch, trunk_of, trunk_states
 from rlsd_cli.policy.tokenizer import LENGTH_DEPENDENT, context_length, rope_parameters
+
+P = ParamSpec("P")
 
 WINDOW = 8
 """Tokens that a layer which attends within a window or a chunk sees while a probe runs."""
@@ -62,6 +65,22 @@ def padded_logits(model: Any, rows: Example) -> tuple[Tensor, Tensor]:
 def agrees(found: Tensor, expected: Tensor) -> bool:
     """Whether two tensors are equal but for rounding."""
     return found.shape == expected.shape and bool((found - expected).abs().max() <= TOLERANCE * expected.std())
+
+
+def probe(test: Callable[P, bool]) -> Callable[P, bool]:
+    """A test that answers no where it raises, but for lack of memory; gradients are not recorded."""
+
+    @wraps(test)
+    def answer(*arguments: P.args, **options: P.kwargs) -> bool:
+        try:
+            with torch.no_grad():
+                return test(*arguments, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            return False
+
+    return answer
 
 
 @contextlib.contextmanager
@@ -122,6 +141,8 @@ def check_rows_stand_alone(model: Any) -> None:
         with short_windows(model):
             ids, together = padded_logits(model, rows)
             alone = [model(input_ids=ids[row, None, :end], use_cache=False).logits[0] for row, end in ALONE]
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         raise RlsdError(
             f"{kind} cannot be run: {type(error).__name__}: {first_line(error)}",
@@ -163,7 +184,7 @@ def check_adapter(model: Any) -> None:
         )
 
 
-@torch.no_grad()
+@probe
 def head_is_plain(model: Any, device: torch.device) -> bool:
     """Whether logits are the output embedding applied to the trunk's last hidden state, however large they are.
 
@@ -177,15 +198,12 @@ def head_is_plain(model: Any, device: torch.device) -> bool:
         return outputs
 
     ids = torch.arange(1, 5, device=device)[None] % model.get_input_embeddings().num_embeddings
-    try:
-        with trunk_of(model).register_forward_hook(enlarge):
-            logits = model(input_ids=ids, use_cache=False).logits
-    except Exception:
-        return False
-    return bool(seen) and agrees(seen[0], logits)
+    with trunk_of(model).register_forward_hook(enlarge):
+        logits = model(input_ids=ids, use_cache=False).logits
+    return agrees(seen[0], logits)
 
 
-@torch.no_grad()
+@probe
 def can_pack(model: Any, device: torch.device) -> bool:
     """Whether the model computes the same from a packed batch as from a padded one.
 
@@ -196,10 +214,7 @@ def can_pack(model: Any, device: torch.device) -> bool:
         return False
     if set(getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]) != {"full_attention"}:
         return False
-    try:
-        with short_windows(model):
-            batches = [make_batch(*example(model), 0, device, packed=packed) for packed in (False, True)]
-            padded, packed = (trunk_states(model, batch)[batch.predictors[batch.mask]] for batch in batches)
-    except Exception:
-        return False
+    with short_windows(model):
+        batches = [make_batch(*example(model), 0, device, packed=packed) for packed in (False, True)]
+        padded, packed = (trunk_states(model, batch)[batch.predictors[batch.mask]] for batch in batches)
     return agrees(packed, padded)

@@ -48,8 +48,8 @@ class Decoder(Protocol):
     joins: whether rows can be added to others. attention: the function that the model must attend by; None for its own.
     """
 
-    joins: ClassVar[bool]
-    attention: ClassVar[str | None]
+    joins: ClassVar[bool] = True
+    attention: ClassVar[str | None] = None
 
     def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None: ...
 
@@ -66,10 +66,9 @@ class Decoder(Protocol):
         """
 
 
-class PrefixDecoder:
+class PrefixDecoder(Decoder):
     """Rows that share their prompts' prefixes."""
 
-    joins = True
     attention = NAME
 
     def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
@@ -159,11 +158,10 @@ RECURRENT = "cache_params"
 """What models without attention call their cache, in what they take and what they give. It has forgotten padding."""
 
 
-class WaveDecoder:
+class WaveDecoder(Decoder):
     """Rows that begin together, each with a cache of its own; prompts are padded on the left."""
 
     joins = False
-    attention = None
 
     def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
         self.model = model
@@ -219,11 +217,8 @@ class WaveDecoder:
         return logits
 
 
-class UncachedDecoder:
+class UncachedDecoder(Decoder):
     """Rows of which only the tokens are kept. Those of equal length are read together, so that nothing is padded."""
-
-    joins = True
-    attention = None
 
     def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
         del pad_id
@@ -247,8 +242,8 @@ class UncachedDecoder:
         for row in range(num_old):
             self.rows[row] = torch.cat([self.rows[row], tokens[row, None]])
         places: dict[int, list[int]] = {}
-        for place, row in enumerate(self.rows):
-            places.setdefault(len(row), []).append(place)
+        for place, sequence in enumerate(self.rows):
+            places.setdefault(len(sequence), []).append(place)
         logits: dict[int, Tensor] = {}
         for length, members in places.items():
             per_pass = max(1, TOKENS_PER_PREFILL // length)

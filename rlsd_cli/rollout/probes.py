@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 from rlsd_cli import console
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy.model import Policy, copy_modules
-from rlsd_cli.policy.probes import agrees, example, padded_logits, short_windows
+from rlsd_cli.policy.probes import agrees, example, padded_logits, probe, short_windows
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder, closing_ranks
 
 DECODERS: tuple[type[Decoder], ...] = (PrefixDecoder, WaveDecoder, UncachedDecoder)
@@ -37,6 +37,10 @@ def choose_decoder(policy: Policy) -> type[Decoder]:
                 hint="take another `model`, or sample with `rollout.engine=vllm`",
                 exit_code=EXIT_MACHINE,
             )
+        if found is WaveDecoder:
+            console.talk(
+                f"{kind} samples with its own cache: rows begin together, and the next ones when all have ended"
+            )
         if found is UncachedDecoder:
             console.warning(
                 f"no cache of {kind} is exact: sampling reads every sequence again for each token, which is slow"
@@ -45,7 +49,7 @@ def choose_decoder(policy: Policy) -> type[Decoder]:
     return _CHOSEN[model]
 
 
-@torch.no_grad()
+@probe
 def is_exact(kind: type[Decoder], model: Any, pad_id: int) -> bool:
     """Whether a decoder finds the logits that a float32 model finds on whole sequences, also after a row has left.
 
@@ -57,24 +61,20 @@ def is_exact(kind: type[Decoder], model: Any, pad_id: int) -> bool:
     rows, device = example(model), model.device
     starts = torch.tensor([len(prompt) - 1 for prompt in rows.prompts], device=device)
     live = torch.arange(len(starts), device=device)
-    try:
-        with short_windows(model):
-            tried = twin(model, torch.float32)
-            if kind.attention:
-                tried.set_attn_implementation(kind.attention)
-            ids, logits = padded_logits(model, rows)
-            decoder = kind(tried, [rows.prompts[0], rows.prompts[2]], pad_id, device)
-            decoder.add([0, 0, 1])
-            for age in range(NUM_STEPS):
-                if age == 2:
-                    decoder.drop(closing_ranks(3, [0]))
-                    live = live[[2, 1]]
-                at = starts[live] + age
-                found = decoder.step(ids[live, at], torch.full_like(at, age))
-                if not agrees(found, logits[live, at]):
-                    return False
-    except Exception:
-        return False
+    with short_windows(model):
+        tried = twin(model, torch.float32)
+        if kind.attention:
+            tried.set_attn_implementation(kind.attention)
+        ids, logits = padded_logits(model, rows)
+        decoder = kind(tried, [rows.prompts[0], rows.prompts[2]], pad_id, device)
+        decoder.add([0, 0, 1])
+        for age in range(NUM_STEPS):
+            if age == 2:
+                decoder.drop(closing_ranks(3, [0]))
+                live = live[[2, 1]]
+            at = starts[live] + age
+            if not agrees(decoder.step(ids[live, at], torch.full_like(at, age)), logits[live, at]):
+                return False
     return True
 
 

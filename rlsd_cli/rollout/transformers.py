@@ -9,6 +9,7 @@ from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import fault_of
 from rlsd_cli.policy.sharding import settle, whole
 from rlsd_cli.rollout.batching import Row, decode
+from rlsd_cli.rollout.decoders import PrefixDecoder
 from rlsd_cli.rollout.draws import row_key
 from rlsd_cli.rollout.probes import choose_decoder, twin
 from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
@@ -34,6 +35,11 @@ class TransformersSampler:
             self._hold(torch.float32)
         if self.decoder.attention:
             self.model.set_attn_implementation(self.decoder.attention)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """True where all rows of a prompt read one copy of its keys and values."""
+        return self.decoder is PrefixDecoder
 
     def _hold(self, dtype: torch.dtype) -> None:
         self.shares_weights = dtype == torch.float32 and self.policy.layout == "whole"
