@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +282,17 @@ def test_a_model_that_is_not_a_causal_one_is_refused_when_it_is_loaded(broken: s
     with pytest.raises(RlsdError, match=words) as refused:
         load(tmp_path)
     assert (refused.value.exit_code, bool(refused.value.hint)) == (3, True)
+
+
+def test_a_refusal_is_a_sentence_and_a_hint_and_leaves_no_run(tmp_path: Path) -> None:
+    folder = save(build(toy("bert")), tmp_path / "encoder")
+    command = [sys.executable, "-m", "rlsd_cli", "train", "quickstart", f"model={folder}", "device=cpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 3
+    assert "error: `bert` computes something else" in done.stderr
+    assert "hint: " in done.stderr
+    assert "fault of rlsd" not in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_type_that_a_model_does_not_run_in_is_not_sampled_in(capsys: pytest.CaptureFixture[str]) -> None:
