@@ -24,16 +24,16 @@ BEGIN, END = "<!-- table: benchmarks/bench_families.py -->\n", "<!-- end of tabl
 RUNS = {
     "rlsd": {"method": "rlsd", "dtype": "auto", "rollout.dtype": "auto", "optim.tokens_per_microbatch": None},
     "opsd": {"method": "opsd"},
-    "adapter": {"method": "rlsd", "adapter.rank": 4},
+    "adapter": {"method": "opsd", "adapter.rank": 4},
     "bfloat16, recompute": {
-        "method": "rlvr",
+        "method": "opsd",
         "dtype": "bfloat16",
         "rollout.dtype": "bfloat16",
         "optim.recompute": 1.0,
     },
-    "offloaded": {"method": "rlsd", "optim.layout": "offloaded"},
+    "offloaded": {"method": "opsd", "optim.layout": "offloaded"},
 }
-"""Runs that are tried, and what of the config is theirs."""
+"""Runs that are tried, and what of the config is theirs. `opsd` has gradients even where no response is right."""
 
 
 def main() -> None:

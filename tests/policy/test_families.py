@@ -29,7 +29,7 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy import plan as plans
 from rlsd_cli.policy.batch import decoder_layers, make_batch, trunk_of
-from rlsd_cli.policy.model import Policy, copy_modules, load_policy, load_trainable
+from rlsd_cli.policy.model import ROUNDING_GAP, Policy, copy_modules, load_policy, load_trainable
 from rlsd_cli.policy.probes import (
     WINDOW,
     Example,
@@ -194,11 +194,12 @@ def test_a_run_left_to_the_machine_trains_and_evaluates(
     monkeypatch.setenv("RLSD_HOME", str(tmp_path / "home"))
     given, _ = (COMMON | OTHERS)[name]
     folder = save(build(given), tmp_path / "model")
-    auto = {"method": "rlsd", "dtype": "auto", "rollout.dtype": "auto", "optim.tokens_per_microbatch": None}
+    auto = {"method": "opsd", "dtype": "auto", "rollout.dtype": "auto", "optim.tokens_per_microbatch": None}
     config = configured(folder, auto | {"optim.recompute": 1.0})
     with open_pool(config) as pool:
         metrics = train(config, load_splits(config), pool)
-    assert metrics["sampler_mismatch_abs_mean"] < 1e-4
+    assert metrics["sampler_mismatch_abs_mean"] < ROUNDING_GAP[torch.bfloat16]
+    assert metrics["grad_norm"] > 0
 
 
 # -- probes ------------------------------------------------------------------------------------------------------------
