@@ -26,7 +26,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch, make_batch
 from rlsd_cli.policy.compile_check import compile_fault
-from rlsd_cli.policy.model import Policy, can_pack, head_is_plain
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.probes import can_pack, head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_cli.rollout.transformers import TransformersSampler, twin

@@ -150,6 +150,7 @@ def _train_on(
     from rlsd_cli.policy.memory import MB, check_fits
     from rlsd_cli.policy.model import load_trainable
     from rlsd_cli.policy.plan import Plan, follow, make_plan
+    from rlsd_cli.rollout.probes import choose_decoder
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted
     from rlsd_cli.training.optimizer import adamw_8bit
@@ -164,6 +165,8 @@ def _train_on(
 
         require_vllm()
     policy = load_trainable(config)
+    if config.rollout.engine == "transformers" and not config.rollout.servers:
+        choose_decoder(policy)
     splits = _checked(splits, config, pool)
     with contextlib.ExitStack() as held:
         if team.leads:

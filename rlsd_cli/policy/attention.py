@@ -7,7 +7,7 @@ it. Gradients of a shared prompt add up over its rows.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers import AttentionInterface
 
 PACKED = "rlsd_packed"
+NEUTRAL = frozenset(("cache_position", "dropout", "output_attentions", "position_ids", "use_cache"))
+"""What models tell their attention function that changes nothing: nobody drops out in evaluation mode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,18 @@ class AttentionRows:
     home: Tensor
 
 
-class NotPackableError(Exception):
-    """A layer attends in a way that packed rows do not reproduce."""
+class OwnAttentionError(Exception):
+    """A layer attends by more than a causal softmax of scaled scores."""
+
+
+def check_is_plain(attention_mask: Tensor | None, options: Mapping[str, Any]) -> None:
+    """Raise OwnAttentionError where a layer asks for more: a window, a soft cap, sinks, a mask of its own.
+
+    A function of ours gets no mask from `transformers`, so one that is there was made by the model.
+    """
+    asked = [name for name, value in options.items() if value is not None and name not in NEUTRAL]
+    if asked or attention_mask is not None:
+        raise OwnAttentionError(", ".join(asked) or "attention_mask")
 
 
 def attention_rows(rows: Sequence[Sequence[int]], num_tokens: int, device: torch.device) -> AttentionRows:
@@ -69,11 +81,12 @@ def packed_attention(
     """Causal attention of packed queries [1, heads, L, D] to packed keys and values, as [1, L, heads, D].
 
     Raises:
-        NotPackableError: the layer limits attention to a window, or the model does not pass `rows` on to it.
+        OwnAttentionError: the layer asks for more than that, or the model does not pass `rows` on to it.
     """
-    del module, attention_mask
-    if rows is None or options.get("sliding_window") is not None:
-        raise NotPackableError
+    del module
+    check_is_plain(attention_mask, options)
+    if rows is None:
+        raise OwnAttentionError("the model passes no options on")
     sizes = [count * width for count, width in rows.buckets]
     parts = [torch.split(_take(tensor[0].transpose(0, 1), rows.slots), sizes) for tensor in (query, key, value)]
     outputs = []
@@ -93,7 +106,7 @@ def _take(states: Tensor, index: Tensor) -> Tensor:
 @contextlib.contextmanager
 def packing(model: Any) -> Iterator[None]:
     """Within it the model attends by `packed_attention`, and its forward pass takes `rows`."""
-    config = model.config
+    config = model.config.get_text_config()
     usual = config._attn_implementation
     config._attn_implementation = PACKED
     try:

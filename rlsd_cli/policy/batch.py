@@ -5,7 +5,7 @@ and the last token of a response, which predicts nothing, is left out. G respons
 P + G (R - 1) tokens instead of G (P + R).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +32,11 @@ class TokenBatch(NamedTuple):
     predictors: Tensor
     response_ids: Tensor
     mask: Tensor
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt and response; packed rows leave out the last one."""
+        return self.input_ids.shape[1] if self.rows is None else 1 + max(width for _, width in self.rows.buckets)
 
 
 def make_batch(
@@ -86,7 +91,7 @@ def _packed(
 
 def trunk_states(model: Any, batch: TokenBatch) -> Tensor:
     """The last hidden state of every token the model reads, [L, H] or [B * S, H]."""
-    trunk = getattr(model, TRUNK, model.base_model)
+    trunk = getattr(model, TRUNK, None) or trunk_of(model)
     if batch.rows is None:
         outputs = trunk(input_ids=batch.input_ids, use_cache=False)
     else:
@@ -98,9 +103,31 @@ def trunk_states(model: Any, batch: TokenBatch) -> Tensor:
     return states.flatten(0, 1)
 
 
+def trunk_of(model: Any) -> Any:
+    """The decoder under the output head; of a model that reads more than text, the part that does."""
+    decoder = model.get_decoder()
+    return decoder if decoder is not model else model.model
+
+
 def decoder_layers(model: Any) -> Any:
-    """The layers that a decoder runs one after the other."""
-    return next(part for part in model.base_model.children() if isinstance(part, torch.nn.ModuleList))
+    """The layers that a decoder runs one after the other, of the text part where there are others.
+
+    Of several stacks it is the largest; a model without any has no layers.
+    """
+    return max(_stacks(trunk_of(model)), key=_num_parameters, default=torch.nn.ModuleList())
+
+
+def _stacks(module: torch.nn.Module) -> Iterator[torch.nn.ModuleList]:
+    """The outermost lists of modules."""
+    for part in module.children():
+        if isinstance(part, torch.nn.ModuleList):
+            yield part
+        else:
+            yield from _stacks(part)
+
+
+def _num_parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def by_prompt(prompts: Sequence[TokenIds]) -> dict[tuple[int, ...], list[int]]:

@@ -1,7 +1,7 @@
 """A causal language model with what the loop needs to know about it: device, compute type, end tokens, room."""
 
 import contextlib
-import inspect
+import copy
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,10 @@ from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, require_peft
-from rlsd_cli.policy.attention import NotPackableError
-from rlsd_cli.policy.batch import make_batch, trunk_states
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.loading import load_causal_lm, load_model
 from rlsd_cli.policy.meter import num_processes
+from rlsd_cli.policy.probes import can_pack, check_positions, check_rows_stand_alone, head_is_plain
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
 from rlsd_cli.policy.source import look_at, read_tokenizer
@@ -59,6 +58,17 @@ class Policy:
     recompute: float = 0.0
     layout: Layout = "whole"
 
+    def check_fits(self, num_tokens: int) -> None:
+        """Raise RlsdError (exit 3) for a sequence that is longer than the model reads as it should."""
+        if num_tokens > self.context_length:
+            kind = self.model.config.model_type
+            raise RlsdError(
+                f"a sequence of {num_tokens} tokens is longer than the {self.context_length} that this `{kind}` model "
+                "reads as it was made to",
+                hint="lower `rollout.max_new_tokens`, or leave long prompts out of the data",
+                exit_code=EXIT_MACHINE,
+            )
+
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:
         """Forward passes in the compute type; a no-op for float32.
@@ -87,6 +97,15 @@ class Policy:
         if writes:
             self.model.save_pretrained(folder, state_dict=weights)
             self.tokenizer.save_pretrained(folder)
+
+
+def copy_modules(model: Any, shared: dict[int, Any]) -> Any:
+    """A copy of a model that has the objects of `shared` in place of those with these ids.
+
+    States that forward passes have left in modules (RecurrentGemma) are copied without their graphs.
+    """
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    return copy.deepcopy(model, shared | {id(value): value.detach().clone() for value in left if not value.is_leaf})
 
 
 def export_model(source: Path, target: Path, dtype: str) -> None:
@@ -169,6 +188,8 @@ def load_policy(config: Config, layout: Layout = "whole") -> Policy:
         sampling_dtype=compute_dtype if config.rollout.dtype == "auto" else DTYPES[config.rollout.dtype],
         layout=layout,
     )
+    check_positions(model, config.rollout.max_new_tokens)
+    check_rows_stand_alone(model)
     policy.plain_head = head_is_plain(model, home)
     policy.packs = policy.plain_head and config.attention != "padded" and can_pack(model, home)
     if config.attention == "packed" and not policy.packs:
@@ -209,36 +230,3 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     if not ids:
         raise RlsdError(f"model `{model.name_or_path}` has no end token, so no response could end")
     return ids
-
-
-@torch.no_grad()
-def head_is_plain(model: Any, device: torch.device) -> bool:
-    """Whether logits are the output embedding applied to the trunk's last hidden state.
-
-    Models that cap or scale their logits fail this check, and are scored through their own forward pass instead.
-    """
-    ids = torch.arange(1, 5, device=device)[None] % model.get_input_embeddings().num_embeddings
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    logits = model(input_ids=ids, use_cache=False).logits
-    candidate = model.get_output_embeddings()(hidden)
-    return candidate.shape == logits.shape and torch.allclose(candidate, logits, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def can_pack(model: Any, device: torch.device) -> bool:
-    """Whether the model computes the same from a packed batch as from a padded one.
-
-    Models fail whose layers carry a state along the sequence, attend within a window, or bring their own attention.
-    """
-    takes_options = inspect.signature(model.base_model.forward).parameters.values()
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes_options):
-        return False
-    if set(getattr(model.config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
-        return False
-    prompts, responses = [[1, 2, 3], [1, 2, 3], [2, 1]], [[4, 3, 2, 1], [2, 3], [4, 3, 2]]
-    try:
-        padded, packed = (make_batch(prompts, responses, 0, device, packed=packed) for packed in (False, True))
-        one, other = (trunk_states(model, batch)[batch.predictors[batch.mask]] for batch in (padded, packed))
-    except NotPackableError:
-        return False
-    return torch.allclose(one, other, atol=1e-4, rtol=1e-3)

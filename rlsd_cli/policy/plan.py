@@ -21,7 +21,9 @@ import transformers
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rlsd_cli import console
 from rlsd_cli.config.schema import Config
+from rlsd_cli.errors import first_line
 from rlsd_cli.policy.batch import TokenBatch, decoder_layers, make_batch
 from rlsd_cli.policy.catalog import models_home
 from rlsd_cli.policy.memory import LIKELY_MICROBATCH
@@ -94,18 +96,24 @@ ASSUMED = {
     "cpu": Measured(1.0, 1.0, LIKELY_MICROBATCH["cpu"]),
     "cuda": Measured(math.inf, math.inf, LIKELY_MICROBATCH["cuda"]),
 }
-"""For weights that no process has whole, which are not measured."""
+"""For weights that no process has whole, which are not measured, and for models whose measurement fails."""
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
 def remembered(policy: Policy) -> Measured:
-    """The measurement of this machine and model, made now if it was not made before."""
+    """The measurement of this machine and model, made now if it was not made before; `ASSUMED` where that fails."""
     path, key = models_home().parent / "measured.json", _key(policy)
     known = _read(path)
     if known.get(key, {}).keys() != set(Measured._fields):
-        known[key] = measure(policy)._asdict()
+        try:
+            known[key] = measure(policy)._asdict()
+        except Exception as error:
+            kind, fault = policy.model.config.model_type, f"{type(error).__name__}: {first_line(error)}"
+            console.warning(f"the speed of `{kind}` cannot be measured ({fault}): the plan is an assumed one")
+            policy.model.zero_grad(set_to_none=True)
+            return ASSUMED[policy.device.type]
         path.parent.mkdir(parents=True, exist_ok=True)
         built = path.with_suffix(f".{os.getpid()}")
         built.write_text(json.dumps(_read(path) | {key: known[key]}, indent=2) + "\n", encoding="utf-8")
@@ -176,23 +184,26 @@ def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
     """Seconds of one forward and backward pass over about `size` tokens; leaves no gradients behind."""
     batch = _example(policy, size)
     before, policy.compute_dtype = policy.compute_dtype, dtype
-    _synchronise(policy.device)
-    started = time.perf_counter()
-    states = features(policy, policy.model, batch, batch.mask).sum()
-    if states.requires_grad:
-        states.backward()  # type: ignore[no-untyped-call]
-    _synchronise(policy.device)
-    taken = time.perf_counter() - started
-    policy.compute_dtype = before
+    try:
+        _synchronise(policy.device)
+        started = time.perf_counter()
+        states = features(policy, policy.model, batch, batch.mask).sum()
+        if states.requires_grad:
+            states.backward()  # type: ignore[no-untyped-call]
+        _synchronise(policy.device)
+        taken = time.perf_counter() - started
+    finally:
+        policy.compute_dtype = before
     policy.model.zero_grad(set_to_none=True)
     return taken
 
 
 def _example(policy: Policy, size: int) -> TokenBatch:
-    """A group of responses of 64 tokens to a prompt of 64, `size` tokens in all."""
+    """A group of responses of 64 tokens to a prompt of 64, `size` tokens in all; shorter ones where 128 do not fit."""
     vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
-    part = [token % vocabulary for token in range(64)]
-    count = max(1, size // 64 - 1 if policy.packs else size // 128)
+    half = min(64, policy.context_length // 2)
+    part = [token % vocabulary for token in range(half)]
+    count = max(1, size // half - 1 if policy.packs else size // (2 * half))
     return make_batch([part] * count, [part] * count, policy.pad_id, policy.device, packed=policy.packs)
 
 
@@ -233,7 +244,7 @@ def _synchronise(device: torch.device) -> None:
 @contextlib.contextmanager
 def _shallow(model: Any, num_layers: int) -> Iterator[None]:
     """Within it the model runs its first layers only; one that does not read this from its config runs whole."""
-    config = model.config
+    config = model.config.get_text_config()
     whole = config.num_hidden_layers
     config.num_hidden_layers = min(whole, num_layers)
     try:

@@ -22,7 +22,7 @@ def recomputed_layers(model: Any, share: float) -> Iterator[None]:
         layers = decoder_layers(model)
         before = [(layers[index], layers[index].__dict__.get("forward")) for index in chosen(len(layers), share)]
     for layer, _ in before:
-        layer.forward = partial(_recomputed, model.config, layer.forward)
+        layer.forward = partial(_recomputed, model.config.get_text_config(), layer.forward)
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ def features(policy: Policy, model: Any, batch: TokenBatch, mask: Tensor) -> Ten
 
     H is the hidden size, or V for a model whose logits are not its head applied to its last hidden state.
     """
+    policy.check_fits(batch.longest)
     recomputed = recomputed_layers(model, policy.recompute)
     with policy.autocast(), visiting(model, policy.device), compiled_layers(model, policy.compiled), recomputed:
         if policy.plain_head:

@@ -12,11 +12,11 @@ from rlsd_cli.policy.quickstart import SHAPES, architecture
 
 _OTHER_NAMES = {
     "hidden_size": ("n_embd", "d_model"),
-    "num_hidden_layers": ("n_layer",),
-    "num_attention_heads": ("n_head",),
-    "max_position_embeddings": ("n_positions",),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads", "attention_heads"),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "context_length"),
 }
-"""What older configs call the sizes of a decoder."""
+"""What other configs call the sizes of a decoder."""
 _HEAD = "lm_head.weight"
 
 
@@ -70,7 +70,7 @@ def read_shape(name: str) -> ModelShape:
         tied = bool(config.get("tie_word_embeddings", _HEAD not in stored))
         num_parameters = sum(count for name, count in stored.items() if not (tied and name == _HEAD))
         return _shape(config, num_parameters, tied=tied)
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, TypeError, ValueError) as error:
         raise RlsdError(
             f"the files of `{name}` do not say how large it is ({type(error).__name__}: {error})",
             exit_code=EXIT_MACHINE,
@@ -93,11 +93,12 @@ def _folder(name: str) -> Path:
 
 def _shape(config: Mapping[str, Any], num_parameters: int, *, tied: bool) -> ModelShape:
     def size(key: str) -> int:
-        return int(config[next((name for name in _OTHER_NAMES.get(key, ()) if name in config), key)])
+        names = (key, *_OTHER_NAMES.get(key, ()))
+        return int(config[next((name for name in names if name in config), key)])
 
     hidden, num_heads = size("hidden_size"), size("num_attention_heads")
     head_width = int(config.get("head_dim") or hidden // num_heads)
-    intermediate = int(config.get("intermediate_size") or 4 * hidden)
+    intermediate = _widest(config.get("intermediate_size")) or 4 * hidden
     if experts := config.get("num_experts_per_tok"):
         intermediate = int(config.get("moe_intermediate_size") or intermediate) * int(experts)
     return ModelShape(
@@ -112,6 +113,11 @@ def _shape(config: Mapping[str, Any], num_parameters: int, *, tied: bool) -> Mod
         context_length=size("max_position_embeddings"),
         tied=tied,
     )
+
+
+def _widest(size: int | list[int] | None) -> int:
+    """The size of all layers, or the largest where each has its own; 0 for none."""
+    return max(size) if isinstance(size, list) else int(size or 0)
 
 
 def _stored(folder: Path) -> dict[str, int]:

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
-from rlsd_cli.policy.batch import TRUNK, decoder_layers
+from rlsd_cli.policy.batch import TRUNK, decoder_layers, trunk_of
 
 
 def shard(model: Any, device: torch.device, *, offload: bool) -> None:
@@ -33,7 +33,7 @@ def shard(model: Any, device: torch.device, *, offload: bool) -> None:
     """
     mesh = _mesh(device.type)
     policy = CPUOffloadPolicy(pin_memory=device.type == "cuda") if offload else OffloadPolicy()
-    setattr(model, TRUNK, model.base_model.forward)
+    setattr(model, TRUNK, trunk_of(model).forward)
     for part in (*decoder_layers(model), model):
         fully_shard(part, mesh=mesh, offload_policy=policy)
         part.set_gradient_divide_factor(1.0)

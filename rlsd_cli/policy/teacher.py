@@ -1,7 +1,6 @@
 """The teacher: the policy's own weights, live, copied or averaged, reading the privileged view."""
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import nn
 
 from rlsd_cli.config.schema import TeacherConfig
 from rlsd_cli.policy.adapter import has_adapter
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.model import Policy, copy_modules
 from rlsd_cli.policy.sharding import is_sharded
 
 
@@ -29,7 +28,7 @@ def frozen_copy(policy: Policy, *, away: bool = False) -> Any:
             for parameter in policy.model.parameters()
             if id(parameter) not in head | apart.keys()
         }
-    return copy.deepcopy(policy.model, apart).requires_grad_(False).eval()
+    return copy_modules(policy.model, apart).requires_grad_(False).eval()
 
 
 def initial_copy(policy: Policy, *, away: bool = False) -> Any:

@@ -1,12 +1,15 @@
 """How a model reads: its tokenizer and the room it has, without its weights."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rlsd_cli.policy.quickstart import SHAPES, tokenizer
 from rlsd_cli.policy.source import look_at, read_tokenizer
 
 UNKNOWN_LENGTH = 1 << 30
+
+
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+"""Kinds of rotary positions whose factors depend on how long a sequence is."""
 
 
 class Room(NamedTuple):
@@ -29,21 +32,24 @@ def load_room(name: str) -> Room:
 
 
 def context_length(config: Any) -> int:
-    """The tokens that a model, or the text part of one, was made for; a billion where its config does not say.
+    """The tokens a model reads as it should; a billion where its config does not say.
 
-    YaRN (Peng et al. 2023) stretches the length that the model was first trained with by its factor, whether or not
-    `max_position_embeddings` was raised as well.
+    Where rotary factors depend on a sequence's length (LongRoPE, dynamic), it is the length up to which they do not
+    change. A token beyond it changes what all before it were, and no response would be what it was sampled as. YaRN's
+    are the same at all lengths, so its room is the stretched one even where the config does not raise it.
     """
     text = config.get_text_config()
-    stretched = [
-        int(rope["original_max_position_embeddings"] * rope["factor"])
-        for rope in _ropes(getattr(text, "rope_parameters", None) or {})
-        if rope.get("rope_type") == "yarn" and rope.get("factor") and rope.get("original_max_position_embeddings")
-    ]
-    return max([int(getattr(text, "max_position_embeddings", None) or UNKNOWN_LENGTH), *stretched])
+    longest = int(getattr(text, "max_position_embeddings", None) or UNKNOWN_LENGTH)
+    for rope in rope_parameters(text):
+        original = int(rope.get("original_max_position_embeddings") or longest)
+        if rope["rope_type"] in LENGTH_DEPENDENT:
+            longest = min(longest, original)
+        elif rope["rope_type"] == "yarn" and rope.get("factor"):
+            longest = max(longest, int(original * rope["factor"]))
+    return longest
 
 
-def _ropes(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The rotary settings of a model: one set, or one of each type of layer."""
-    yield parameters
-    yield from (each for each in parameters.values() if isinstance(each, Mapping))
+def rope_parameters(config: Any) -> list[dict[str, Any]]:
+    """The settings of a text model's rotary positions, of each kind of layer that has its own; none without any."""
+    found = getattr(config, "rope_parameters", None) or {}
+    return [each for each in (found, *found.values()) if isinstance(each, dict) and "rope_type" in each]

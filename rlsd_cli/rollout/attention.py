@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from rlsd_cli.policy.attention import check_is_plain
+
 NAME = "rlsd_shared_prefix"
 """What the attention function is called in a model's config."""
 
@@ -93,15 +95,13 @@ def bias_behind(lengths: Tensor, num_tokens: int) -> Tensor:
 class Prefill(NamedTuple):
     """A forward pass over prefixes, padded on the right, which are kept from place `first` on.
 
-    num_prefixes, num_tokens: what there must be room for. asked: what the model asks of its attention beyond scores,
-    mask and softmax is added to it, by name.
+    num_prefixes, num_tokens: what there must be room for.
     """
 
     layers: Sequence[LayerCache]
     first: int
     num_prefixes: int
     num_tokens: int
-    asked: set[str]
 
 
 class Decode:
@@ -131,7 +131,7 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _: Tensor | None,
+    attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
     shared: Prefill | Decode,
@@ -139,11 +139,14 @@ def attention(
 ) -> tuple[Tensor, None]:
     """What a model calls with query [B, Hq, S, D] and key, value [B, H, S, D]; gives [B, S, Hq, D].
 
-    Masks are not looked at: what is causal and what is padding follows from `shared`.
+    What is causal and what is padding follows from `shared`.
+
+    Raises:
+        OwnAttentionError: the layer asks for more than that.
     """
     layer = shared.layers[module.layer_idx]
     if isinstance(shared, Prefill):
-        shared.asked.update(name for name, value in options.items() if value is not None)
+        check_is_plain(attention_mask, options)
         layer.prefixes = _fitted(layer.prefixes, key, value, shared.num_prefixes, shared.num_tokens)
         for part, new in zip(layer.prefixes, (key, value), strict=True):
             part[shared.first : shared.first + new.shape[0], :, : new.shape[2]] = new

@@ -1,20 +1,21 @@
-"""From the tokens of a batch's rows to the logits of their next ones, in two ways.
+"""From the tokens of a batch's rows to the logits of their next ones, in three ways, the fastest first.
 
-`PrefixDecoder` holds each prompt's keys and values once for all its rows, and takes in rows whenever there is room. It
-needs a model for which that is exact. `WaveDecoder` serves every model, with the model's own cache: a wave of rows
-begins together, and the next one begins when all have ended.
+`PrefixDecoder` holds each prompt's keys and values once for all its rows, and takes in rows whenever there is room.
+`WaveDecoder` uses the model's own cache, whatever it holds: a wave of rows begins together, and the next one begins
+when all have ended. `UncachedDecoder` keeps nothing and reads every sequence again for each token. Which of them is
+exact for a model is for `probes` to find out.
 """
 
+import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from rlsd_cli.policy.batch import TokenIds
+from rlsd_cli.policy.batch import TokenIds, trunk_of
 from rlsd_cli.policy.memory import TOKENS_PER_GROWTH, TOKENS_PER_PREFILL
-from rlsd_cli.rollout.attention import Decode, Groups, LayerCache, Prefill, move
+from rlsd_cli.rollout.attention import NAME, Decode, Groups, LayerCache, Prefill, move
 
 
 class Moves(NamedTuple):
@@ -42,9 +43,15 @@ def closing_ranks(size: int, gone: Sequence[int]) -> Moves:
 
 
 class Decoder(Protocol):
-    """The rows of a batch as a model sees them. `joins`: whether rows can be added to others."""
+    """The rows of a batch as a model sees them.
 
-    joins: bool
+    joins: whether rows can be added to others. attention: the function that the model must attend by; None for its own.
+    """
+
+    joins: ClassVar[bool] = True
+    attention: ClassVar[str | None] = None
+
+    def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None: ...
 
     def add(self, prompts: Sequence[int]) -> None:
         """One more row for each of these prompts, given by their number."""
@@ -59,24 +66,23 @@ class Decoder(Protocol):
         """
 
 
-class PrefixDecoder:
-    """Rows that share their prompts' prefixes; the model's attention must be `attention.attention`."""
+class PrefixDecoder(Decoder):
+    """Rows that share their prompts' prefixes."""
 
-    joins = True
+    attention = NAME
 
     def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
         self.model = model
         self.prefixes = [prompt[:-1] for prompt in prompts]
         self.pad_id = pad_id
         self.device = device
-        self.layers = [LayerCache() for _ in range(model.config.num_hidden_layers)]
+        self.layers = [LayerCache() for _ in range(model.config.get_text_config().num_hidden_layers)]
         self.held: list[int] = []
         self.readers: list[int] = []
         self.begun: list[int] = []
         self.num_steps = 0
         self.groups: Groups | None = None
         self.prefix_tokens = self.own_tokens = 0
-        self.asked: set[str] = set()
 
     def add(self, prompts: Sequence[int]) -> None:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.held]
@@ -94,10 +100,10 @@ class PrefixDecoder:
         prefixes = [self.prefixes[prompt] for prompt in prompts]
         width = max(1, *map(len, prefixes))
         ids = [[*prefix, *[self.pad_id] * (width - len(prefix))] for prefix in prefixes]
-        self.model.base_model(
+        trunk_of(self.model)(
             input_ids=torch.tensor(ids, device=self.device),
             use_cache=False,
-            shared=Prefill(self.layers, len(self.held), num_prefixes, self.prefix_tokens, self.asked),
+            shared=Prefill(self.layers, len(self.held), num_prefixes, self.prefix_tokens),
         )
         self.held += prompts
 
@@ -148,7 +154,11 @@ def _resized(now: int, needed: int) -> int:
     return width if width > now or 2 * width <= now else now
 
 
-class WaveDecoder:
+RECURRENT = "cache_params"
+"""What models without attention call their cache, in what they take and what they give. It has forgotten padding."""
+
+
+class WaveDecoder(Decoder):
     """Rows that begin together, each with a cache of its own; prompts are padded on the left."""
 
     joins = False
@@ -158,6 +168,8 @@ class WaveDecoder:
         self.prompts = prompts
         self.pad_id = pad_id
         self.device = device
+        takes = inspect.signature(model.forward).parameters
+        self.cache_name = RECURRENT if RECURRENT in takes else "past_key_values"
 
     def add(self, prompts: Sequence[int]) -> None:
         distinct = list(dict.fromkeys(prompts))
@@ -166,16 +178,16 @@ class WaveDecoder:
         padded = torch.tensor([[self.pad_id] * (width - len(row)) + list(row) for row in ids], device=self.device)
         self.lengths = torch.tensor([len(row) for row in ids], device=self.device)
         self.seen = torch.arange(width, device=self.device) >= (width - self.lengths)[:, None]
-        self.cache = DynamicCache(config=self.model.config)
-        logits = self.model(
+        outputs = self.model(
             input_ids=padded,
             attention_mask=self.seen.long(),
             position_ids=(self.seen.cumsum(1) - 1).clamp(min=0),
-            past_key_values=self.cache,
+            use_cache=True,
             logits_to_keep=1,
-        ).logits[:, -1]
+        )
+        self.cache = outputs[self.cache_name]
         rows = torch.tensor([distinct.index(prompt) for prompt in prompts], device=self.device)
-        self.first: Tensor | None = logits[rows]
+        self.first: Tensor | None = outputs.logits[rows, -1]
         self._select(rows)
 
     def drop(self, moves: Moves) -> None:
@@ -185,7 +197,7 @@ class WaveDecoder:
         self._select(torch.tensor(rows, dtype=torch.long, device=self.device))
 
     def _select(self, rows: Tensor) -> None:
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         self.lengths, self.seen = self.lengths[rows], self.seen[rows]
 
     def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
@@ -193,10 +205,51 @@ class WaveDecoder:
             first, self.first = self.first, None
             return first
         self.seen = torch.cat([self.seen, self.seen.new_ones(len(tokens), 1)], 1)
+        held = {self.cache_name: self.cache}
+        if self.cache_name != RECURRENT:
+            held["attention_mask"] = self.seen.long()
         logits: Tensor = self.model(
             input_ids=tokens[:, None],
-            attention_mask=self.seen.long(),
             position_ids=(self.lengths + ages - 1)[:, None],
-            past_key_values=self.cache,
+            use_cache=True,
+            **held,
         ).logits[:, -1]
         return logits
+
+
+class UncachedDecoder(Decoder):
+    """Rows of which only the tokens are kept. Those of equal length are read together, so that nothing is padded."""
+
+    def __init__(self, model: Any, prompts: Sequence[TokenIds], pad_id: int, device: torch.device) -> None:
+        del pad_id
+        self.model = model
+        self.prompts = [torch.tensor(list(prompt), device=device) for prompt in prompts]
+        self.rows: list[Tensor] = []
+        self.num_new = 0
+        takes = inspect.signature(model.forward).parameters
+        self.options = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+
+    def add(self, prompts: Sequence[int]) -> None:
+        self.rows += [self.prompts[prompt] for prompt in prompts]
+        self.num_new = len(prompts)
+
+    def drop(self, moves: Moves) -> None:
+        moves.apply(self.rows)
+
+    def step(self, tokens: Tensor, ages: Tensor) -> Tensor:
+        del ages
+        num_old, self.num_new = len(self.rows) - self.num_new, 0
+        for row in range(num_old):
+            self.rows[row] = torch.cat([self.rows[row], tokens[row, None]])
+        places: dict[int, list[int]] = {}
+        for place, sequence in enumerate(self.rows):
+            places.setdefault(len(sequence), []).append(place)
+        logits: dict[int, Tensor] = {}
+        for length, members in places.items():
+            per_pass = max(1, TOKENS_PER_PREFILL // length)
+            for start in range(0, len(members), per_pass):
+                here = members[start : start + per_pass]
+                ids = torch.stack([self.rows[place] for place in here])
+                found = self.model(input_ids=ids, use_cache=False, **self.options).logits[:, -1]
+                logits |= zip(here, found, strict=True)
+        return torch.stack([logits[place] for place in range(len(self.rows))])

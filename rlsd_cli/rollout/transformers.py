@@ -1,24 +1,18 @@
 """Sampling with transformers: the training model's own weights, or a copy of them in another type."""
 
-import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import nn
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from rlsd_cli import console
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.probes import fault_of
 from rlsd_cli.policy.sharding import settle, whole
-from rlsd_cli.rollout.attention import NAME
 from rlsd_cli.rollout.batching import Row, decode
-from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, WaveDecoder
+from rlsd_cli.rollout.decoders import PrefixDecoder
 from rlsd_cli.rollout.draws import row_key
+from rlsd_cli.rollout.probes import choose_decoder, twin
 from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
-
-NEUTRAL = frozenset(("cache_position", "dropout", "output_attentions", "position_ids", "use_cache"))
-"""What models tell their attention function that changes nothing while sampling."""
 
 
 class TransformersSampler:
@@ -31,11 +25,25 @@ class TransformersSampler:
         wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}[dtype]
         self.policy = policy
         self.batch_size = batch_size
-        self.shares_weights = wanted == torch.float32 and policy.layout == "whole"
-        self.model = twin(policy.model, wanted, apart=not self.shares_weights).to(policy.device)
-        self.shares_prefixes = shares_prefixes(policy.model, policy.pad_id)
-        if self.shares_prefixes:
-            self.model.set_attn_implementation(NAME)
+        self.decoder = choose_decoder(policy)
+        self._hold(wanted)
+        if wanted != torch.float32 and (fault := fault_of(self.model)):
+            kind = policy.model.config.model_type
+            console.warning(
+                f"`{kind}` does not run with all weights in {str(wanted)[6:]} ({fault}): sampling is in float32"
+            )
+            self._hold(torch.float32)
+        if self.decoder.attention:
+            self.model.set_attn_implementation(self.decoder.attention)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """True where all rows of a prompt read one copy of its keys and values."""
+        return self.decoder is PrefixDecoder
+
+    def _hold(self, dtype: torch.dtype) -> None:
+        self.shares_weights = dtype == torch.float32 and self.policy.layout == "whole"
+        self.model = twin(self.policy.model, dtype, apart=not self.shares_weights).to(self.policy.device)
 
     @torch.no_grad()
     def sync(self) -> None:
@@ -65,50 +73,12 @@ class TransformersSampler:
             for prompt in sorted(range(len(prompts)), key=lambda prompt: -len(prompts[prompt]))
             for sample in range(samples_per_prompt)
         ]
-        policy, kind = self.policy, PrefixDecoder if self.shares_prefixes else WaveDecoder
-        decoder: Decoder = kind(self.model, prompts, policy.pad_id, policy.device)
+        policy = self.policy
+        policy.check_fits(max(map(len, prompts), default=0) + sampling.max_new_tokens)
+        decoder = self.decoder(self.model, prompts, policy.pad_id, policy.device)
         rollouts: dict[int, Rollout] = {}
         for place, rollout in decode(decoder, prompts, rows, sampling, policy.eos_ids, self.batch_size, policy.device):
             rollouts[place] = rollout
             if finished:
                 finished(place, rollout)
         return [rollouts[place] for place in range(len(rows))]
-
-
-def twin(model: Any, dtype: torch.dtype, *, apart: bool = False) -> Any:
-    """A copy of a model's modules around its parameters, or around a copy of them, in another type or `apart`.
-
-    Buffers stay as they are: those of rotary embeddings need float32.
-    """
-    memo = {
-        id(parameter): parameter
-        if parameter.dtype == dtype and not apart
-        else nn.Parameter(parameter.detach().to(dtype, copy=True), requires_grad=False)
-        for parameter in model.parameters()
-    }
-    return copy.deepcopy(model, memo).eval()
-
-
-@torch.no_grad()
-def shares_prefixes(model: Any, pad_id: int) -> bool:
-    """Whether a `PrefixDecoder` finds the logits that a float32 model finds on whole sequences: two rows of a prompt of
-    three tokens, and one of a prompt of two.
-
-    Not so where a layer keeps something else than all keys and values (a sliding window, a recurrent state), where its
-    attention is more than a masked softmax (a soft cap, sinks), or where it calls no attention function.
-    """
-    if not model._supports_attention_backend:
-        return False
-    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
-        return False
-    tried, device = twin(model, torch.float32), model.device
-    tried.set_attn_implementation(NAME)
-    ids = torch.arange(18, device=device).view(3, 6) % model.get_input_embeddings().num_embeddings
-    ids[1, :3] = ids[0, :3]
-    rows, ends = torch.arange(3, device=device), torch.tensor([2, 2, 1], device=device)
-    decoder = PrefixDecoder(tried, [ids[0, :3].tolist(), ids[2, :2].tolist()], pad_id, device)
-    decoder.add([0, 0, 1])
-    steps = [decoder.step(ids[rows, ends + age], torch.full_like(ends, age)) for age in range(3)]
-    logits = model(input_ids=ids, use_cache=False).logits
-    expected = logits[rows[:, None], ends[:, None] + torch.arange(3, device=device)]
-    return decoder.asked <= NEUTRAL and torch.allclose(torch.stack(steps, 1), expected, atol=1e-4, rtol=1e-4)

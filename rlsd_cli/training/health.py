@@ -10,12 +10,19 @@ OVER_LIMIT = (Outcome.TIMEOUT, Outcome.MEMORY, Outcome.OUTPUT_LIMIT)
 
 
 class Sign(NamedTuple):
+    """`text` is formatted with the metric's value and, as `family`, with the model's type."""
+
     metric: str
     is_bad: Callable[[float], bool]
     text: str
 
 
 SIGNS = (
+    Sign(
+        "sampler_mismatch_abs_mean",
+        lambda v: v > 0.0,
+        "sampler and trainer of a `{family}` model are {:.2g} nats a token apart, which is more than rounding",
+    ),
     Sign(
         "zero_variance_rate",
         lambda v: v == 1.0,
@@ -36,8 +43,13 @@ SIGNS = (
 )
 
 
-def warnings_of(metrics: Mapping[str, Any], config: Config) -> dict[str, str]:
-    """The signs shown by one step's metrics: what triggered each, and its text."""
+def warnings_of(
+    metrics: Mapping[str, Any], config: Config, family: str = "", rounding_gap: float = 1e-3
+) -> dict[str, str]:
+    """The signs shown by one step's metrics: what triggered each, and its text.
+
+    family: type of the model. rounding_gap: nats that sampler and trainer may be apart, in the types they compute in.
+    """
     low, high = metrics["credit_clip_low_rate"], metrics["credit_clip_high_rate"]
     outcomes = metrics["outcomes"]
     num_verified = sum(outcomes.values())
@@ -45,10 +57,12 @@ def warnings_of(metrics: Mapping[str, Any], config: Config) -> dict[str, str]:
         "bound_rate": None if low is None else low + high,
         "over_limit_rate": sum(outcomes.get(kind, 0) for kind in OVER_LIMIT) / num_verified if num_verified else None,
     }
+    if (values.get("sampler_mismatch_abs_mean") or 0.0) <= rounding_gap:
+        values["sampler_mismatch_abs_mean"] = None
     if config.teacher.view == "none":
         values["teacher_student_gap_abs_mean"] = None
     return {
-        sign.metric: sign.text.format(values[sign.metric])
+        sign.metric: sign.text.format(values[sign.metric], family=family)
         for sign in SIGNS
         if values[sign.metric] is not None and sign.is_bad(values[sign.metric])
     }

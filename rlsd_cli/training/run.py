@@ -12,7 +12,7 @@ from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
@@ -132,7 +132,9 @@ def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     metrics["peak_memory_mb"] = peak_mb(str(trainer.policy.device))
     run.append_metrics(metrics)
     report.step(metrics, trainer.config.steps)
-    for kind, text in warnings_of(metrics, trainer.config).items():
+    policy = trainer.policy
+    gap = max(ROUNDING_GAP[policy.compute_dtype], ROUNDING_GAP[policy.sampling_dtype])
+    for kind, text in warnings_of(metrics, trainer.config, policy.model.config.model_type, gap).items():
         report.warning(kind, text)
 
 

@@ -1,5 +1,6 @@
 """The estimate of a run's memory: its parts against what torch keeps, and what is read from files and the system."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,22 @@ def test_the_shapes_of_tiny_policies_are_theirs(name: str) -> None:
     assert shape.num_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert shape.context_length == model.config.max_position_embeddings
     assert shape.vocabulary == model.config.vocab_size
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrapped", "intermediate"),
+    [({"intermediate_size": [64, 96]}, False, 96), ({}, True, 80)],
+    ids=["layers of different widths", "the text part of a model that reads more"],
+)
+def test_a_shape_is_that_of_the_text_part_and_of_its_widest_layer(
+    changed: dict[str, Any], wrapped: bool, intermediate: int, tmp_path: Path
+) -> None:
+    llama(tmp_path, tied=True)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | changed
+    path.write_text(json.dumps({"text_config": config, "hidden_size": 7} if wrapped else config), encoding="utf-8")
+    shape = read_shape(str(tmp_path))
+    assert (shape.hidden, shape.intermediate, shape.num_layers) == (48, intermediate, 2)
 
 
 def test_files_that_say_too_little_are_refused(tmp_path: Path) -> None:

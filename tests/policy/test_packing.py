@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from rlsd_cli.policy.batch import make_batch, trunk_states
-from rlsd_cli.policy.model import can_pack
+from rlsd_cli.policy.probes import can_pack
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 64,

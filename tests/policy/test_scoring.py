@@ -11,7 +11,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch, make_batch
-from rlsd_cli.policy.model import Policy, head_is_plain, load_policy
+from rlsd_cli.policy.model import Policy, load_policy
+from rlsd_cli.policy.probes import head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
 
 PROMPTS = [[2, 3, 4], [5, 6, 7, 8, 9], [10]]

@@ -13,8 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout import attention
+from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder
+from rlsd_cli.rollout.probes import is_exact
 from rlsd_cli.rollout.sampler import Rollout, Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler, shares_prefixes
+from rlsd_cli.rollout.transformers import TransformersSampler
 
 PROMPTS = [[18, 5, 3, 12, 7, 14, 17], [18, 4, 12, 9, 9, 14, 17], [18, 2, 2, 12, 3, 13, 4, 4, 14, 17] * 3, [17]]
 KEYS = ["a", "b", "c", "d"]
@@ -130,18 +132,27 @@ def test_models_whose_attention_is_another_decode_with_their_own(
 def test_prefixes_are_not_shared_where_logits_come_out_different(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert shares_prefixes(policy.model, policy.pad_id)
+    assert is_exact(PrefixDecoder, policy.model, policy.pad_id)
     monkeypatch.setattr(attention, "_decode", lambda _, __, query, *___: query.new_zeros(query.shape))
-    assert not shares_prefixes(policy.model, policy.pad_id)
+    assert not is_exact(PrefixDecoder, policy.model, policy.pad_id)
 
 
-@pytest.mark.parametrize("batch_size", [5, 64])
-def test_both_ways_of_decoding_draw_the_same(policy: Policy, batch_size: int) -> None:
+def decoding_with(policy: Policy, kind: type[Decoder], batch_size: int) -> TransformersSampler:
+    """A sampler that is given another decoder than its own choice."""
     sampler = TransformersSampler(policy, "auto", batch_size)
-    shared = sampler.sample(PROMPTS, KEYS, 4, Sampling(40), "seed")
-    sampler.shares_prefixes = False
-    sampler.model.set_attn_implementation("sdpa")
-    assert tokens(sampler.sample(PROMPTS, KEYS, 4, Sampling(40), "seed")) == tokens(shared)
+    sampler.decoder = kind
+    sampler.model.set_attn_implementation(kind.attention or "sdpa")
+    return sampler
+
+
+@pytest.mark.parametrize("kind", [WaveDecoder, UncachedDecoder])
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_all_ways_of_decoding_draw_the_same(policy: Policy, batch_size: int, kind: type[Decoder]) -> None:
+    draws = [
+        tokens(decoding_with(policy, each, batch_size).sample(PROMPTS, KEYS, 4, Sampling(40), "seed"))
+        for each in (PrefixDecoder, kind)
+    ]
+    assert draws[0] == draws[1]
 
 
 def test_a_response_may_fill_the_context(policy: Policy) -> None:
@@ -194,15 +205,12 @@ def test_draws_depend_on_seed_and_key(policy: Policy) -> None:
     assert sampler.sample(PROMPTS, [*KEYS[:3], "e"], 3, Sampling(20), "a")[-3:] != first[-3:]
 
 
-@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("kind", [PrefixDecoder, WaveDecoder, UncachedDecoder])
 @pytest.mark.parametrize("batch_size", [1, 3, 9])
-def test_draws_do_not_depend_on_the_batch(policy: Policy, batch_size: int, shares: bool) -> None:
+def test_draws_do_not_depend_on_the_batch(policy: Policy, batch_size: int, kind: type[Decoder]) -> None:
     """Neither on its size, nor on the order of prompts, nor on which others are there, nor on how many samples."""
     whole = tokens(sampled(policy, Sampling(40)))
-    sampler = TransformersSampler(policy, "auto", batch_size)
-    if not shares:
-        sampler.shares_prefixes = False
-        sampler.model.set_attn_implementation("sdpa")
+    sampler = decoding_with(policy, kind, batch_size)
     assert tokens(sampler.sample(PROMPTS, KEYS, 4, Sampling(40), "seed")) == whole
     some = tokens(sampler.sample([PROMPTS[3], PROMPTS[1]], ["d", "b"], 2, Sampling(40), "seed"))
     assert some == [*whole[12:14], *whole[4:6]]

@@ -57,3 +57,15 @@ def test_each_sign_is_shown_by_its_metric_alone(
     changed: dict[str, Any], kind: str | None, configure: Callable[..., Config]
 ) -> None:
     assert set(warned(configure(), **changed)) == ({kind} if kind else set())
+
+
+@pytest.mark.parametrize(
+    ("gap", "allowed", "said"),
+    [(9e-4, 1e-3, False), (2e-3, 1e-3, True), (2e-3, 0.25, False), (0.3, 0.25, True), (None, 1e-3, False)],
+)
+def test_sampler_and_trainer_apart_by_more_than_rounding_are_said_with_the_models_type(
+    gap: float | None, allowed: float, said: bool, configure: Callable[..., Config]
+) -> None:
+    found = warnings_of(FINE | {"sampler_mismatch_abs_mean": gap}, configure(), "rwkv", allowed)
+    assert set(found) == ({"sampler_mismatch_abs_mean"} if said else set())
+    assert not said or "`rwkv`" in found["sampler_mismatch_abs_mean"]
