@@ -93,7 +93,7 @@ def test_a_layer_is_compiled_once_for_batches_of_any_number_of_buckets(
     """Guards on the number would compile each anew, and give up after the eighth."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     torch._dynamo.reset()
-    policy.compiled, said = True, list[str]()
+    policy.compiled, policy.context_length, said = True, 4096, list[str]()
     frames = []
     with recompilation_limits(said.append):
         for num_buckets in (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2, 1):

@@ -275,7 +275,7 @@ def test_where_no_decoder_is_exact_the_model_is_refused(monkeypatch: pytest.Monk
     assert (refused.value.exit_code, bool(refused.value.hint)) == (3, True)
 
 
-@pytest.mark.parametrize(("broken", "words"), [("encoder", "others are behind or beside it"), ("nan", "not finite")])
+@pytest.mark.parametrize(("broken", "words"), [("encoder", "looks at later tokens"), ("nan", "not finite")])
 def test_a_model_that_is_not_a_causal_one_is_refused_when_it_is_loaded(broken: str, words: str, tmp_path: Path) -> None:
     model = build(toy("bert") if broken == "encoder" else toy("llama"))
     if broken == "nan":
@@ -286,12 +286,18 @@ def test_a_model_that_is_not_a_causal_one_is_refused_when_it_is_loaded(broken: s
     assert (refused.value.exit_code, bool(refused.value.hint)) == (3, True)
 
 
+def test_a_model_whose_rows_depend_on_what_is_beside_them_is_refused() -> None:
+    with pytest.raises(RlsdError, match="others are behind or beside it"):
+        check_rows_stand_alone(build(toy("bert")))
+    check_rows_stand_alone(build(toy("llama")))
+
+
 def test_a_refusal_is_a_sentence_and_a_hint_and_leaves_no_run(tmp_path: Path) -> None:
     folder = save(build(toy("bert")), tmp_path / "encoder")
     command = [sys.executable, "-m", "rlsd_cli", "train", "quickstart", f"model={folder}", "device=cpu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 3
-    assert "error: `bert` computes something else" in done.stderr
+    assert "looks at later tokens" in done.stderr
     assert "hint: " in done.stderr
     assert "fault of rlsd" not in done.stderr
     assert not (tmp_path / "runs").exists()
@@ -309,10 +315,10 @@ def test_a_type_that_a_model_does_not_run_in_is_not_sampled_in(capsys: pytest.Ca
 
 def test_an_adapter_that_a_model_does_not_run_with_is_refused(tmp_path: Path) -> None:
     save(build(toy("phimoe", **EXPERTS)), tmp_path)
-    with pytest.raises(RlsdError, match="`phimoe` does not run with an adapter") as refused:
-        load_trainable(configured(tmp_path, {"adapter.rank": 2}))
+    with pytest.raises(RlsdError, match="cannot compute with an adapter of its modules router") as refused:
+        load_trainable(configured(tmp_path, {"adapter.rank": 2, "adapter.targets": ["router"]}))
     assert refused.value.hint
-    load_trainable(configured(tmp_path, {"adapter.rank": 2, "adapter.targets": ["q_proj"]}))
+    load_trainable(configured(tmp_path, {"adapter.rank": 2}))
 
 
 # -- lengths -----------------------------------------------------------------------------------------------------------
