@@ -248,7 +248,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     rows = [
         ("accuracy", console.interval(summary) + of(summary["n"])),
         ("problems", f"{num_problems} x {summary['samples']}"),
-        *([("  too long, left out", summary["overlong"])] if summary["overlong"] else []),
+        *([("  too long, left out", summary["overlong"])] if summary.get("overlong") else []),
         *([("without a verdict", missing)] if summary["no_verdict"] else []),
         *(passes if summary["samples"] > 1 else []),
         ("tokens per response", f"{summary['tokens_per_response']:.1f}"),

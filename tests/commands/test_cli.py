@@ -150,7 +150,16 @@ def test_all_of_a_file_is_evaluated_unless_a_number_is_asked_for(call: Call, tmp
     assert "warning: 7 problems, of which 7 cannot be graded" in call(*arguments, "evaluation.problems=7").err
 
 
-@pytest.mark.usefixtures("unanswered")
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every prompt fits."""
+    from rlsd_cli.policy.quickstart import tokenizer
+    from rlsd_cli.policy.tokenizer import Room
+
+    monkeypatch.setattr("rlsd_cli.policy.tokenizer.load_room", lambda _: Room(tokenizer("tiny-untrained"), 1 << 30))
+
+
+@pytest.mark.usefixtures("unanswered", "roomy")
 def test_all_of_a_benchmark_is_evaluated_and_none_of_it_trained_on(call: Call) -> None:
     settings = ["model=quickstart", "device=cpu", "verifier=numeric"]
     for arguments in (["humaneval"], ["gsm8k-rlvr", "--data", "humaneval"]):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlsd_cli.config.resolve import (
@@ -53,6 +53,7 @@ def from_text(toml: str) -> Config:
         return resolve([str(path)], {}).config
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_config_written_as_toml_loads_to_the_same_config(values: dict[str, Any]) -> None:
     config = merge([], Layer(COMMAND_LINE, values)).config
@@ -61,6 +62,7 @@ def test_a_config_written_as_toml_loads_to_the_same_config(values: dict[str, Any
     assert loaded.digest() == config.digest()
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_key_equals_value_means_what_the_same_lines_of_a_file_mean(values: dict[str, Any]) -> None:
     overrides = split_arguments(on_the_command_line(values))[1]

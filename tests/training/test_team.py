@@ -195,4 +195,4 @@ def test_what_a_process_finds_wrong_ends_all(tmp_path: Path) -> None:
     done = run_rlsd(2, tmp_path, "teacher.max_prompt_tokens=1")
     _, complaint = done.communicate(timeout=120)
     assert done.returncode != 0
-    assert "error: problem `" in complaint
+    assert "training problems are too long: the teacher prompt of `" in complaint
