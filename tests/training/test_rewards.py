@@ -23,7 +23,7 @@ def sample(score: float | None, *, pending: Future[Verdict] | None = None) -> Sa
 
 def group(*scores: float | None) -> list[Sample]:
     """Rollouts of one prompt, with advantages."""
-    made = [sample(score) for score in scores]
+    made = [sample(score if score is None else float(score)) for score in scores]
     assign_advantages(made, merge([], Layer("", {"samples_per_prompt": len(scores)})).config)
     return made
 
@@ -70,7 +70,7 @@ def test_what_did_not_count_before_its_group_was_replaced_does_not_count_after(
 ) -> None:
     """A response cut at the limit and masked has a score of its own."""
     config = configure({"prompts_per_step": 1, "samples_per_prompt": 3, "rollout.refill": 4})
-    dead = [sample(1), sample(1), sample(0)]
+    dead = [sample(1.0), sample(1.0), sample(0.0)]
     dead[2].counted = False
     assign_advantages(dead, config)
     assert dead_reason(dead) == "all_right"
