@@ -80,7 +80,7 @@ def _refuse_other_tensors(where: str, model: Any, found: dict[str, Collection[An
     ]
     if faults:
         raise RlsdError(
-            f"the weights of model `{where}` are not those of its config.json: tensors are {', '.join(faults)}",
+            f"the tensors of model `{where}` are not those of its config.json: {', '.join(faults)}",
             hint=f"`{type(model).__name__}` has other tensors: save the model again, whole and by their names",
             exit_code=EXIT_MACHINE,
         )
