@@ -99,7 +99,7 @@ def judged(folder: Path, runs: bool) -> dict[str, Any]:
         given = rows(vocabulary, room)
         row["gaps"] = scoring_gaps(policy, plain, given)._asdict() | sampling_gaps(policy, plain, given)._asdict()
     except RlsdError as error:
-        return row | {"verdict": "refused", "why": error.message}
+        return row | {"verdict": "refused", "why": error.message.replace(f" `{folder}`", "")}
     except Exception as error:
         return row | {"verdict": "fails", "why": said(error)}
     gaps = row["gaps"]
