@@ -9,7 +9,7 @@ import typer
 
 from rlsd_cli import __version__, console
 from rlsd_cli.commands import configs, data, doctor, evals, models, presets, training, verify
-from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.errors import RlsdError, of_the_machine
 
 EPILOG = (
     "Exit codes: 0 done or already done; 1 it ran and the answer is no; 2 you asked for something impossible; "
@@ -64,10 +64,9 @@ def main() -> None:
         console.error(failure)
         sys.exit(failure.exit_code)
     except Exception as failure:
-        if type(failure).__name__ == "OutOfMemoryError":
-            hint = "lower `optim.tokens_per_microbatch` or `rollout.batch_size`"
-            console.error(RlsdError(f"out of memory: {failure}", hint=hint))
-            sys.exit(EXIT_MACHINE)
+        if known := of_the_machine(failure):
+            console.error(known)
+            sys.exit(known.exit_code)
         console.fault(failure)
         sys.exit(1)
 

@@ -11,6 +11,7 @@
 """
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 EXIT_NO = 1
@@ -29,7 +30,27 @@ class RlsdError(Exception):
         self.exit_code = exit_code
 
 
-def first_line(error: Exception) -> str:
+def of_the_machine(error: BaseException) -> RlsdError | None:
+    """What to say of an error that is the machine's, a full disk or too little memory; None for any other."""
+    if type(error).__name__ == "OutOfMemoryError":
+        hint = "lower `optim.tokens_per_microbatch` or `rollout.batch_size`"
+        return RlsdError(f"out of memory: {error}", hint=hint, exit_code=EXIT_MACHINE)
+    if is_full_disk(error):
+        hint = "make room there; the same command continues"
+        return RlsdError(f"the disk is full: {first_line(error)}", hint=hint, exit_code=EXIT_MACHINE)
+    return None
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether something could not be written for lack of room, also where another error was raised from that."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def first_line(error: BaseException) -> str:
     """What another library's error says, in a line; its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 

@@ -555,8 +555,8 @@ METRICS = (
 RUN = (
     Mutation(
         "a state between two updates is saved as the last step's",
-        "if done and not moved_on:",
-        "if done:",
+        "if done and not moved_on and",
+        "if done and",
         "tests/training/test_run.py::test_a_run_that_stops_on_a_loss_that_is_not_finite_says_what_is_kept",
     ),
 )

@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from rlsd_cli.errors import EXIT_MACHINE, RlsdError, is_full_disk
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.teacher import Teacher
 from rlsd_cli.policy.team import Team
@@ -60,9 +61,19 @@ def save_checkpoint(folder: Path, step: int, trained: Trained, keep: int) -> Pat
             shutil.rmtree(old)
 
     team.decided(begin)
-    trained.policy.save(draft, writes=team.leads)
-    with _quietly():
-        save(trained.state() | {"step": step}, checkpoint_id=draft / TRAINER_STATE, no_dist=team.size == 1)
+    try:
+        trained.policy.save(draft, writes=team.leads)
+        with _quietly():
+            save(trained.state() | {"step": step}, checkpoint_id=draft / TRAINER_STATE, no_dist=team.size == 1)
+    except Exception as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if is_full_disk(error):
+            raise RlsdError(
+                f"the checkpoint of step {step} cannot be written: the disk of {folder} is full",
+                hint="make room there; older checkpoints are whole, and the same command continues from the newest",
+                exit_code=EXIT_MACHINE,
+            ) from error
+        raise
     team.decided(finish)
     return target
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
-from rlsd_cli.errors import RlsdError
+from rlsd_cli.errors import RlsdError, is_full_disk
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
@@ -94,7 +94,7 @@ def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
                 stopped = isinstance(error, Interrupted)
                 said = {"status": "interrupted"} if stopped else {"status": "failed", "error": _in_words(error)}
                 run.set_status(step=done, **said)
-            if done and not moved_on:
+            if done and not moved_on and not is_full_disk(error):
                 _save(trainer, run, done)
             if isinstance(error, RlsdError):
                 error.hint = "\n".join(filter(None, [_what_is_kept(run, done), error.hint]))

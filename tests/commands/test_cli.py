@@ -1,6 +1,8 @@
 """What the commands do: results, refusals with a way out, exit codes."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,21 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_graded(call: Ca
         assert (done.code, done.out) == (3, "")
         assert "graded" not in done.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_fault_of_ours(call: Call, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def full(*_: object) -> None:
+        try:
+            raise OSError(code, os.strerror(code), "runs/x/metrics.jsonl")
+        except OSError as error:
+            raise ValueError("cannot write") from error
+
+    monkeypatch.setattr("rlsd_cli.config.resolve.resolve", full)
+    done = call("train")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("error: the disk is full: ")
+    assert "fault of rlsd" not in done.err
 
 
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A run from start to end, and the same run with interruptions."""
 
+import errno
 import json
 import re
 import signal
@@ -19,6 +20,7 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.grade import open_pool
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
+from rlsd_cli.training import checkpoint as checkpoint_module
 from rlsd_cli.training import run as run_module
 from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.run import train
@@ -314,6 +316,41 @@ def test_layers_that_do_not_compile_are_said_and_run_as_they_are(
         train(config, policy, load_splits(config), new_run(tmp_path / "run", config), listener, pool)
     assert said[0] == "layers run as they are: no compiler"
     assert not policy.compiled
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["os", "library"],
+)
+def test_a_full_disk_keeps_older_checkpoints_and_no_draft_and_the_run_continues_when_there_is_room(
+    config: Config, whole: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run = new_run(tmp_path / "full", config)
+    save = checkpoint_module.save
+
+    def full(state: dict[str, Any], **options: Any) -> None:
+        Path(options["checkpoint_id"]).mkdir()
+        if state["step"] == 3:
+            raise error
+        save(state, **options)
+
+    monkeypatch.setattr(checkpoint_module, "save", full)
+    with pytest.raises(
+        RlsdError, match=rf"checkpoint of step 3 cannot be written: the disk of {run.checkpoints}"
+    ) as told:
+        go(run, config)
+    assert told.value.exit_code == 3
+    assert "continues from the newest" in str(told.value.hint)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["000001", "000002"]
+    assert run.status()["status"] == "failed"
+    monkeypatch.undo()
+    go(run, config)
+    assert without_seconds(run.metrics()) == without_seconds(whole.metrics())
+    assert same_weights(run.checkpoints / "000004", whole.checkpoints / "000004")
 
 
 def test_a_limit_of_recompilations_is_a_warning_of_the_run(
