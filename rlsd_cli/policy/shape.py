@@ -63,16 +63,17 @@ def read_shape(name: str) -> ModelShape:
     if name in SHAPES:
         return llama_shape(architecture(name))
     folder = _folder(name)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
     try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
         stored = _stored(folder)
         tied = bool(config.get("tie_word_embeddings", _HEAD not in stored))
         num_parameters = sum(count for name, count in stored.items() if not (tied and name == _HEAD))
         return _shape(config, num_parameters, tied=tied)
-    except (KeyError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise RlsdError(
             f"the files of `{name}` do not say how large it is ({type(error).__name__}: {error})",
+            hint="`rlsd train` without `--dry-run` says what is wrong with them",
             exit_code=EXIT_MACHINE,
         ) from error
 

@@ -113,6 +113,14 @@ def test_files_that_say_too_little_are_refused(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_a_config_that_is_no_json_is_the_files_fault_and_not_ours(tmp_path: Path) -> None:
+    for text in ('{"a": ', "[1]"):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        with pytest.raises(RlsdError, match="do not say how large it is") as caught:
+            read_shape(str(tmp_path))
+        assert caught.value.exit_code == 3
+
+
 # -- the parts --------------------------------------------------------------------------------------------------------
 
 
