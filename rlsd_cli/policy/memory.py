@@ -26,7 +26,10 @@ WIDTH: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": FLOAT16}
 PROCESS = 380 * MB
 """Main memory of a process with torch, transformers and a tokenizer loaded, before it has any weights."""
 HOLES = {"cpu": 0.25, "cuda": 0.0}
-"""Of what the micro-batches of an update make and free in turn, the share that the allocator loses between tensors."""
+"""Of what updates make and free in turn, the share that the allocator loses between tensors.
+
+After a single micro-batch the moments, which come then, fill what is lost; those of an adapter are too small for that.
+"""
 HEAD_TILE = {"cpu": 8 * MB, "cuda": 512 * MB}
 DIVERGENCE_TILE = {"cpu": 36 * MB, "cuda": 512 * MB}
 """Logits that the output head makes at a time, see `policy.head`: of sampled tokens, of whole distributions."""
@@ -416,7 +419,7 @@ def _update(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "holes",
-            int(HOLES[setting.device] * in_turn) if several else 0,
+            int(HOLES[setting.device] * in_turn) if several or config.adapter.rank else 0,
             "update",
             "between tensors that are made and freed in turn",
             budget,

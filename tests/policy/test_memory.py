@@ -218,7 +218,8 @@ def test_the_peak_is_the_larger_of_rollout_and_update_on_a_gpu_and_both_on_a_cpu
 def test_gradients_and_activations_are_there_together_only_where_there_are_several_micro_batches(
     configure: Configure,
 ) -> None:
-    config = configure({"method": "rlvr", "rollout.max_new_tokens": 30, "prompts_per_step": 4, "samples_per_prompt": 8})
+    chosen = {"method": "rlvr", "rollout.max_new_tokens": 30, "prompts_per_step": 4, "samples_per_prompt": 8}
+    config = configure(chosen)
     whole = 4 * (20 + 8 * 30)
     one, two = (estimate(config, LARGE, SETTING._replace(tokens_per_microbatch=whole - less)) for less in (0, 1))
     assert "holes" not in sizes(one)
@@ -227,6 +228,8 @@ def test_gradients_and_activations_are_there_together_only_where_there_are_sever
     assert sizes(two)["head"] - sizes(one)["head"] == pytest.approx(4 * LARGE.head, rel=0.01)
     padded = SETTING._replace(packed=False, tokens_per_microbatch=whole)
     assert "holes" in sizes(estimate(config, LARGE, padded))
+    alone = SETTING._replace(tokens_per_microbatch=whole)
+    assert "holes" in sizes(estimate(configure(chosen | {"adapter.rank": 4}), LARGE, alone))
 
 
 @pytest.mark.parametrize("shared", [True, False])
