@@ -22,7 +22,8 @@ def refuse_what_looks_ahead(model: Any, name: str) -> None:
     half = NUM_TOKENS // 2
     tokens = trial_tokens(model, NUM_TOKENS + half)
     rows = torch.stack([tokens[:-half], torch.cat([tokens[:half], tokens[-half:]])])
-    logits = trial_logits(model, rows, f"model `{name}` cannot compute")
+    hint = "its config and weights do not fit each other, or this `transformers` cannot run it: try the model there"
+    logits = trial_logits(model, rows, f"model `{name}` cannot compute", hint)
     change = (logits[0] - logits[1]).abs().amax(dim=-1)
     if change[:half].max() > _LEAST_LEAK * change[half:].max():
         raise RlsdError(
