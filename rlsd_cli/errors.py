@@ -32,9 +32,9 @@ class RlsdError(Exception):
 
 def of_the_machine(error: BaseException) -> RlsdError | None:
     """What to say of an error that is the machine's, a full disk or too little memory; None for any other."""
-    if type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         hint = "lower `optim.tokens_per_microbatch` or `rollout.batch_size`"
-        return RlsdError(f"out of memory: {error}", hint=hint, exit_code=EXIT_MACHINE)
+        return RlsdError(f"out of memory: {error}".removesuffix(": "), hint=hint, exit_code=EXIT_MACHINE)
     if is_full_disk(error):
         hint = "make room there; the same command continues"
         return RlsdError(f"the disk is full: {first_line(error)}", hint=hint, exit_code=EXIT_MACHINE)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
+    from rlsd_cli.policy.model import Policy
     from rlsd_cli.policy.team import Team
     from rlsd_cli.runs.inputs import Change
     from rlsd_cli.runs.rundir import RunDir
@@ -148,25 +149,14 @@ def _train_on(
 
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
     from rlsd_cli.policy.memory import MB, check_fits
-    from rlsd_cli.policy.model import load_trainable
     from rlsd_cli.policy.plan import Plan, follow, make_plan
-    from rlsd_cli.rollout.probes import choose_decoder
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted
-    from rlsd_cli.training.optimizer import adamw_8bit
     from rlsd_cli.training.run import train as run_training
 
     config = resolved.config
     free = refuse_what_cannot_fit(resolved, run.path.parent)
-    if config.optim.state == "8bit":
-        adamw_8bit()
-    if config.rollout.engine == "vllm" and not config.rollout.servers:
-        from rlsd_cli.rollout.vllm import require_vllm
-
-        require_vllm()
-    policy = load_trainable(config)
-    if config.rollout.engine == "transformers" and not config.rollout.servers:
-        choose_decoder(policy)
+    policy = _load(config)
     splits = _checked(splits, config, pool)
     with contextlib.ExitStack() as held:
         if team.leads:
@@ -215,6 +205,24 @@ def _train_on(
             raise
         finally:
             progress.close()
+
+
+def _load(config: "Config") -> "Policy":
+    """Load the policy to train, once the packages that the config asks for are there, and find its decoder."""
+    from rlsd_cli.policy.model import load_trainable
+    from rlsd_cli.rollout.probes import choose_decoder
+    from rlsd_cli.training.optimizer import adamw_8bit
+
+    if config.optim.state == "8bit":
+        adamw_8bit()
+    if config.rollout.engine == "vllm" and not config.rollout.servers:
+        from rlsd_cli.rollout.vllm import require_vllm
+
+        require_vllm()
+    policy = load_trainable(config)
+    if config.rollout.engine == "transformers":
+        choose_decoder(policy)
+    return policy
 
 
 def _bounded(splits: "Splits", config: "Config") -> "Splits":

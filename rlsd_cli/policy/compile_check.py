@@ -62,11 +62,15 @@ def compile_fault(policy: Policy) -> str | None:
 
 
 def example_batch(policy: Policy) -> TokenBatch:
-    """About 500 tokens: two prompts with responses of such lengths that packed rows fall into many buckets."""
+    """About 500 tokens: two prompts with responses of such lengths that packed rows fall into many buckets.
+
+    Fewer where the model does not hold so many in a row.
+    """
     vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
+    longest = max(1, policy.context_length // 2)
 
     def tokens(count: int, first: int) -> list[int]:
-        return [(first + 37 * place * place + 11 * place) % vocabulary for place in range(count)]
+        return [(first + 37 * place * place + 11 * place) % vocabulary for place in range(min(count, longest))]
 
     prompts = [tokens(count, first) for count, first in ((48, 1), (9, 2)) for _ in range(5)]
     responses = [tokens(count, 3 + number) for number, count in enumerate((96, 60, 33, 14, 3, 80, 50, 25, 8, 1))]

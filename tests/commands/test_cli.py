@@ -199,6 +199,17 @@ def test_a_full_disk_is_no_fault_of_ours(call: Call, monkeypatch: pytest.MonkeyP
     assert "fault of rlsd" not in done.err
 
 
+def test_too_little_memory_is_no_fault_of_ours(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("rlsd_cli.config.resolve.resolve", starved)
+    done = call("train")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("error: out of memory\n")
+    assert "fault of rlsd" not in done.err
+
+
 def test_a_preset_is_shown_as_it_is_and_copied_once(call: Call, tmp_path: Path) -> None:
     shown = call("presets", "show", "quickstart").out
     assert call("presets", "copy", "quickstart").out == "quickstart.toml\n"

@@ -82,6 +82,11 @@ def test_the_batch_that_is_tried_has_several_buckets(policy: Policy) -> None:
     assert len(rows.buckets) >= 5
 
 
+def test_a_model_of_little_room_is_tried_on_what_fits(policy: Policy) -> None:
+    policy.context_length = 40
+    assert example_batch(policy).longest <= 40
+
+
 def batch_of(policy: Policy, lengths: list[int]) -> Any:
     prompts = [[1, 2, 3]] * len(lengths)
     return make_batch(prompts, [[4] * length for length in lengths], 0, policy.device, packed=True)
