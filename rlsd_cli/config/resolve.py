@@ -1,20 +1,26 @@
-"""Layers into one config: defaults, the method's row, presets or files, `key=value`; later wins.
+"""Layers into one config: defaults, those of the method, presets or files, `key=value`; later wins.
 
-Every problem in every layer is found before anything is reported, and each is reported with the place it came from.
+Every problem in every layer is found before anything is reported, and each is reported with the place it came from. A
+key that the method does not read is refused; where a file was written for another method than the one that is asked
+for, it is left out, which is noted.
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from rlsd_cli.config.methods import METHODS
-from rlsd_cli.config.schema import CHOICES, Config
+from rlsd_cli.config.choices import CHOICES
+from rlsd_cli.config.reads import readers, reads
+from rlsd_cli.config.schema import DEFAULT_METHOD, Config, all_fields, config_type, fields_of, flatten
 from rlsd_cli.errors import RlsdError, did_you_mean
+from rlsd_cli.methods.base import Method
+from rlsd_cli.methods.table import ALIASES, METHODS
 
 COMMAND_LINE = "command line"
 LOCATIONS = ("model", "data", "eval_data")
@@ -29,12 +35,19 @@ class Layer(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A config, where each of its values came from, and what a run is called after: its base and what differs."""
+    """A config, and how it came about.
+
+    origins: where each of its values came from
+    base: what a run is named after
+    changed: what the command line changes
+    notes: what to tell the user: another name of the method, keys that were left out
+    """
 
     config: Config
     origins: Mapping[str, str]
     base: str
     changed: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 class Key(NamedTuple):
@@ -46,18 +59,9 @@ class Key(NamedTuple):
     description: str
 
 
-# -- the schema as dotted keys ------------------------------------------------------------------------------------
+# -- the key reference --------------------------------------------------------------------------------------------
 
-
-def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    for name, info in model.model_fields.items():
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _leaves(info.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, info
-
-
-FIELDS: Mapping[str, FieldInfo] = dict(_leaves(Config))
+FIELDS: Mapping[str, FieldInfo] = all_fields()
 
 
 def _kind(key: str, schema: Mapping[str, Any]) -> str:
@@ -81,23 +85,24 @@ def _kind_of(option: Mapping[str, Any]) -> str:
     return " ".join([words[option["type"]], ", ".join(bounds)]).strip()
 
 
-def config_keys(prefix: str = "") -> list[Key]:
-    """The key reference, or the part of it under `prefix`."""
-    chosen = [key for key in FIELDS if key == prefix or key.startswith(f"{prefix}.") or not prefix]
+def config_keys(prefix: str = "", method: str = DEFAULT_METHOD) -> list[Key]:
+    """The keys that a method reads, or those of them under `prefix`."""
+    fields, schema = fields_of(method), config_type(method).model_json_schema()
+    chosen = [key for key in fields if key == prefix or key.startswith(f"{prefix}.") or not prefix]
     if not chosen:
+        if names := [key for key in FIELDS if key == prefix or key.startswith(f"{prefix}.")]:
+            raise RlsdError(f"method `{method}` does not read `{prefix}`", hint=_read_by(names))
         sections = {key.split(".")[0] for key in FIELDS if "." in key}
         raise RlsdError(f"no config key or section `{prefix}`", hint=did_you_mean(prefix, [*FIELDS, *sections]))
-    schema = Config.model_json_schema()
-    return [Key(key, _kind(key, schema), FIELDS[key].default, FIELDS[key].description or "") for key in chosen]
+    return [Key(key, _kind(key, schema), fields[key].default, fields[key].description or "") for key in chosen]
 
 
-def flatten(config: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """A config as dotted keys, in the order of the schema."""
-    flat: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else {prefix + name: value}
-    return flat
+def _read_by(keys: Iterable[str]) -> str:
+    """Which methods read keys, for a hint."""
+    by_methods: dict[str, list[str]] = {}
+    for key in keys:
+        by_methods.setdefault(", ".join(f"`{name}`" for name in readers(key)), []).append(f"`{key}`")
+    return "\n".join(f"{', '.join(names)}: read by {methods}" for methods, names in by_methods.items())
 
 
 def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -202,30 +207,75 @@ def resolve(targets: Sequence[str], overrides: Mapping[str, Any]) -> Resolved:
 def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     """Layers, lowest first, and the command line on top of them."""
     given = [*layers, command_line]
+    asked_for = next((layer.values["method"] for layer in reversed(given) if "method" in layer.values), DEFAULT_METHOD)
     problems, hints = _unknown_keys(given)
-    method = next((layer.values["method"] for layer in reversed(given) if "method" in layer.values), None)
-    row = METHODS.get(method if isinstance(method, str) else FIELDS["method"].default)
-    if row is None:
-        hints.append(did_you_mean(str(method), METHODS) or "methods: " + ", ".join(METHODS))
-    stack = [Layer(f"method {row.name}", row.defaults), *given] if row else given
-    stack = list(_with_choices(stack))
+    method = METHODS.get(ALIASES.get(str(asked_for), str(asked_for)))
+    if method is None:
+        hints.append(did_you_mean(str(asked_for), [*METHODS, *ALIASES]) or "methods: " + ", ".join(METHODS))
+        raise RlsdError("\n".join([*problems, f"no method named `{asked_for}`"]), hint=_joined(hints))
+    given, notes, unread = _without_unread(given, method)
+    problems += [f"`{key}` = {value!r} ({origin}): method `{method.name}` does not read it" for key, value, origin in unread]
+    hints += [_read_by(key for key, _, _ in unread)]
+    if asked_for in ALIASES:
+        notes.insert(0, f"`{asked_for}` is the method `{method.name}`: {method.summary}")
+    stack = list(_with_choices([Layer(f"method {method.name}", method.defaults), *given]))
 
     values: dict[str, Any] = {}
-    origins = dict.fromkeys(FIELDS, "default")
+    origins = dict.fromkeys(fields_of(method.name), "default")
     for layer in stack:
         known = {key: _worded(key, value) for key, value in layer.values.items() if key in FIELDS}
         values |= known
         origins |= dict.fromkeys(known, layer.origin)
     try:
-        config = Config.model_validate(_nest(values))
+        config = config_type(method.name).model_validate(_nest(values | {"method": method.name}))
     except ValidationError as error:
         problems += _validation_problems(error, values, origins)
     if problems:
-        raise RlsdError("\n".join(problems), hint="\n".join(dict.fromkeys(hint for hint in hints if hint)) or None)
+        raise RlsdError("\n".join(problems), hint=_joined(hints))
     below = {key: value for layer in stack[:-1] for key, value in layer.values.items()}
-    asked = {key: _worded(key, value) for key, value in command_line.values.items()}
+    asked = {key: _worded(key, value) for key, value in given[-1].values.items()}
     changed = {key: value for key, value in asked.items() if value != below.get(key, FIELDS[key].default)}
-    return Resolved(config, origins, "", changed)
+    return Resolved(config, origins, "", changed, tuple(notes))
+
+
+def _joined(hints: Iterable[str | None]) -> str | None:
+    return "\n".join(dict.fromkeys(hint for hint in hints if hint)) or None
+
+
+def _named(keys: Iterable[str]) -> str:
+    """Keys by name, or where there are many how many of each section."""
+    names = list(keys)
+    if len(names) > 4:
+        sections = Counter(name.rpartition(".")[0] or name for name in names)
+        return ", ".join(f"`{name}`" + (f" ({count} keys)" if count > 1 else "") for name, count in sections.items())
+    return ", ".join(f"`{name}`" for name in names)
+
+
+Unread = tuple[str, Any, str]
+"""A key that the method does not read, its value, and the layer that has it."""
+
+
+def _without_unread(layers: Sequence[Layer], method: Method) -> tuple[list[Layer], list[str], list[Unread]]:
+    """The layers without the keys that the method does not read, notes on what was left out, and what is refused.
+
+    A file that was written for another method may have such keys, and any file may repeat a default.
+    """
+    kept, notes, refused = [], list[str](), list[Unread]()
+    written_for = DEFAULT_METHOD
+    for layer in layers:
+        written_for = ALIASES.get(own := str(layer.values.get("method", written_for)), own)
+        unread = {key: value for key, value in layer.values.items() if key in FIELDS and not reads(method, key)}
+        if layer is not layers[-1]:
+            if written_for != method.name and unread:
+                notes.append(f"{layer.origin}: method `{method.name}` does not read {_named(unread)}: left out")
+                written = {}
+            else:
+                written = {key: value for key, value in unread.items() if value != FIELDS[key].default}
+        else:
+            written = unread
+        refused += [(key, value, layer.origin) for key, value in written.items()]
+        kept.append(Layer(layer.origin, {key: value for key, value in layer.values.items() if key not in unread}))
+    return kept, notes, refused
 
 
 def _with_choices(stack: Iterable[Layer]) -> Iterator[Layer]:
@@ -284,7 +334,7 @@ def _validation_problems(error: ValidationError, values: Mapping[str, Any], orig
 
 
 def to_toml(config: Config) -> str:
-    """The complete config as TOML; a None is left out, but for one that stands against a default of the method's."""
-    against = config.row.defaults.keys()
+    """Every key that the method reads as TOML; a None is left out, but for one that stands against its defaults."""
+    against = config.recipe.defaults.keys()
     values = {key: value for key, value in flatten(config).items() if value is not None or key in against}
     return tomli_w.dumps(_nest({key: "none" if value is None else value for key, value in values.items()}))

@@ -1,28 +1,11 @@
 """One advantage a rollout -> one credit a token."""
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MAX_LOG_RATIO = 20.0
-
-
-class Credit(NamedTuple):
-    """What each token is told it earned: data, not graph.
-
-    Attributes:
-        credit: Replaces the advantage in the policy objective; 0 outside the mask.
-        weight: The clipped weight, before it is mixed; 1 at every token that is not reweighted.
-        clipped_low: True where the weight was raised to ``1 - clip``.
-        clipped_high: True where the weight was lowered to ``1 + clip``.
-    """
-
-    credit: Float[Tensor, "B T"]
-    weight: Float[Tensor, "B T"]
-    clipped_low: Bool[Tensor, "B T"]
-    clipped_high: Bool[Tensor, "B T"]
+from rlsd_cli.core.evidence import Credit
+from rlsd_cli.core.ratios import MAX_LOG_RATIO
 
 
 def uniform_credit(advantage: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) -> Credit:
@@ -35,11 +18,9 @@ def uniform_credit(advantage: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]) ->
         mask: True at the tokens that count.
 
     Returns:
-        ``Credit`` with weight 1 everywhere and nothing clipped.
+        ``Credit`` without diagnostics.
     """
-    credit = torch.where(mask, advantage[:, None], 0.0)
-    nowhere = torch.zeros_like(mask)
-    return Credit(credit, torch.ones_like(credit), nowhere, nowhere)
+    return Credit(torch.where(mask, advantage[:, None], 0.0), {})
 
 
 def self_distilled_credit(
@@ -77,7 +58,9 @@ def self_distilled_credit(
         weighted: True at the tokens that are reweighted, the others having weight 1; None reweights them all.
 
     Returns:
-        ``Credit``, with ``|advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)`` in the mask.
+        ``Credit``, with ``|advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)`` in the mask. Its
+        diagnostics: ``weight`` before it is mixed, 1 at every token that is not reweighted; ``clip_low`` and ``clip_high``,
+        True where it was raised to ``1 - clip`` or lowered to ``1 + clip``.
 
     Raises:
         ValueError: ``mix`` or ``clip`` is out of range.
@@ -99,7 +82,8 @@ def self_distilled_credit(
     raw = (advantage.sign()[:, None] * gap).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
     weight = raw.clamp(1 - clip, 1 + clip)
     credit = advantage[:, None] * ((1 - mix) + mix * weight)
-    return Credit(torch.where(mask, credit, 0.0), weight, raw < 1 - clip, raw > 1 + clip)
+    clipped = {"clip_low": raw < 1 - clip, "clip_high": raw > 1 + clip}
+    return Credit(torch.where(mask, credit, 0.0), {"weight": weight, **clipped})
 
 
 def check_credit(
@@ -122,7 +106,7 @@ def check_credit(
 
     Source: RLSD, arXiv 2604.03128, Theorem 5.
     """
-    value, base = credit.credit, advantage[:, None]
+    value, base = credit.value, advantage[:, None]
     low, high = 1 - mix * clip, 1 + mix * clip
     faults = {
         "is not finite": mask & ~value.isfinite(),

@@ -5,10 +5,13 @@ A term of zero probability contributes 0. There is no mask: the caller drops the
 """
 
 import math
+from typing import Literal, assert_never
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from rlsd_cli.core.ratios import log_ratio
 
 
 def forward_kl(
@@ -189,6 +192,44 @@ def pointwise_clipped_forward_kl(
     Source: OPSD, arXiv 2601.18734, official code; the reversal: OASIS, arXiv 2609.37915, Proposition 2.
     """
     return _kl_terms(teacher_logp.detach(), student_logp).clamp(max=kappa).sum(dim=-1)
+
+
+def kl_estimate(
+    logp: Float[Tensor, "B T"],
+    reference_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    kind: Literal["k1", "k2", "k3"],
+) -> Float[Tensor, "B T"]:
+    """KL(policy || reference) estimated at tokens that the policy sampled.
+
+        log_ratio = logp - reference_logp
+        k1 = log_ratio                          unbiased, of either sign
+        k2 = log_ratio ** 2 / 2                 biased, not negative, gradient of the KL
+        k3 = exp(-log_ratio) + log_ratio - 1    unbiased, not negative
+
+    The log-ratio is held to ±20.
+
+    Args:
+        logp: Log-probability of each sampled token under the policy (nats).
+        reference_logp: The same under the reference.
+        mask: True at the tokens that count.
+        kind: Which estimator.
+
+    Returns:
+        Estimate of each token (nats), 0 outside the mask.
+
+    Source: J. Schulman, "Approximating KL Divergence" (2020); k3 in GRPO, arXiv 2402.03300, Eq. 4.
+    """
+    difference, _ = log_ratio(logp, reference_logp, mask)
+    match kind:
+        case "k1":
+            return difference
+        case "k2":
+            return difference.square() / 2
+        case "k3":
+            return torch.expm1(-difference) + difference
+        case _:
+            assert_never(kind)
 
 
 def _kl_terms(p_logp: Float[Tensor, "*batch V"], q_logp: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:

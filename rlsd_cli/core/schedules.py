@@ -4,29 +4,27 @@ import math
 from typing import Literal, assert_never
 
 
-def mix_at(
-    step: int, *, initial: float, warmup_steps: int = 0, decay_steps: int = 0, first_index: Literal[0, 1] = 1
+def warmup_decay(
+    step: int, *, initial: float, warmup_steps: int = 0, decay_steps: int = 0, first_index: int = 1
 ) -> float:
-    """The teacher's share in the credit, RLSD's lambda: up, then linearly to 0.
+    """A number that rises linearly from 0 and then falls linearly to 0.
 
         index = step - 1 + first_index
-        mix   = initial * index / warmup_steps                                  while index < warmup_steps
-        mix   = initial * max(1 - (index - warmup_steps) / decay_steps, 0)      from then on
+        value = initial * index / warmup_steps                                  while index < warmup_steps
+        value = initial * max(1 - (index - warmup_steps) / decay_steps, 0)      from then on
 
-    With ``first_index=1``, as in the official code, step 1 without a warm-up already has ``1 - 1 / decay_steps`` of it;
-    with 0 step 1 has all of ``initial``.
+    With ``first_index=1`` step 1 without a warm-up already has ``1 - 1 / decay_steps`` of it; with 0 step 1 has all of
+    ``initial``.
 
     Args:
         step: Training step, from 1.
         initial: Value before the decay.
         warmup_steps: Steps of linear rise from 0.
         decay_steps: Steps of linear fall to 0; 0 for no decay.
-        first_index: What the first step counts as.
+        first_index: What the first step counts as, 0 or 1.
 
     Returns:
-        Mix of this step, in [0, initial].
-
-    Source: RLSD, arXiv 2604.03128, Section 5.1, and its official code.
+        The value at this step, in [0, initial].
     """
     index = step - 1 + first_index
     if index < warmup_steps:

@@ -13,6 +13,7 @@ from rlsd_cli.data.choices import listing
 from rlsd_cli.data.control import control_tokens, encode, forged, quoted, special_tokens
 from rlsd_cli.data.message import Message, fill
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.views import OF_PROBLEMS, problem_views
 from rlsd_cli.errors import RlsdError
 
 
@@ -29,35 +30,37 @@ def student_text(problem: Problem, config: Config) -> Message:
 _CHOICES_LEFT_OUT = re.compile(r"\A\s*\{choices\}\s*|\s*\{choices\}")
 
 
-def teacher_text(problem: Problem, config: Config) -> Message:
-    """The user message the teacher reads: the student's, with the reference the view shows; for `none` the same."""
-    view, reference = config.teacher.view, _reference(problem, config)
-    if view == "none":
-        return student_text(problem, config)
-    if not reference:
-        instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"
-        raise RlsdError(
-            f"problem `{problem.id}` has no `{view}`, which the teacher is to see",
-            hint=f"set {instead}, or add the field to the data",
-        )
-    return fill(config.teacher.template, prompt=student_text(problem, config), reference=reference)
+def teacher_text(problem: Problem, config: Config, view: str | None = None) -> Message:
+    """The user message the teacher reads after a view that the problem alone decides; None: that of `teacher.view`.
+
+    Raises:
+        RlsdError: the problem lacks what is to be shown.
+    """
+    view = view or config.teacher.view
+    if texts := OF_PROBLEMS[view](problem, config):
+        return informed_text(problem, texts[0], config)
+    instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"
+    raise RlsdError(
+        f"problem `{problem.id}` has no `{view}`, which the teacher is to see",
+        hint=f"set {instead}, or add the field to the data",
+    )
 
 
-def has_view(problem: Problem, config: Config) -> bool:
-    """Whether the problem has what the teacher is to see."""
-    return config.teacher.view == "none" or bool(_reference(problem, config))
+def informed_text(problem: Problem, reference: str, config: Config) -> Message:
+    """The student's user message with what only the teacher is shown; without that the same."""
+    student = student_text(problem, config)
+    return fill(config.teacher.template, prompt=student, reference=reference) if reference else student
 
 
-def _reference(problem: Problem, config: Config) -> str | None:
-    """What the teacher is shown; empty or None where the problem lacks it."""
-    known = {"answer": problem.answer, "solution": problem.solution, "hints": _hints(problem, config), "none": ""}
-    return known[config.teacher.view]
+def has_views(problem: Problem, config: Config) -> bool:
+    """True where the problem has what the teacher is to see of it."""
+    return all(OF_PROBLEMS[view](problem, config) for view in problem_views(config))
 
 
-def _hints(problem: Problem, config: Config) -> str:
-    """The first `teacher.num_hints` hints, numbered from 1."""
-    shown = (problem.hints or ())[: config.teacher.num_hints]
-    return "\n".join(f"{number}. {hint}" for number, hint in enumerate(shown, start=1))
+def teacher_texts(problem: Problem, config: Config) -> list[Message]:
+    """The user messages that the teacher reads of a problem, of the views that it alone decides; raises RlsdError
+    where one is lacking."""
+    return [teacher_text(problem, config, view) for view in problem_views(config)]
 
 
 def prompt_ids(text: str, config: Config, tokenizer: ChatTokenizer) -> list[int]:
@@ -87,9 +90,9 @@ def solution_ids(solution: str, tokenizer: ChatTokenizer) -> list[int]:
 def forged_tokens(problem: Problem, config: Config, tokenizer: ChatTokenizer) -> list[str]:
     """The control tokens that a problem holds as text, in what is read of it."""
     texts = [student_text(problem, config)]
-    if config.row.needs_teacher and has_view(problem, config):
-        texts.append(teacher_text(problem, config))
+    if has_views(problem, config):
+        texts += teacher_texts(problem, config)
     found = [match for text in texts for match in forged(text, control_tokens(config.prompt, tokenizer))]
-    if config.row.samples == "solution" and problem.solution:
+    if config.recipe.responses == "solution" and problem.solution:
         found += forged(problem.solution, special_tokens(tokenizer))
     return list(dict.fromkeys(match[0] for match in found))

@@ -1,0 +1,68 @@
+"""Which keys a method reads. What it does not read cannot be set beside it, and is no part of what a run is."""
+
+from collections.abc import Callable, Mapping
+
+from rlsd_cli.methods.base import Distill, Method
+from rlsd_cli.methods.table import METHODS
+
+
+def _samples(method: Method) -> bool:
+    return method.responses == "policy"
+
+
+def _scores(method: Method) -> bool:
+    return method.scored
+
+
+def _distills(method: Method) -> bool:
+    return method.has(Distill)
+
+
+def _teaches(method: Method) -> bool:
+    return bool(method.views)
+
+
+def _chooses_view(method: Method) -> bool:
+    return any(view.shows is None for view in method.views.values())
+
+
+def _may_show(what: str) -> Callable[[Method], bool]:
+    return lambda method: any(view.shows in (None, what) for view in method.views.values())
+
+
+CONDITIONS: Mapping[str, Callable[[Method], bool]] = {
+    "samples_per_prompt": _samples,
+    "verifier_error_limit": _samples,
+    "rollout.temperature": _samples,
+    "rollout.truncated": _samples,
+    "rollout.refill": _scores,
+    "advantage": _scores,
+    "loss.surrogate": _scores,
+    "loss.clip_low": _scores,
+    "loss.clip_high": _scores,
+    "loss.dual_clip": _scores,
+    "loss.rollout_correction": _scores,
+    "loss.rollout_correction_level": _scores,
+    "loss.rollout_correction_cap": _scores,
+    "loss.rollout_correction_floor": _scores,
+    "loss.kl_coef": _samples,
+    "loss.kl_estimator": _samples,
+    "distill": _distills,
+    "teacher": _teaches,
+    "teacher.view": _chooses_view,
+    "teacher.num_hints": _may_show("hints"),
+}
+"""Keys and sections that some methods do not read, and whether one does; the others are read by all."""
+
+
+def reads(method: Method, key: str) -> bool:
+    """True where the method reads the key; keys under `credit.` are its own settings."""
+    section, _, name = key.rpartition(".")
+    if section == "credit":
+        return name in method.settings.model_fields
+    return all(CONDITIONS[part](method) for part in (section, key) if part in CONDITIONS)
+
+
+def readers(key: str) -> list[str]:
+    """The names of the methods that read a key."""
+    return [name for name, method in METHODS.items() if reads(method, key)]

@@ -1,0 +1,75 @@
+"""The verifier decides the direction of a token's update, the privileged teacher its magnitude."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from rlsd_cli.core.schedules import warmup_decay
+from rlsd_cli.fields import CountOrZero, Fraction, Section
+from rlsd_cli.methods.base import Attempt, Method, PolicyGradient, View
+
+if TYPE_CHECKING:
+    from rlsd_cli.core.evidence import Credit, Evidence
+
+
+class Settings(Section):
+    mix: Fraction = Field(0.5, description="lambda: share of the teacher's weight in a token's magnitude; 0 is GRPO")
+    mix_warmup_steps: CountOrZero = Field(0, description="steps over which lambda rises to `credit.mix`")
+    mix_decay_steps: CountOrZero = Field(50, description="steps over which lambda then falls to 0; 0: it stays")
+    mix_first_index: Annotated[int, Field(ge=0, le=1)] = Field(
+        1, description="index of the first step in the schedule; 1: step 1 has already decayed once, 0: it has not"
+    )
+    clip: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.2, description="eps_w: weights stay in [1 - clip, 1 + clip]"
+    )
+    tokens: Literal["all", "thought"] = Field(
+        "all", description="which tokens are reweighted; `thought`: up to the closing think tag, none without it"
+    )
+    rollouts: Literal["all", "negative"] = Field("all", description="`negative`: reweight failed rollouts only")
+
+
+def mix(settings: Settings, step: int) -> float:
+    """Lambda at a step (arXiv 2604.03128, Section 5.1, and its official code)."""
+    return warmup_decay(
+        step,
+        initial=settings.mix,
+        warmup_steps=settings.mix_warmup_steps,
+        decay_steps=settings.mix_decay_steps,
+        first_index=settings.mix_first_index,
+    )
+
+
+def is_read(settings: Settings, step: int) -> bool:
+    """True at the steps at which a weight could differ from 1."""
+    return mix(settings, step) > 0 and settings.clip > 0
+
+
+def is_reweighted(attempt: Attempt, group: Sequence[Attempt], settings: Settings) -> bool:
+    """True for the rollouts whose tokens are reweighted."""
+    del group
+    return attempt.advantage < 0 or (attempt.advantage > 0 and settings.rollouts == "all")
+
+
+def credit(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
+    """`core.credit.self_distilled_credit` of the teacher's reading, held to what it promises."""
+    from rlsd_cli.core.credit import check_credit, self_distilled_credit
+
+    mask, advantage, reading = evidence.mask, evidence.advantage, evidence.readings["hint"]
+    bounds = {"mix": mix(settings, step), "clip": settings.clip}
+    found = self_distilled_credit(
+        advantage, evidence.student_logp, reading.logp[:, 0], mask, weighted=reading.shown[:, 0], **bounds
+    )
+    check_credit(found, advantage, mask, **bounds)
+    return found
+
+
+METHOD = Method(
+    name="rlsd",
+    summary="the verifier decides the direction; the privileged teacher scales each token's magnitude",
+    source="RLSD, arXiv 2604.03128",
+    settings=Settings,
+    views={"hint": View(where=is_reweighted, when=is_read, tokens=lambda settings: settings.tokens)},
+    terms=(PolicyGradient(credit=credit),),
+    schedules={"lambda": mix},
+)
