@@ -25,7 +25,7 @@ from verifier_rows import CHOICE, HOSTILE, MATHS, SLOW, Row, disagreement, missi
 from verifier_side import UNDECIDED
 from verifier_speed import throughput
 
-from rlsd_cli.evaluation.statistics import wilson
+from rlsd_cli.statistics import wilson
 from rlsd_verifiers import Job, Outcome, Policy, Pool, Submission, Verdict
 
 DATA = Path(__file__).parents[2] / "shared" / "verifier_data"

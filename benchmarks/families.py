@@ -17,15 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.policy.autotune import follow, make_plan
 from rlsd_cli.policy.batch import make_batch, micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
-from rlsd_cli.policy.plan import follow, make_plan
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
+    from rlsd_cli.distributed.world import Team
     from rlsd_cli.policy.model import Policy
-    from rlsd_cli.policy.team import Team
     from rlsd_cli.runs.inputs import Change
     from rlsd_cli.runs.rundir import RunDir
     from rlsd_verifiers.pool import Pool
@@ -50,7 +50,7 @@ def train(
         if os.environ.get("RANK", "0") == "0":
             _show(resolved, context.obj, as_json)
         return
-    from rlsd_cli.policy.team import joined
+    from rlsd_cli.distributed.world import joined
 
     with joined() as team:
         if not team.leads:
@@ -124,7 +124,7 @@ def _other_problems(run: "RunDir", config: "Config", files: "list[Change]") -> "
 
 def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
     from rlsd_cli.data.sources import describe_splits, load_splits
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.grading.jobs import open_pool
 
     if team.leads and run.path.exists():
         with run.lock():
@@ -148,10 +148,10 @@ def _train_on(
     import torch
 
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
+    from rlsd_cli.interrupts import Interrupted
+    from rlsd_cli.policy.autotune import Plan, follow, make_plan
     from rlsd_cli.policy.memory import MB, check_fits
-    from rlsd_cli.policy.plan import Plan, follow, make_plan
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
-    from rlsd_cli.training.interrupts import Interrupted
     from rlsd_cli.training.run import train as run_training
 
     config = resolved.config
@@ -216,7 +216,7 @@ def _load(config: "Config") -> "Policy":
     if config.optim.state == "8bit":
         adamw_8bit()
     if config.rollout.engine == "vllm" and not config.rollout.servers:
-        from rlsd_cli.rollout.vllm import require_vllm
+        from rlsd_cli.rollout.vllm_sampler import require_vllm
 
         require_vllm()
     policy = load_trainable(config)
@@ -239,7 +239,7 @@ def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":
     """The problems that can be used. What cannot be graded is counted and left out; a missing view is an error."""
     from rlsd_cli.data.prompts import teacher_text
     from rlsd_cli.data.sources import Splits
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults
+    from rlsd_cli.grading.jobs import check_problems, describe_faults
 
     kept = []
     for name, problems in zip(("training", "held-out"), splits, strict=True):

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlsd_cli.config.schema import Config, Layout
+from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, require_peft
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.loading import load_causal_lm, load_model
-from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.probes import can_pack, check_positions, check_rows_stand_alone, head_is_plain
 from rlsd_cli.policy.quickstart import SHAPES, untrained
 from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state

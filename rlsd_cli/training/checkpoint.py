@@ -16,10 +16,10 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from rlsd_cli.distributed.world import Team
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, is_full_disk
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.teacher import Teacher
-from rlsd_cli.policy.team import Team
 from rlsd_cli.runs.rundir import TRAINER_STATE
 
 

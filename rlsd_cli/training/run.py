@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.distributed.world import Team
 from rlsd_cli.errors import RlsdError, is_full_disk
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
-from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 

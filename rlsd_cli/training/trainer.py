@@ -30,17 +30,17 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
 from rlsd_cli.data.room import teacher_limit
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.distributed.world import Team
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, conclude, evaluate, select
-from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.policy.sharding import settle, shard, whole
 from rlsd_cli.policy.teacher import Teacher, initial_copy, visiting
-from rlsd_cli.policy.team import Team
+from rlsd_cli.rollout.respond import draw_keys, respond, student_prompts
 from rlsd_cli.rollout.sampler import Sampler, Sampling
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
 from rlsd_cli.training.optimizer import make_optimizer
 from rlsd_cli.training.rewards import (

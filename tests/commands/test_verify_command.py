@@ -15,7 +15,7 @@ import pytest
 
 from rlsd_cli import console
 from rlsd_cli.app import main
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_verifiers import Job, Submission
 from rlsd_verifiers.job import Row, begin
 

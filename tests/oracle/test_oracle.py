@@ -18,10 +18,10 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.evaluate import Evaluation
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers import VERIFIERS, Outcome, Policy, Submission, Verdict, Verifier

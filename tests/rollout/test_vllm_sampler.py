@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.distributed.world import Team
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.canary import Weights
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Rollout, Sampling
-from rlsd_cli.rollout.server import ServerSampler, _Client, _read, _write
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.vllm_servers import ServerSampler, _Client, _read, _write
 from tests.rollout.vllm_server import Server, served
 
 pytestmark = pytest.mark.vllm

@@ -6,12 +6,12 @@ from typing import Any
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.distributed.world import Team, joined
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.policy.sharding import whole
-from rlsd_cli.policy.team import Team, joined
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.policy.team import Team
+from rlsd_cli.distributed.world import Team
 
 SMALL = {
     "prompts_per_step": 3,

@@ -14,12 +14,12 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 from tests.rollout.vllm_server import Server, served
 

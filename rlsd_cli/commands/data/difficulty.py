@@ -136,7 +136,7 @@ def _measure(
 ) -> None:
     """Measure what is not yet in `measured`, and add it there and to the file, batch by batch."""
     from rlsd_cli.evaluation.difficulty import measure, to_line
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
+    from rlsd_cli.grading.jobs import check_problems, describe_faults, open_pool
 
     start, total = len(measured), len(problems)
     with ExitStack() as stack:

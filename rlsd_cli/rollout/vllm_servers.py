@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.distributed.world import Team
 from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
 from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy
-from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.canary import Mismatch, Weights, canary, compare, trainers_logp
 from rlsd_cli.rollout.draws import row_key
 from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling

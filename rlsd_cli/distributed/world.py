@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from rlsd_cli.policy.meter import num_processes
+from rlsd_cli.distributed.ranks import num_processes
 
 if TYPE_CHECKING:
     import torch

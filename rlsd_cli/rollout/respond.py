@@ -9,7 +9,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text
 from rlsd_cli.data.room import Window, student_refusal, too_long
-from rlsd_cli.evaluation.grade import job
+from rlsd_cli.grading.jobs import job
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.sampler import Rollout, Sampler, Sampling
 from rlsd_verifiers import Verdict

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rlsd_cli.data import jsons
-from rlsd_cli.evaluation import answers
-from rlsd_cli.evaluation.answers import (
+from rlsd_cli.grading import answer_rows
+from rlsd_cli.grading.answer_rows import (
     Grading,
     Line,
     Lines,
@@ -49,7 +49,7 @@ def lines_of(path: Path) -> list[Line]:
 def test_lines_end_at_newlines_only_wherever_the_blocks_are_cut(
     block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "BLOCK_BYTES", block)
+    monkeypatch.setattr(answer_rows, "BLOCK_BYTES", block)
     texts = [text.encode() for text in ("a\u2028b", "", "c\x0bd\x0ce\x85f", "g\r", "last")]
     path = tmp_path / "f"
     path.write_bytes(b"\n".join(texts))
@@ -62,8 +62,8 @@ def test_lines_end_at_newlines_only_wherever_the_blocks_are_cut(
 def test_a_line_that_would_fill_the_memory_is_passed_over_and_the_next_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "BLOCK_BYTES", 4)
-    monkeypatch.setattr(answers, "MAX_LINE_BYTES", 16)
+    monkeypatch.setattr(answer_rows, "BLOCK_BYTES", 4)
+    monkeypatch.setattr(answer_rows, "MAX_LINE_BYTES", 16)
     monkeypatch.setattr(jsons, "MAX_LINE_BYTES", 16)
     path = tmp_path / "f"
     path.write_bytes(b"x" * 100 + b"\nshort\n" + b"y" * 100)
@@ -263,8 +263,8 @@ def test_what_is_finished_can_be_taken_when_the_work_is_broken_off() -> None:
 def test_no_more_rows_are_read_ahead_than_fit_whichever_of_their_fields_is_long(
     limit: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, limit, value)
-    monkeypatch.setattr(answers, "IDLE_SECONDS", 0.001)
+    monkeypatch.setattr(answer_rows, limit, value)
+    monkeypatch.setattr(answer_rows, "IDLE_SECONDS", 0.001)
     work, pool = grading(row_of(GOOD | {"question": "q" * 50})._replace(end=100 * n) for n in itertools.count())
     verdicts = iter(work)
     for done in range(50):

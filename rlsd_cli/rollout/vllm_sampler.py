@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, first_line
 from rlsd_cli.policy.adapter import merged_weights
-from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.rollout.canary import Mismatch, Weights, canary, compare, trainers_logp
 from rlsd_cli.rollout.draws import row_key

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
-from rlsd_cli.evaluation.answers import Row
+from rlsd_cli.grading.answer_rows import Row
 from rlsd_verifiers import Job, Outcome, Policy, Verdict
 from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.job import begin

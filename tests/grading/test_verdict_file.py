@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.answers import Line, Reading, Row, read_row, record, to_line
-from rlsd_cli.evaluation.verdict_file import VerdictFile
+from rlsd_cli.grading.answer_rows import Line, Reading, Row, read_row, record, to_line
+from rlsd_cli.grading.verdict_file import VerdictFile
 from rlsd_verifiers import Outcome, Policy, Verdict
 
 GOOD = {"response": "so 7", "answer": "7"}

@@ -14,9 +14,9 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout import attention
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.probes import is_exact
 from rlsd_cli.rollout.sampler import Rollout, Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
 
 PROMPTS = [[18, 5, 3, 12, 7, 14, 17], [18, 4, 12, 9, 9, 14, 17], [18, 2, 2, 12, 3, 13, 4, 4, 14, 17] * 3, [17]]
 KEYS = ["a", "b", "c", "d"]

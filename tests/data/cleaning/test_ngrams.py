@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsd_cli.data.duplicates import BANDS, ROWS, Sketches
-from rlsd_cli.data.ngrams import details, jaccard, ngrams, words
-from rlsd_cli.data.overlap import MAX_OWNERS, MOST, OverlapIndex, Target
+from rlsd_cli.data.cleaning.contamination import MAX_OWNERS, MOST, OverlapIndex, Target
+from rlsd_cli.data.cleaning.minhash import BANDS, ROWS, Sketches
+from rlsd_cli.data.cleaning.ngrams import details, jaccard, ngrams, words
 from rlsd_cli.data.problems import content_hash
 
 LEXICON = [a + b for a in "bdfgklmnprst" for b in ("al", "en", "or", "ut", "ish", "and")]
@@ -79,7 +79,7 @@ def test_hashed_ngrams_are_equal_exactly_where_the_words_are(texts: list[list[st
 
 
 def test_hashes_are_the_same_in_every_process() -> None:
-    code = "from rlsd_cli.data.ngrams import ngrams; print(ngrams([['a', 'b', 'c']], 2).values.tolist())"
+    code = "from rlsd_cli.data.cleaning.ngrams import ngrams; print(ngrams([['a', 'b', 'c']], 2).values.tolist())"
     outputs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout for _ in range(2)}
     assert outputs == {f"{ngrams([['a', 'b', 'c']], 2).values.tolist()}\n"}
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.policy import plan as plans
+from rlsd_cli.policy import autotune
+from rlsd_cli.policy.autotune import Measured, Plan, make_plan, measure
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.policy.plan import Measured, Plan, make_plan, measure
 
 AUTO = {"model": "quickstart-untrained", "dtype": "auto", "rollout.dtype": "auto"}
 
@@ -23,7 +23,7 @@ def policy(configure: Callable[..., Config]) -> Policy:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def set_to(*values: float) -> None:
-        monkeypatch.setattr(plans, "remembered", lambda _: Measured(values[0], values[1], int(values[2])))
+        monkeypatch.setattr(autotune, "remembered", lambda _: Measured(values[0], values[1], int(values[2])))
 
     return set_to
 
@@ -59,12 +59,12 @@ def test_a_measurement_is_made_once_for_a_machine_and_model(
         made.append(measured)
         return Measured(1.0, 2.0, 512)
 
-    monkeypatch.setattr(plans, "measure", counting)
+    monkeypatch.setattr(autotune, "measure", counting)
     (tmp_path / "measured.json").write_text("{")  # cut off by a full disk, say
-    assert plans.remembered(policy) == plans.remembered(policy) == Measured(1.0, 2.0, 512)
+    assert autotune.remembered(policy) == autotune.remembered(policy) == Measured(1.0, 2.0, 512)
     assert len(made) == 1
     policy.packs = False
-    plans.remembered(policy)
+    autotune.remembered(policy)
     assert len(made) == 2
     assert len(json.loads((tmp_path / "measured.json").read_text())) == 2
 
@@ -74,7 +74,7 @@ def test_measuring_leaves_the_model_as_it_was(policy: Policy) -> None:
     found = measure(policy, seconds=0.2)
     assert found.bfloat16_speedup > 0
     assert found.bfloat16_sampling_speedup > 0
-    assert found.tokens_per_microbatch in plans.SIZES["cpu"]
+    assert found.tokens_per_microbatch in autotune.SIZES["cpu"]
     assert policy.model.config.num_hidden_layers == 4
     assert policy.compute_dtype == torch.float32
     assert all(parameter.grad is None for parameter in policy.model.parameters())

@@ -10,7 +10,7 @@ from rlsd_cli.data.problems import Problem, folded
 from rlsd_cli.data.prompts import forged_tokens, prompt_ids, student_text, teacher_text
 from rlsd_cli.data.room import teacher_limit
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.grade import verifier_of
+from rlsd_cli.grading.jobs import verifier_of
 from rlsd_verifiers import parse_number
 from rlsd_verifiers.verdict import shorten
 

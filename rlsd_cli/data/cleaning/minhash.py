@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
-from rlsd_cli.data.ngrams import Grams, Hashes
+from rlsd_cli.data.cleaning.ngrams import Grams, Hashes
 
 BANDS = 20
 ROWS = 6

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsd_cli.data.duplicates import Sketches
-from rlsd_cli.data.ngrams import Hashes, jaccard, ngrams, words
-from rlsd_cli.data.overlap import Overlap, OverlapIndex, Target
+from rlsd_cli.data.cleaning.contamination import Overlap, OverlapIndex, Target
+from rlsd_cli.data.cleaning.minhash import Sketches
+from rlsd_cli.data.cleaning.ngrams import Hashes, jaccard, ngrams, words
+from rlsd_cli.data.cleaning.spool import Spool, tests_text
 from rlsd_cli.data.problems import asked, content_hash, folded
-from rlsd_cli.data.spool import Spool, tests_text
 from rlsd_verifiers import Policy, Submission
 from rlsd_verifiers.maths.quick import grade_math_quickly
 

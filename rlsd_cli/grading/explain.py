@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.evaluation.grade import policy_of
+from rlsd_cli.grading.jobs import policy_of
 from rlsd_verifiers import AUTO, Submission, Verdict, parse_number
 from rlsd_verifiers.maths.quick import read, reference_text
 

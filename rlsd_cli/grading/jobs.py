@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.distributed.ranks import processes_here
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, did_you_mean
-from rlsd_cli.policy.meter import processes_here
 from rlsd_sandbox.settings import Settings
 from rlsd_verifiers import (
     AUTO,

@@ -12,9 +12,10 @@ from typing import NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.choices import stem
 from rlsd_cli.data.problems import Found, Problem, hash64
+from rlsd_cli.data_checks.check_views import FAULTS, NOTES, Flag, Reading, Tokens, view_flags
+from rlsd_cli.data_checks.perturb import Change, changes
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.check_views import FAULTS, NOTES, Flag, Reading, Tokens, view_flags
-from rlsd_cli.evaluation.grade import (
+from rlsd_cli.grading.jobs import (
     NUM_TRIED,
     as_answer,
     check_name,
@@ -24,7 +25,6 @@ from rlsd_cli.evaluation.grade import (
     try_out,
     verifier_of,
 )
-from rlsd_cli.evaluation.perturb import Change, changes
 from rlsd_verifiers import Outcome, Pool, Verdict, extract
 from rlsd_verifiers.verdict import shorten
 

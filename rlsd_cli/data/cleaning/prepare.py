@@ -24,15 +24,15 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rlsd_cli import __version__
-from rlsd_cli.data.fates import HOLDS, Fates, find_overlaps, groups, held_out_targets, mark_near, mark_repeats
-from rlsd_cli.data.folder import OVERLAP, REPORT, file_facts, staged, write_manifest
+from rlsd_cli.data.cleaning.contamination import Target
+from rlsd_cli.data.cleaning.fates import HOLDS, Fates, find_overlaps, groups, held_out_targets, mark_near, mark_repeats
+from rlsd_cli.data.cleaning.folder import OVERLAP, REPORT, file_facts, staged, write_manifest
+from rlsd_cli.data.cleaning.spool import Spool, question_of
 from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe
 from rlsd_cli.data.jsons import json_line
 from rlsd_cli.data.lengths import quantiles
-from rlsd_cli.data.overlap import Target
 from rlsd_cli.data.problems import Found, Problem, asked, is_held_out, short_hash, to_row
 from rlsd_cli.data.sources import read_source
-from rlsd_cli.data.spool import Spool, question_of
 from rlsd_cli.errors import RlsdError
 
 OVERLAP_COLUMNS = ("where", "suite", "id", "kind", "share", "problem", "held")

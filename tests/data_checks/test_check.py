@@ -12,13 +12,13 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.lengths import quantiles
 from rlsd_cli.data.problems import Found, Problem, content_hash, problem_of
 from rlsd_cli.data.sources import parse_source, read_source
+from rlsd_cli.data_checks import check as check_module
+from rlsd_cli.data_checks.check import Checked, Checking, tried_out
+from rlsd_cli.data_checks.check_report import Report, percent
+from rlsd_cli.data_checks.check_views import Reading
+from rlsd_cli.data_checks.perturb import changes
 from rlsd_cli.errors import EXIT_NO, RlsdError
-from rlsd_cli.evaluation import check as check_module
-from rlsd_cli.evaluation.check import Checked, Checking, tried_out
-from rlsd_cli.evaluation.check_report import Report, percent
-from rlsd_cli.evaluation.check_views import Reading
-from rlsd_cli.evaluation.grade import as_answer, is_unsolved
-from rlsd_cli.evaluation.perturb import changes
+from rlsd_cli.grading.jobs import as_answer, is_unsolved
 from rlsd_cli.policy.tokenizer import Room, load_room
 from rlsd_sandbox import RefusedError, Sandbox
 from rlsd_verifiers import Outcome, Pool, Verdict

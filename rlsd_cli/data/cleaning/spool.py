@@ -11,8 +11,8 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rlsd_cli.data.cleaning.ngrams import Hashes, details
 from rlsd_cli.data.jsons import json_line
-from rlsd_cli.data.ngrams import Hashes, details
 from rlsd_cli.data.problems import Problem, asked, folded, hash64
 
 

@@ -10,9 +10,9 @@ from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config, VerificationConfig
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation import grade as grade_module
 from rlsd_cli.evaluation.evaluate import select, summarise
-from rlsd_cli.evaluation.grade import check_problems, grade, open_pool, policy_of, submission
+from rlsd_cli.grading import jobs
+from rlsd_cli.grading.jobs import check_problems, grade, open_pool, policy_of, submission
 from rlsd_sandbox import Settings
 from rlsd_verifiers import Policy, Pool
 
@@ -85,7 +85,7 @@ def test_the_configs_limits_are_the_pools(monkeypatch: pytest.MonkeyPatch) -> No
     launchers = [["ssh", "-o", "User me", "node7"], ["ssh", "node8"]]
     for values, expected in ((limits, (3, 0.25, 64, launchers)), ({}, (2, 1.0, 512, []))):
         with (
-            patch.object(grade_module, "Pool", autospec=True) as made,
+            patch.object(jobs, "Pool", autospec=True) as made,
             open_pool(config(**values)),
         ):
             workers, timeout_seconds, memory_mb, started_by = expected
@@ -97,7 +97,7 @@ def test_the_configs_limits_are_the_pools(monkeypatch: pytest.MonkeyPatch) -> No
                 launchers=started_by,
             )
     programs = config(**{"sandbox.memory_mb": 64, "sandbox.imports": ["numpy"]})
-    with patch.object(grade_module, "Pool", autospec=True) as made, open_pool(programs):
+    with patch.object(jobs, "Pool", autospec=True) as made, open_pool(programs):
         assert made.call_args.kwargs["sandbox"] == Settings(memory_mb=64, imports=("numpy",))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlsd_cli.evaluation.summary import Tally, reference_kind
+from rlsd_cli.grading.verdict_summary import Tally, reference_kind
 from rlsd_verifiers import Outcome, Submission
 
 

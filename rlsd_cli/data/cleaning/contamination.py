@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsd_cli.data.ngrams import Grams, ngrams, words
+from rlsd_cli.data.cleaning.ngrams import Grams, ngrams, words
 from rlsd_cli.data.problems import content_hash, hash64
 
 Key = TypeVar("Key", int, str)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlsd_cli.data.lengths import quantiles
-from rlsd_cli.evaluation.check import Checked
-from rlsd_cli.evaluation.check_views import FAULTS, NOTES
+from rlsd_cli.data_checks.check import Checked
+from rlsd_cli.data_checks.check_views import FAULTS, NOTES
 
 MAX_EXAMPLES = 3
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.data.folder import is_current
+from rlsd_cli.data.cleaning.folder import is_current
+from rlsd_cli.data.cleaning.prepare import Lengths, Options, prepare, request
 from rlsd_cli.data.inputs import find_inputs, split_of
-from rlsd_cli.data.prepare import Lengths, Options, prepare, request
 from rlsd_cli.data.problems import Problem, content_hash, is_held_out, read_problems
 from rlsd_cli.data.readers import read_rows
 from rlsd_cli.errors import RlsdError
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 needs_gsm8k = pytest.mark.skipif(not (SHARED / "data/gsm8k").is_dir(), reason="no GSM8K beside the project")
 
 STORY = "A baker makes {} loaves before noon and {} loaves after noon, and sells {} of them to the school next door."
