@@ -121,7 +121,7 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     follow(policy, make_plan(policy, config))
     sampler = make_sampler(policy, config)
     trainer = Trainer(config, policy, sampler, pool, splits, Interrupts())
-    sampler.sync()
+    sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):
         metrics, _ = trainer.step(step)
@@ -212,7 +212,7 @@ def sampling_gaps(policy: Policy, plain: Any, given: Rows) -> Sampled:
     prompts = [list(prompt) for prompt in dict.fromkeys(map(tuple, given.prompts))]
     keys = [str(number) for number in range(len(prompts))]
     sampler = TransformersSampler(policy, "float32", 4)
-    sampler.sync()
+    sampler.update_weights()
     greedy = sampler.sample(prompts, keys, 2, Sampling(NEW_TOKENS, temperature=0.0), "greedy")
     wrong = 0
     for number, prompt in enumerate(prompts):

@@ -85,7 +85,7 @@ def engine(task: dict[str, Any], settings: dict[str, Any]) -> Generate:
     config = merge([], Layer("task", settings)).config
     policy = replace(load_policy(config), eos_ids=frozenset())
     sampler = make_sampler(policy, config)
-    sampler.sync()
+    sampler.update_weights()
     return drawing(sampler, policy, task)
 
 

@@ -365,7 +365,7 @@ TRAINER = (
     ),
     Mutation(
         "the sampler keeps the old weights",
-        "        self.sampler.sync()\n        losses, norms",
+        "        self.sampler.update_weights()\n        losses, norms",
         "        losses, norms",
         "tests/training/test_trainer.py::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
     ),

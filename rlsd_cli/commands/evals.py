@@ -96,7 +96,7 @@ def evaluate(
         if faults := check_problems(problems, config, pool):
             console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
         with contextlib.closing(make_sampler(policy, config)) as sampler:
-            sampler.sync()
+            sampler.update_weights()
             folder = folder_of(subject, config, problems, context.obj)
             console.talk(
                 f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}, "

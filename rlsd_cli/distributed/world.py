@@ -1,7 +1,7 @@
-"""One run in several processes, as `torchrun` starts them: each does a share of the work, and all know the whole.
+"""One run in several processes, as `torchrun` starts them: each does a part of the work, and all know all results.
 
 Problems are dealt out, so that each process samples, verifies and reads its own; then every process gets all rollouts.
-From there on all do the same with the same numbers, except that each takes the gradient of its share of the
+From there on all do the same with the same numbers, except that each takes the gradient of its part of the
 micro-batches and all add them up. So baselines, denominators and weights are those of one process, and so is the
 state that the first one saves.
 """
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others: as long as one share of a step may take more than another."""
+"""How long a process waits for the others: one part of a step may take that much longer than another."""
 _NOTHING: Any = object()
 
 
-class Team(NamedTuple):
-    """The processes of a run: how many, and which of them this is. Every method but `share` is called by all."""
+class World(NamedTuple):
+    """The processes of a run: how many, and which of them this is. All but `local` are called by every process."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that talks and writes."""
+    def is_leader(self) -> bool:
+        """True in the one process that talks and writes."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of what all of them have."""
+    def local(self, items: Sequence[T]) -> Sequence[T]:
+        """Take this process's part of what every process has."""
         return items[self.rank :: self.size]
 
-    def gather(self, part: Sequence[T]) -> list[T]:
-        """The whole of which everyone has a `share`, in its order."""
-        rows = zip_longest(*self.everyones(part), fillvalue=_NOTHING)
+    def all_items(self, part: Sequence[T]) -> list[T]:
+        """Put together, in order, that of which every process has its `local` part: the inverse of `local`."""
+        rows = zip_longest(*self.all_gather(part), fillvalue=_NOTHING)
         return [item for item in chain.from_iterable(rows) if item is not _NOTHING]
 
-    def everyones(self, value: T) -> list[T]:
-        """What each process has, by rank."""
+    def all_gather(self, value: T) -> list[T]:
+        """Give every process the values of all, by rank."""
         if self.size == 1:
             return [value]
         from torch import distributed as dist
@@ -55,29 +55,29 @@ class Team(NamedTuple):
         dist.all_gather_object(values, value)
         return values
 
-    def first(self, value: T | None) -> T | None:
-        """The first of what they have, by rank, that is something."""
-        return next(filter(None, self.everyones(value)), None)
+    def first_of(self, value: T | None) -> T | None:
+        """Give every process the first value, by rank, that is true; None where none is."""
+        return next(filter(None, self.all_gather(value)), None)
 
-    def decided(self, choose: Callable[[], T]) -> T:
-        """What the leading process chooses."""
+    def broadcast(self, choose: Callable[[], T]) -> T:
+        """Call a function in the leader only, and give every process what it returns."""
         if self.size == 1:
             return choose()
         from torch import distributed as dist
 
-        chosen: list[Any] = [choose() if self.leads else None]
+        chosen: list[Any] = [choose() if self.is_leader else None]
         dist.broadcast_object_list(chosen)
         return chosen[0]  # type: ignore[no-any-return]
 
-    def wait(self) -> None:
-        """For all the others, so that nobody closes its connections while they are needed."""
+    def barrier(self) -> None:
+        """Wait for all processes, so that none closes its connections while another needs them."""
         if self.size > 1:
             from torch import distributed as dist
 
             dist.barrier()
 
-    def add_gradients(self, parameters: "Iterable[torch.Tensor]") -> None:
-        """Replace everyone's gradients by their sum; a process without any adds nothing."""
+    def all_reduce_gradients(self, parameters: "Iterable[torch.Tensor]") -> None:
+        """Replace the gradients of every process by their sum; a process without any adds nothing."""
         if self.size == 1:
             return
         import torch
@@ -93,10 +93,10 @@ class Team(NamedTuple):
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Team]:
-    """The processes that `torchrun` started with this one; without it a team of one, for which torch is not loaded."""
+def process_group() -> Iterator[World]:
+    """Join the processes that `torchrun` started; without it a world of one, for which torch is not loaded."""
     if num_processes() == 1:
-        yield Team()
+        yield World()
         return
     import torch
     from torch import distributed as dist
@@ -105,9 +105,9 @@ def joined() -> Iterator[Team]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
-        yield (team := Team(dist.get_rank(), dist.get_world_size()))
+        yield (world := World(dist.get_rank(), dist.get_world_size()))
         if dist.is_initialized():
-            team.wait()
+            world.barrier()
     finally:
         if dist.is_initialized():  # a vLLM engine ends it together with itself
             dist.destroy_process_group()

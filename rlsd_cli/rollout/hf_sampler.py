@@ -7,7 +7,7 @@ import torch
 from rlsd_cli import console
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import fault_of
-from rlsd_cli.policy.sharding import settle, whole
+from rlsd_cli.policy.sharding import full_tensor, reshard
 from rlsd_cli.rollout.batching import Row, decode
 from rlsd_cli.rollout.decoders import PrefixDecoder
 from rlsd_cli.rollout.draws import row_key
@@ -16,7 +16,7 @@ from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
 
 
 class TransformersSampler:
-    """Decodes with the policy's weights, or with a copy of them in another type that `sync` refreshes.
+    """Decodes with the policy's weights, or with a copy of them in another type that `update_weights` refreshes.
 
     The modules around them are a copy in either case, so that sampling can have an attention function of its own.
     """
@@ -46,14 +46,14 @@ class TransformersSampler:
         self.model = twin(self.policy.model, dtype, apart=not self.shares_weights).to(self.policy.device)
 
     @torch.no_grad()
-    def sync(self) -> None:
+    def update_weights(self) -> None:
         if not self.shares_weights:
-            settle(self.policy.model)
+            reshard(self.policy.model)
             for ours, theirs in zip(self.model.parameters(), self.policy.model.parameters(), strict=True):
                 if theirs.requires_grad:
-                    ours.copy_(whole(theirs.detach()))
+                    ours.copy_(full_tensor(theirs.detach()))
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Weights and modules are the policy's, or few beside it: nothing is put away."""
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ class VllmSampler:
     # -- weights ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sync(self) -> None:
+    def update_weights(self) -> None:
         """Take over the policy's weights.
 
         Raises:
@@ -166,7 +166,7 @@ class VllmSampler:
             self.close()
             self.engine = self._start()
             self.awake = True
-            self.sync()
+            self.update_weights()
         except Exception as again:
             raise self._gone(again) from error
 
@@ -207,7 +207,7 @@ class VllmSampler:
         logps = [known[token].logprob for token, known in zip(ids, completion.logprobs, strict=True)]
         return Rollout(ids, logps, truncated=ids[-1] not in self.policy.eos_ids)
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         if self.on_gpu:
             self.engine.sleep(level=2)
             self.awake = False

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.distributed.world import Team
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
 from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy
@@ -50,10 +50,10 @@ class Update(NamedTuple):
 class ServerSampler:
     """Sends each prompt's requests to one of the servers; all processes of a run share them."""
 
-    def __init__(self, policy: Policy, config: Config, team: Team) -> None:
+    def __init__(self, policy: Policy, config: Config, world: World) -> None:
         self.policy = policy
         self.settings = config.rollout
-        self.team = team
+        self.world = world
         self.urls = [url.rstrip("/") for url in config.rollout.servers]
         self.dtype = policy.sampling_dtype
         self.mismatch = Mismatch(0.0, 0.0)
@@ -63,7 +63,7 @@ class ServerSampler:
     # -- weights ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sync(self) -> None:
+    def update_weights(self) -> None:
         """Have every server take over the policy's weights.
 
         Raises:
@@ -71,12 +71,12 @@ class ServerSampler:
                 it must be, or is gone (exit 3).
         """
         before = self._written
-        self._written = self._folder() if self.team.leads else None
+        self._written = self._folder() if self.world.is_leader else None
         _write(merged_weights(self.policy.model), self.dtype, Path(self._written.name) if self._written else None)
         expected = trainers_logp(self.policy)
         folder = self._written.name if self._written else ""
-        self._update = self.team.decided(lambda: Update(uuid.uuid4().hex, folder, expected))
-        self.mismatch = self.team.decided(lambda: asyncio.run(self._give_all()))
+        self._update = self.world.broadcast(lambda: Update(uuid.uuid4().hex, folder, expected))
+        self.mismatch = self.world.broadcast(lambda: asyncio.run(self._give_all()))
         if before:
             before.cleanup()
 
@@ -160,7 +160,7 @@ class ServerSampler:
 
     def _server_of(self, prompt: int) -> str:
         """One server for all samples of a prompt, which it reads once."""
-        return self.urls[(self.team.rank + prompt) % len(self.urls)]
+        return self.urls[(self.world.rank + prompt) % len(self.urls)]
 
     def _request(self, ids: Sequence[int], sampling: Sampling, key: int) -> dict[str, Any]:
         """All that shapes a draw is said: a server takes what is left out from the model's generation config."""
@@ -185,7 +185,7 @@ class ServerSampler:
         ids = choice["token_ids"]
         return Rollout(ids, choice["logprobs"]["token_logprobs"], truncated=ids[-1] not in self.policy.eos_ids)
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """The servers have devices of their own."""
 
     def close(self) -> None:

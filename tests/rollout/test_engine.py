@@ -50,7 +50,7 @@ def test_an_address_of_something_else_is_told_apart(configure: Callable[..., Con
         config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm", "rollout.servers": [url]})
         sampler = make_sampler(load_policy(config), config)
         with pytest.raises(RlsdError, match=f"{url} does not know /server_info") as caught:
-            sampler.sync()
+            sampler.update_weights()
         web.shutdown()
     assert caught.value.exit_code == 3
     assert "VLLM_SERVER_DEV_MODE=1" in (caught.value.hint or "")
@@ -63,7 +63,7 @@ def test_a_server_that_is_not_there_is_waited_for_and_given_up(configure: Callab
     places = {"rollout.servers": [url], "rollout.server_timeout": 0.1}
     config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
     with pytest.raises(RlsdError, match=r"has not answered for 0.1 s \(ConnectError") as caught:
-        make_sampler(load_policy(config), config).sync()
+        make_sampler(load_policy(config), config).update_weights()
     assert caught.value.exit_code == 3
 
 
@@ -71,7 +71,7 @@ def test_a_folder_for_weights_has_to_be_there(configure: Callable[..., Config], 
     places = {"rollout.servers": ["http://localhost:1"], "rollout.weights_folder": str(tmp_path / "none")}
     config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
     with pytest.raises(RlsdError, match=r"`rollout.weights_folder` = .*none'"):
-        make_sampler(load_policy(config), config).sync()
+        make_sampler(load_policy(config), config).update_weights()
 
 
 def test_weights_are_written_in_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

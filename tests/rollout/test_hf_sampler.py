@@ -345,7 +345,7 @@ def test_a_copy_in_another_type_follows_the_policy(configure: Callable[..., Conf
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(2.0)
-    sampler.sync()
+    sampler.update_weights()
     for ours, theirs in zip(sampler.model.parameters(), policy.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.bfloat16())
 

@@ -37,7 +37,7 @@ def begin() -> Iterator[Callable[[Config], tuple[Policy, Any]]]:
     def make(config: Config) -> tuple[Policy, Any]:
         policy = load_trainable(config)
         made.append(make_sampler(policy, config))
-        made[-1].sync()
+        made[-1].update_weights()
         return policy, made[-1]
 
     yield make
@@ -50,7 +50,7 @@ def test_an_adapter_is_sampled_merged(configure: Callable[..., Config], begin: A
         for parameter in policy.model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05)
-    sampler.sync()
+    sampler.update_weights()
     plain = TransformersSampler(policy, "float32", 16)
     greedy = Sampling(30, temperature=0.0)
     mine, theirs = (one.sample(PROMPTS, ["a", "b"], 1, greedy, "seed") for one in (sampler, plain))

@@ -153,7 +153,7 @@ def _measure(
         if faults := check_problems(problems[start:], config, pool):
             console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
         sampler = stack.enter_context(closing(make_sampler(policy, config)))
-        sampler.sync()
+        sampler.update_weights()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
         meter = stack.enter_context(console.Meter("problems", total, start))

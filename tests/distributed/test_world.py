@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.distributed.world import Team
+from rlsd_cli.distributed.world import World
 
 SMALL = {
     "prompts_per_step": 3,
@@ -57,8 +57,8 @@ def environment() -> dict[str, str]:
 
 
 def results(num_processes: int, layouts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What `team_worker.py` says of cases, each in its layout."""
-    worker = str(Path(__file__).parent / "team_worker.py")
+    """What `world_worker.py` says of cases, each in its layout."""
+    worker = str(Path(__file__).parent / "world_worker.py")
     settings = json.dumps([SMALL | CASES[case] | {"optim.layout": layout} for case, layout in layouts.items()])
     command = launch(num_processes, worker, settings) if num_processes > 1 else [sys.executable, worker, settings]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
@@ -116,13 +116,13 @@ def test_every_method_does_the_same_in_several_processes(
         close(one | {"weights": one["weights"][0]}, other | {"weights": other["weights"][0]}, case)
 
 
-def test_shares_are_dealt_out_and_gathered_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_are_dealt_out_and_put_together_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     items = list(range(7))
-    teams = [Team(rank, 3) for rank in range(3)]
-    assert [team.share(items) for team in teams] == [[0, 3, 6], [1, 4], [2, 5]]
-    assert Team().gather([]) == []
-    monkeypatch.setattr(Team, "everyones", lambda *_: [team.share(items) for team in teams])
-    assert teams[0].gather([0, 3, 6]) == items
+    worlds = [World(rank, 3) for rank in range(3)]
+    assert [world.local(items) for world in worlds] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert World().all_items([]) == []
+    monkeypatch.setattr(World, "all_gather", lambda *_: [world.local(items) for world in worlds])
+    assert worlds[0].all_items([0, 3, 6]) == items
 
 
 def run_rlsd(num_processes: int, root: Path, *arguments: str) -> "subprocess.Popen[str]":
