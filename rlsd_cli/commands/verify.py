@@ -118,14 +118,14 @@ def _config(overrides: dict[str, Any]) -> "Config":
 def _verify_pair(answer: str, response: str, config: "Config", *, explained: bool, as_json: bool) -> None:
     from rlsd_cli.grading.answer_rows import Row, record
     from rlsd_cli.grading.explain import explain
-    from rlsd_cli.grading.jobs import open_pool, policy_of
+    from rlsd_cli.grading.jobs import leniency_of, open_pool
     from rlsd_verifiers import Job, Submission
     from rlsd_verifiers.registry import resolve
 
     submission = Submission(_text(response), answer)
     name = resolve(config.verifier, submission)
     with open_pool(config) as pool:
-        verdict = pool.submit(Job(submission, name, policy_of(config))).result()
+        verdict = pool.submit(Job(submission, name, leniency_of(config))).result()
     if as_json:
         console.data_json(record(Row(0, 1, answer, None, submission, name), verdict))
     else:
@@ -154,7 +154,7 @@ def _verify_file(
     source: str, out: Path | None, config: "Config", *, explicit: bool, again: bool, as_json: bool
 ) -> None:
     from rlsd_cli.grading.answer_rows import Grading, Lines, Reading, read_rows, record, to_line
-    from rlsd_cli.grading.jobs import open_pool, policy_of
+    from rlsd_cli.grading.jobs import leniency_of, open_pool
     from rlsd_cli.grading.verdict_file import VerdictFile
     from rlsd_cli.interrupts import Interrupted, Interrupts
 
@@ -162,12 +162,12 @@ def _verify_file(
     descriptor = _open(source, out)
     reading = Reading(name, config.verifier if explicit else None, config.verifier)
     rows = _with_sandbox(read_rows(Lines(descriptor, name), reading), config)
-    policy, interrupts = policy_of(config), Interrupts()
+    leniency, interrupts = leniency_of(config), Interrupts()
     with ExitStack() as stack:
         work = stack.enter_context(_Work(descriptor, to_file=out is not None))
         file = stack.enter_context(VerdictFile(out, again=again)) if out else None
         write = file.write if file else console.data
-        grading = Grading(rows, stack.enter_context(open_pool(config)), policy)
+        grading = Grading(rows, stack.enter_context(open_pool(config)), leniency)
         stack.enter_context(interrupts.installed())
 
         def deliver(row: "Row", verdict: "Verdict") -> None:
@@ -182,7 +182,7 @@ def _verify_file(
 
         interrupts.hold()
         try:
-            for known in file.match(rows, policy) if file else ():
+            for known in file.match(rows, leniency) if file else ():
                 if known:
                     work.count(*known)
                 breathe()

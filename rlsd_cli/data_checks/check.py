@@ -159,7 +159,7 @@ class Checking:
 
     def _grade(self, problem: Problem, response: str, *, guess: bool = True) -> Future[Verdict]:
         task = job(problem, response, self.config)
-        return self.pool.submit(task if guess else task._replace(policy=task.policy._replace(last_number=False)))
+        return self.pool.submit(task if guess else task._replace(leniency=task.leniency._replace(last_number=False)))
 
     def _end(self, row: _Row) -> Checked:
         verdicts = [future.result() for future in row.futures]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
 from rlsd_cli.data.layouts import as_choices
 from rlsd_cli.errors import RlsdError, did_you_mean
-from rlsd_verifiers import AUTO, VERIFIERS, Job, Outcome, Policy, Pool, Submission, Verdict
+from rlsd_verifiers import AUTO, VERIFIERS, Job, Leniency, Outcome, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
 from rlsd_verifiers.verdict import shorten
 
@@ -230,10 +230,10 @@ class Grading:
     Iterating gives None now and then while there is nothing to give, so that the caller can look after other things.
     """
 
-    def __init__(self, rows: Iterable[Row | None], pool: Pool, policy: Policy) -> None:
+    def __init__(self, rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> None:
         self.rows = rows
         self.pool = pool
-        self.policy = policy
+        self.leniency = leniency
         self._waiting: deque[tuple[Row, Future[Verdict]]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Row, Verdict] | None]:
@@ -262,7 +262,7 @@ class Grading:
 
     def _submit(self, row: Row) -> Future[Verdict]:
         if row.submission and row.verifier:
-            return self.pool.submit(Job(row.submission, row.verifier, self.policy))
+            return self.pool.submit(Job(row.submission, row.verifier, self.leniency))
         future: Future[Verdict] = Future()
         future.set_result(Verdict(Outcome.INVALID_ROW, 0.0, None, row.fault or ""))
         return future

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.grading.jobs import policy_of
+from rlsd_cli.grading.jobs import leniency_of
 from rlsd_verifiers import AUTO, Submission, Verdict, parse_number
 from rlsd_verifiers.maths.quick import read, reference_text
 
@@ -22,7 +22,7 @@ def explain(submission: Submission, name: str, verdict: Verdict, config: Config)
     yield "reference", _read_as(submission.answer or "", name)
     yield "extracted", "nothing" if verdict.extracted is None else _read_as(verdict.extracted, name)
     yield "compared", verdict.reason
-    yield "policy", "  ".join(f"{key}={value}" for key, value in policy_of(config)._asdict().items())
+    yield "leniency", "  ".join(f"{key}={value}" for key, value in leniency_of(config)._asdict().items())
     limits = config.verification
     yield "limits", f"timeout_seconds={limits.timeout_seconds:g}  memory_mb={limits.memory_mb}"
 

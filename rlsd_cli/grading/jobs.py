@@ -15,8 +15,8 @@ from rlsd_verifiers import (
     AUTO,
     VERIFIERS,
     Job,
+    Leniency,
     Outcome,
-    Policy,
     Pool,
     Submission,
     UnknownVerifierError,
@@ -29,10 +29,10 @@ NUM_TRIED = 8
 """References that a verifier of the user's is tried on before a run."""
 
 
-def policy_of(config: Config) -> Policy:
+def leniency_of(config: Config) -> Leniency:
     """What the config leaves to the verifiers."""
     settings = config.verification
-    return Policy(**{name: getattr(settings, name) for name in Policy._fields})
+    return Leniency(**{name: getattr(settings, name) for name in Leniency._fields})
 
 
 def open_pool(config: Config) -> Pool:
@@ -103,7 +103,7 @@ def submission(problem: Problem, response: str) -> Submission:
 
 def job(problem: Problem, response: str, config: Config) -> Job:
     """A response as a pool takes it."""
-    return Job(submission(problem, response), problem.verifier or config.verifier, policy_of(config))
+    return Job(submission(problem, response), problem.verifier or config.verifier, leniency_of(config))
 
 
 def grade(problems: Sequence[Problem], responses: Sequence[str], config: Config, pool: Pool) -> list[Verdict]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from rlsd_cli.errors import EXIT_BUSY, EXIT_MACHINE, RlsdError
 from rlsd_cli.grading.answer_rows import Row
-from rlsd_verifiers import Job, Outcome, Policy, Verdict
+from rlsd_verifiers import Job, Leniency, Outcome, Verdict
 from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.job import begin
 from rlsd_verifiers.verdict import shorten
@@ -93,7 +93,7 @@ class VerdictFile(LineFile):
 
     content = "verdict"
 
-    def match(self, rows: Iterator[Row | None], policy: Policy) -> Iterator[tuple[Row, Outcome] | None]:
+    def match(self, rows: Iterator[Row | None], leniency: Leniency) -> Iterator[tuple[Row, Outcome] | None]:
         """The rows whose verdicts are there already; those after them are left in `rows`. None where rows are None.
 
         Each must be the verdict that its row would get: with its id, answer and verifier, and with the outcome and the
@@ -106,7 +106,7 @@ class VerdictFile(LineFile):
                 yield None
             else:
                 raise self.mismatch("it holds more rows than there are")
-            if why := _difference(values, row, policy):
+            if why := _difference(values, row, leniency):
                 raise self.mismatch(f"in row {number}, {why}")
             yield row, Outcome(values["outcome"])
 
@@ -125,14 +125,14 @@ class VerdictFile(LineFile):
         self.go_on_at(end)
 
 
-def _difference(values: Mapping[str, Any], row: Row, policy: Policy) -> str | None:
+def _difference(values: Mapping[str, Any], row: Row, leniency: Leniency) -> str | None:
     for name, here in (("id", row.id), ("answer", row.answer), ("verifier", row.verifier)):
         if values[name] != here:
             return f"{name} was `{shorten(str(values[name]))}` and is `{shorten(str(here))}`"
     if row.submission is None or row.verifier is None:
         same = values["outcome"] == Outcome.INVALID_ROW
     else:
-        found = begin(Job(row.submission, row.verifier, policy))
+        found = begin(Job(row.submission, row.verifier, leniency))
         known = (found.outcome, found.extracted) if isinstance(found, Verdict) else None
         same = known in (None, (values["outcome"], values["extracted"]))
         if row.verifier == "code" and known is None and values["extracted"] is not None:

@@ -23,7 +23,7 @@ from rlsd_cli.grading.answer_rows import (
     record,
     to_line,
 )
-from rlsd_verifiers import Job, Outcome, Policy, Submission, Verdict
+from rlsd_verifiers import Job, Leniency, Outcome, Submission, Verdict
 
 GOOD = {"response": "so 7", "answer": "7"}
 KEYS = ["id", "correct", "score", "outcome", "extracted", "answer", "verifier", "seconds", "reason"]
@@ -234,7 +234,7 @@ class SlowPool:
 
 def grading(rows: Iterable[Row | None]) -> tuple[Grading, Any]:
     pool: Any = SlowPool()
-    return Grading(rows, pool, Policy()), pool
+    return Grading(rows, pool, Leniency()), pool
 
 
 def test_verdicts_come_in_the_order_of_the_rows_whichever_is_done_first() -> None:

@@ -12,9 +12,9 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.evaluate import select, summarise
 from rlsd_cli.grading import jobs
-from rlsd_cli.grading.jobs import check_problems, grade, open_pool, policy_of, submission
+from rlsd_cli.grading.jobs import check_problems, grade, leniency_of, open_pool, submission
 from rlsd_sandbox import Settings
-from rlsd_verifiers import Policy, Pool
+from rlsd_verifiers import Leniency, Pool
 
 
 def config(**values: object) -> Config:
@@ -52,8 +52,8 @@ def test_all_that_a_verifier_may_need_is_submitted() -> None:
     assert sent == ("response", "answer", [1], "entry", ("a", "b"), "question")
 
 
-def test_the_configs_policy_is_the_verifiers_with_the_same_defaults() -> None:
-    assert policy_of(config()) == Policy()
+def test_the_configs_leniency_is_the_verifiers_with_the_same_defaults() -> None:
+    assert leniency_of(config()) == Leniency()
     other = {
         "last_number": False,
         "relative_tolerance": 0.25,
@@ -64,14 +64,14 @@ def test_the_configs_policy_is_the_verifiers_with_the_same_defaults() -> None:
         "regions": "as_written",
         "restatement": "accept",
     }
-    assert policy_of(config(**{f"verification.{name}": value for name, value in other.items()})) == Policy(**other)
-    literals = get_type_hints(Policy)
-    for name in Policy._fields:
+    assert leniency_of(config(**{f"verification.{name}": value for name, value in other.items()})) == Leniency(**other)
+    literals = get_type_hints(Leniency)
+    for name in Leniency._fields:
         allowed = get_args(VerificationConfig.model_fields[name].annotation)
         assert set(allowed) == set(get_args(literals[name]))
 
 
-def test_the_configs_policy_reaches_the_verifier(pool: Pool) -> None:
+def test_the_configs_leniency_reaches_the_verifier(pool: Pool) -> None:
     close = config(**{"verifier": "numeric", "verification.relative_tolerance": 0.1})
     assert grade([problem("100")], [r"\boxed{95}"], close, pool)[0].correct
     assert not grade([problem("100")], [r"\boxed{95}"], config(verifier="numeric"), pool)[0].correct

@@ -11,7 +11,7 @@ import pytest
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.answer_rows import Line, Reading, Row, read_row, record, to_line
 from rlsd_cli.grading.verdict_file import VerdictFile
-from rlsd_verifiers import Outcome, Policy, Verdict
+from rlsd_verifiers import Leniency, Outcome, Verdict
 
 GOOD = {"response": "so 7", "answer": "7"}
 
@@ -40,7 +40,7 @@ def rows_and_lines(count: int) -> tuple[list[Row], list[str]]:
 def taken_over(path: Path, rows: Iterable[Row | None]) -> tuple[int, list[Row | None]]:
     left = iter(rows)
     with VerdictFile(path, again=False) as verdicts:
-        taken = [item for item in verdicts.match(left, Policy()) if item]
+        taken = [item for item in verdicts.match(left, Leniency()) if item]
     return len(taken), list(left)
 
 
@@ -113,7 +113,7 @@ def test_starting_over_and_continuing_keep_others_out(tmp_path: Path) -> None:
     path.write_text('{"id": 1, "anything')
     with VerdictFile(path, again=True) as verdicts:
         assert path.read_text() == ""
-        assert list(verdicts.match(iter([]), Policy())) == []
+        assert list(verdicts.match(iter([]), Leniency())) == []
         with pytest.raises(RlsdError, match="is being written by another process") as caught:
             VerdictFile(path, again=True)
         verdicts.write("{}")

@@ -16,7 +16,7 @@ from rlsd_cli.data.cleaning.minhash import Sketches
 from rlsd_cli.data.cleaning.ngrams import Hashes, jaccard, ngrams, words
 from rlsd_cli.data.cleaning.spool import Spool, tests_text
 from rlsd_cli.data.problems import asked, content_hash, folded
-from rlsd_verifiers import Policy, Submission
+from rlsd_verifiers import Leniency, Submission
 from rlsd_verifiers.maths.quick import grade_math_quickly
 
 SHINGLE = 3
@@ -89,7 +89,7 @@ def _are_equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     answer, reference = (folded(each.get("answer", "")) for each in (row, other))
     if answer.casefold() == reference.casefold():
         return True
-    verdict = grade_math_quickly(Submission(rf"\boxed{{{answer}}}", reference), Policy())
+    verdict = grade_math_quickly(Submission(rf"\boxed{{{answer}}}", reference), Leniency())
     return verdict is not None and verdict.correct is True
 
 

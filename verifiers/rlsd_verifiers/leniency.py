@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 
-class Policy(NamedTuple):
+class Leniency(NamedTuple):
     """The choices a verifier leaves open. The defaults are those of the published accuracy tables.
 
     `last_number`: where no answer is marked, take the last number of the text; a guess.
