@@ -86,7 +86,7 @@ def judged(folder: Path, runs: bool) -> dict[str, Any]:
 
     from rlsd_cli.data.sources import load_splits
     from rlsd_cli.errors import RlsdError
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.grading.jobs import open_pool
     from rlsd_cli.rollout.probes import choose_decoder
 
     row: dict[str, Any] = {}

@@ -3,9 +3,9 @@ r"""Verifiers beside math-verify: accuracy on labelled rows, hostile rows, speed
     python benchmarks/bench_verifiers.py [--data DIR] [--legs accuracy,hostile,throughput,faults]
 
 The labelled rows are not part of the repository: they are looked for in `../shared/verifier_data` beside it. Ours is
-`Pool()` with the verifier `auto` and `Policy()`; of math-verify both parsings and the comparison run at their defaults,
-in a process of their own. A bare answer is put into `\boxed{}` for both, and for math-verify so is its reference; a
-response goes in as it is. `--rows N` is a trial on N rows a file, of which nothing is written.
+`Pool()` with the verifier `auto` and `Leniency()`; of math-verify both parsings and the comparison run at their
+defaults, in a process of their own. A bare answer is put into `\boxed{}` for both, and for math-verify so is its
+reference; a response goes in as it is. `--rows N` is a trial on N rows a file, of which nothing is written.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from verifier_rows import CHOICE, HOSTILE, MATHS, SLOW, Row, disagreement, missi
 from verifier_side import UNDECIDED
 from verifier_speed import throughput
 
-from rlsd_cli.evaluation.statistics import wilson
-from rlsd_verifiers import Job, Outcome, Policy, Pool, Submission, Verdict
+from rlsd_cli.statistics import wilson
+from rlsd_verifiers import Job, Leniency, Outcome, Pool, Submission, Verdict
 
 DATA = Path(__file__).parents[2] / "shared" / "verifier_data"
 REPEATS, MIX_ROWS = 5, 900
@@ -81,7 +81,7 @@ def grade(rows: list[Row], pool: Pool, peer: Peer, verifier: str = "auto") -> Gr
         accepted |= {side + OWN_OPTIONS: [*accepted[side]] for side in (OURS, PEER)}
         for place, row in enumerate(rows):
             if row.options:
-                job = Job(row.submission, verifier, row.policy)
+                job = Job(row.submission, verifier, row.leniency)
                 accepted[OURS + OWN_OPTIONS][place] = bool(pool.submit(job).result().correct)
                 reply = peer.grade(row.for_peer(row.options))
                 accepted[PEER + OWN_OPTIONS][place] = bool(reply.equal)
@@ -143,7 +143,7 @@ def totals(graded: dict[str, Graded]) -> dict[str, Any]:
 
 def disagreements(graded: dict[str, Graded]) -> dict[str, int]:
     found = Counter(
-        disagreement(row, verdict, Policy())
+        disagreement(row, verdict, Leniency())
         for name in MATHS
         for row, verdict in zip(graded[name].rows, graded[name].verdicts, strict=True)
         if bool(verdict.correct) != row.equal
@@ -295,7 +295,7 @@ def main() -> None:
     if given.rows:
         print("a trial: nothing written")
         return
-    about = {"peer": versions(), "pool": pool_limits(), "policy": Policy()._asdict()}
+    about = {"peer": versions(), "pool": pool_limits(), "leniency": Leniency()._asdict()}
     write("verifiers", about | {"legs": previous(about) | done})
 
 

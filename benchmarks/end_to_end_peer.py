@@ -15,7 +15,7 @@ from training_trl import FAIR, train
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from rlsd_verifiers import Policy, Submission
+from rlsd_verifiers import Leniency, Submission
 from rlsd_verifiers.exact import grade_exact
 
 
@@ -28,7 +28,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         completions: list[list[dict[str, str]]], completion_ids: list[list[int]], answer: list[str], **_: Any
     ) -> list[float]:
         scores = [
-            grade_exact(Submission(completion[0]["content"], right), Policy()).score if ids[-1] == end else 0.0
+            grade_exact(Submission(completion[0]["content"], right), Leniency()).score if ids[-1] == end else 0.0
             for completion, ids, right in zip(completions, completion_ids, answer, strict=True)
         ]
         rewards.append(sum(scores) / len(scores))

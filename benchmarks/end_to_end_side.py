@@ -14,11 +14,11 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
 
     from rlsd_cli.config.resolve import Layer, merge
     from rlsd_cli.data.sources import load_splits
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.grading.jobs import open_pool
+    from rlsd_cli.interrupts import Interrupts
+    from rlsd_cli.policy.autotune import follow, make_plan
     from rlsd_cli.policy.model import load_policy
-    from rlsd_cli.policy.plan import follow, make_plan
-    from rlsd_cli.rollout.transformers import TransformersSampler
-    from rlsd_cli.training.interrupts import Interrupts
+    from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.training.trainer import Trainer
 
     config = merge([Layer("leg", task["settings"])], Layer("task", {})).config

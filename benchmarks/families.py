@@ -17,15 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.policy.autotune import follow, make_plan
 from rlsd_cli.policy.batch import make_batch, micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
-from rlsd_cli.policy.plan import follow, make_plan
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 
@@ -121,7 +121,7 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     follow(policy, make_plan(policy, config))
     sampler = make_sampler(policy, config)
     trainer = Trainer(config, policy, sampler, pool, splits, Interrupts())
-    sampler.sync()
+    sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):
         metrics, _ = trainer.step(step)
@@ -212,7 +212,7 @@ def sampling_gaps(policy: Policy, plain: Any, given: Rows) -> Sampled:
     prompts = [list(prompt) for prompt in dict.fromkeys(map(tuple, given.prompts))]
     keys = [str(number) for number in range(len(prompts))]
     sampler = TransformersSampler(policy, "float32", 4)
-    sampler.sync()
+    sampler.update_weights()
     greedy = sampler.sample(prompts, keys, 2, Sampling(NEW_TOKENS, temperature=0.0), "greedy")
     wrong = 0
     for number, prompt in enumerate(prompts):

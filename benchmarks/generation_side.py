@@ -20,8 +20,8 @@ from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampler, Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
 
 Generate = Callable[[Sequence[list[int]], int], list[list[int]]]
 """Prompts of one length, and how many tokens to draw behind each; gives the responses, prompt by prompt."""
@@ -85,7 +85,7 @@ def engine(task: dict[str, Any], settings: dict[str, Any]) -> Generate:
     config = merge([], Layer("task", settings)).config
     policy = replace(load_policy(config), eos_ids=frozenset())
     sampler = make_sampler(policy, config)
-    sampler.sync()
+    sampler.update_weights()
     return drawing(sampler, policy, task)
 
 

@@ -29,8 +29,8 @@ from rlsd_cli.policy.compile_check import compile_fault
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import can_pack, head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
+from rlsd_cli.rollout.hf_sampler import TransformersSampler, twin
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler, twin
 
 SHAPES = {
     "0.5b": {"vocab_size": 151_936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24}

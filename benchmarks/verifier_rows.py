@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlsd_verifiers import Policy, Submission, Verdict, extract
+from rlsd_verifiers import Leniency, Submission, Verdict, extract
 
 MATHS = (
     "frameworks_tests",
@@ -47,7 +47,7 @@ class Row(NamedTuple):
         return Submission(rf"\boxed{{{self.response}}}" if self.bare else self.response, self.gold)
 
     @property
-    def policy(self) -> Policy:
+    def leniency(self) -> Leniency:
         """The row's settings of math-verify in our terms."""
         settings: dict[str, Any] = {}
         if self.options.get("targets") == ["latex"]:
@@ -58,7 +58,7 @@ class Row(NamedTuple):
             settings["names"] = "any"
         if self.options.get("allow_set_relation_comp") is False:
             settings["regions"] = "as_written"
-        return Policy(**settings)
+        return Leniency(**settings)
 
     def for_peer(self, options: dict[str, Any] | None = None) -> str:
         """The row as a line for math-verify."""
@@ -113,9 +113,9 @@ def kind(gold: str) -> str:
     return next((name for name, pattern in _KINDS.items() if re.search(pattern, text)), "expression")
 
 
-def disagreement(row: Row, verdict: Verdict, policy: Policy) -> str:
+def disagreement(row: Row, verdict: Verdict, leniency: Leniency) -> str:
     """The class of a verdict that the label contradicts: what happened, by which rule of extraction, to what."""
-    found = extract(row.submission.response, last_number=policy.last_number, formulas=True)
+    found = extract(row.submission.response, last_number=leniency.last_number, formulas=True)
     rule = found.rule if found else "nothing found"
     wrong = "not accepted" if row.equal else "accepted"
     return f"{wrong} ({verdict.outcome}), {rule}, {kind(row.gold)}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from verifier_rows import SOURCES, Mix, Row, mix, part_of
 
-from rlsd_verifiers import VERIFIERS, Policy
+from rlsd_verifiers import VERIFIERS, Leniency
 from rlsd_verifiers.auto import choose
 
 RUN_SECONDS = 900.0
@@ -146,5 +146,5 @@ def _by_part(chosen: Mix, warm: dict[str, list[Run]]) -> dict[str, dict[str, flo
 def _decided_by_the_caller(rows: Sequence[Row]) -> float:
     quick = [VERIFIERS[choose(row.submission)].quick for row in rows]
     return statistics.fmean(
-        part is not None and part(row.submission, Policy()) is not None for part, row in zip(quick, rows, strict=True)
+        part is not None and part(row.submission, Leniency()) is not None for part, row in zip(quick, rows, strict=True)
     )

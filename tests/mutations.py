@@ -365,7 +365,7 @@ TRAINER = (
     ),
     Mutation(
         "the sampler keeps the old weights",
-        "        self.sampler.sync()\n        losses, norms",
+        "        self.sampler.update_weights()\n        losses, norms",
         "        losses, norms",
         "tests/training/test_trainer.py::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
     ),
@@ -489,19 +489,19 @@ STATISTICS = (
         "pass@k is of complete problems",
         "for x in per_problem if len(x) >= k]",
         "for x in per_problem if len(x) == max(map(len, per_problem))]",
-        "tests/evaluation/test_statistics.py",
+        "tests/test_statistics.py",
     ),
     Mutation(
         "a partial score is a pass",
         "sum(score == 1 for score in x)",
         "sum(score > 0 for score in x)",
-        "tests/evaluation/test_statistics.py",
+        "tests/test_statistics.py",
     ),
     Mutation(
         "samples are the unit of an interval",
         "min(max(n_eff, num_problems), num_samples)",
         "num_samples",
-        "tests/evaluation/test_statistics.py",
+        "tests/test_statistics.py",
     ),
 )
 MEANS = "tests/training/test_metrics.py"
@@ -600,8 +600,8 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/core/divergences.py": DIVERGENCES,
     "rlsd_cli/evaluation/difficulty.py": DIFFICULTY,
     "rlsd_cli/evaluation/evaluate.py": EVALUATE,
-    "rlsd_cli/evaluation/respond.py": RESPOND,
-    "rlsd_cli/evaluation/statistics.py": STATISTICS,
+    "rlsd_cli/rollout/respond.py": RESPOND,
+    "rlsd_cli/statistics.py": STATISTICS,
     "rlsd_cli/config/schema.py": SCHEMA,
     "presets/rlsd-official.toml": (
         Mutation("the script's decay is the paper's", "mix_decay_steps = 60", "mix_decay_steps = 50", PRESETS),

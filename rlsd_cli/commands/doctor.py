@@ -115,7 +115,7 @@ def _verifiers() -> Finding:
 
 
 def _sandbox(config: Any) -> Iterable[Finding]:
-    from rlsd_cli.evaluation.grade import sandbox_of
+    from rlsd_cli.grading.jobs import sandbox_of
     from rlsd_sandbox import SandboxError
     from rlsd_sandbox.selftest import self_test
 

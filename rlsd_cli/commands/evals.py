@@ -54,7 +54,7 @@ def evaluate(
 ) -> None:
     """Score a policy on held-out problems, with 95 % intervals."""
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
-    from rlsd_cli.policy.meter import num_processes
+    from rlsd_cli.distributed.ranks import num_processes
 
     console.quiet = quiet
     if num_processes() > 1:
@@ -79,7 +79,7 @@ def evaluate(
 
     from rlsd_cli.data.sources import load_held_out
     from rlsd_cli.evaluation.evaluate import select
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
+    from rlsd_cli.grading.jobs import check_problems, describe_faults, open_pool
 
     model, limit = load_tried(config), config.evaluation.max_new_tokens or config.rollout.max_new_tokens
     held_out, most = load_held_out(config), config.evaluation.problems
@@ -96,7 +96,7 @@ def evaluate(
         if faults := check_problems(problems, config, pool):
             console.warning(f"{len(problems)} problems, of which {describe_faults(faults)}")
         with contextlib.closing(make_sampler(policy, config)) as sampler:
-            sampler.sync()
+            sampler.update_weights()
             folder = folder_of(subject, config, problems, context.obj)
             console.talk(
                 f"evaluating {config.model} on {len(problems)} problems x {config.evaluation.samples}, "

@@ -9,13 +9,13 @@ import typer
 from rlsd_cli import console
 
 if TYPE_CHECKING:
-    from rlsd_cli.training.interrupts import Interrupts
+    from rlsd_cli.interrupts import Interrupts
 
 
 @contextlib.contextmanager
 def interruptible(state: Callable[[], str]) -> Iterator["Interrupts"]:
     """On SIGINT or SIGTERM say `interrupted` and how things stand, and end with the code of the signal."""
-    from rlsd_cli.training.interrupts import Interrupted, Interrupts
+    from rlsd_cli.interrupts import Interrupted, Interrupts
 
     interrupts = Interrupts()
     with interrupts.installed():

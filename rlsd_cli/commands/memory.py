@@ -56,6 +56,7 @@ class Forecast(NamedTuple):
 
 def forecast(resolved: "Resolved", root: Path) -> Forecast:
     """The memory of a run, from files alone: what it began to do where it has begun, else what is likely."""
+    from rlsd_cli.distributed.ranks import num_processes
     from rlsd_cli.policy import meter
     from rlsd_cli.policy.memory import estimate, expected
     from rlsd_cli.policy.shape import read_shape
@@ -69,7 +70,7 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
     except RlsdError as error:
         return Forecast(None, error.message, meter.free_bytes("cpu"), measured)
     faster = meter.samples_faster_in_bfloat16()
-    setting = expected(config, shape, device, bfloat16_sampling=faster, processes=meter.num_processes())
+    setting = expected(config, shape, device, bfloat16_sampling=faster, processes=num_processes())
     if plan := run.plan():
         kept = {key: plan[key] for key in ("dtype", "sampling_dtype", "tokens_per_microbatch")}
         setting = setting._replace(**kept, packed=plan["attention"] == "packed")
@@ -101,8 +102,8 @@ def refuse_what_cannot_fit(resolved: "Resolved", root: Path) -> int | None:
 
 def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]") -> "Memory | None":
     """The memory of a run by what it is going to do; None for a model whose files do not say how large it is."""
+    from rlsd_cli.distributed.ranks import num_processes
     from rlsd_cli.policy.memory import Setting, estimate
-    from rlsd_cli.policy.meter import num_processes
     from rlsd_cli.policy.shape import read_shape
 
     try:

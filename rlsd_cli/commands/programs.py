@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def announce_sandbox(config: "Config") -> None:
     """Put up the jail that programs will run in, once, and say what it is; raises RlsdError if it cannot be had."""
-    from rlsd_cli.evaluation.grade import require_sandbox
+    from rlsd_cli.grading.jobs import require_sandbox
 
     name = require_sandbox(config)
     if name.startswith("UNSAFE"):

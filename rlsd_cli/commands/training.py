@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.sources import Splits
+    from rlsd_cli.distributed.world import World
     from rlsd_cli.policy.model import Policy
-    from rlsd_cli.policy.team import Team
     from rlsd_cli.runs.inputs import Change
     from rlsd_cli.runs.rundir import RunDir
     from rlsd_verifiers.pool import Pool
@@ -50,25 +50,25 @@ def train(
         if os.environ.get("RANK", "0") == "0":
             _show(resolved, context.obj, as_json)
         return
-    from rlsd_cli.policy.team import joined
+    from rlsd_cli.distributed.world import process_group
 
-    with joined() as team:
-        if not team.leads:
-            console.quiet, console.speaker = True, f"process {team.rank}: "
-        summary = _attempt(resolved, context.obj, again, team)
-        if team.leads:
+    with process_group() as world:
+        if not world.is_leader:
+            console.quiet, console.speaker = True, f"process {world.rank}: "
+        summary = _attempt(resolved, context.obj, again, world)
+        if world.is_leader:
             _result(summary, as_json)
 
 
-def _attempt(resolved: "Resolved", root: Path, again: bool, team: "Team") -> dict[str, Any]:
+def _attempt(resolved: "Resolved", root: Path, again: bool, world: "World") -> dict[str, Any]:
     """The summary of a run, of one that is finished as it is."""
     from rlsd_cli.runs.rundir import find_run
 
-    run = team.decided(lambda: find_run(root, resolved, again=again))
-    if team.decided(lambda: run.path.exists() and run.status()["status"] == "done"):
+    run = world.broadcast(lambda: find_run(root, resolved, again=again))
+    if world.broadcast(lambda: run.path.exists() and run.status()["status"] == "done"):
         console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
-        return run.status() | {"run": str(run.path)} | (_changed(run, resolved.config) if team.leads else {})
-    return _train(resolved, run, team)
+        return run.status() | {"run": str(run.path)} | (_changed(run, resolved.config) if world.is_leader else {})
+    return _train(resolved, run, world)
 
 
 def _changed(run: "RunDir", config: "Config") -> dict[str, Any]:
@@ -122,18 +122,18 @@ def _other_problems(run: "RunDir", config: "Config", files: "list[Change]") -> "
     return [files[0]._replace(where="`, `".join(file.where for file in files), was=was_said, now=now_said)]
 
 
-def _train(resolved: "Resolved", run: "RunDir", team: "Team") -> dict[str, Any]:
+def _train(resolved: "Resolved", run: "RunDir", world: "World") -> dict[str, Any]:
     from rlsd_cli.data.sources import describe_splits, load_splits
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.grading.jobs import open_pool
 
-    if team.leads and run.path.exists():
+    if world.is_leader and run.path.exists():
         with run.lock():
             pass
     model = load_tried(resolved.config)
     with open_pool(resolved.config) as pool:
         splits = _bounded(load_splits(resolved.config), resolved.config)
         splits, left_out = fitted_splits(splits, resolved.config, model)
-        return _train_on(splits, describe_splits(splits), left_out, resolved, run, pool, team)
+        return _train_on(splits, describe_splits(splits), left_out, resolved, run, pool, world)
 
 
 def _train_on(
@@ -143,15 +143,15 @@ def _train_on(
     resolved: "Resolved",
     run: "RunDir",
     pool: "Pool",
-    team: "Team",
+    world: "World",
 ) -> dict[str, Any]:
     import torch
 
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
+    from rlsd_cli.interrupts import Interrupted
+    from rlsd_cli.policy.autotune import Plan, follow, make_plan
     from rlsd_cli.policy.memory import MB, check_fits
-    from rlsd_cli.policy.plan import Plan, follow, make_plan
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
-    from rlsd_cli.training.interrupts import Interrupted
     from rlsd_cli.training.run import train as run_training
 
     config = resolved.config
@@ -159,7 +159,7 @@ def _train_on(
     policy = _load(config)
     splits = _checked(splits, config, pool)
     with contextlib.ExitStack() as held:
-        if team.leads:
+        if world.is_leader:
             if not run.path.exists():
                 create(run, resolved)
             held.enter_context(run.lock())
@@ -167,14 +167,14 @@ def _train_on(
             run.pin_inputs(inputs_of(config), PINNED)
             run.set_status(overlong=left_out)
             point_latest(run)
-        plan = Plan(**team.decided(lambda: run.plan() or make_plan(policy, config)._asdict()))
-        name = "train.log" if team.leads else f"process-{team.rank}.log"
+        plan = Plan(**world.broadcast(lambda: run.plan() or make_plan(policy, config)._asdict()))
+        name = "train.log" if world.is_leader else f"process-{world.rank}.log"
         log = held.enter_context((run.path / "logs" / name).open("a", encoding="utf-8"))
-        if team.leads:
+        if world.is_leader:
             run.keep_plan(plan._asdict())
         follow(policy, plan)
         if memory := memory_of(config, policy, splits.train):
-            if team.leads:
+            if world.is_leader:
                 run.set_status(estimated_memory_mb=memory.peak_bytes // MB)
             if free is not None and (tight := check_fits(memory, free)):
                 console.warning(tight)
@@ -183,17 +183,17 @@ def _train_on(
         where = f"continuing at step {step + 1} of {config.steps}" if step else f"{config.steps} steps"
         shape = f"{config.prompts_per_step} problems x {config.group_size}"
         device = f"{policy.device.type}, {torch.get_num_threads()} threads" if policy.device.type == "cpu" else "GPU"
-        if team.size > 1:
-            device = f"{team.size} processes, {device} each"
+        if world.size > 1:
+            device = f"{world.size} processes, {device} each"
         console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
         console.talk(f"plan {plan.in_words()}")
         _quieten(log)
         progress = console.Progress(config.steps, log)
         try:
-            return run_training(config, policy, splits, run, progress, pool, team)
+            return run_training(config, policy, splits, run, progress, pool, world)
         except Interrupted as interrupt:
             progress.close()
-            if not team.leads:
+            if not world.is_leader:
                 raise typer.Exit(interrupt.exit_code) from None
             step = run.status()["step"]
             console.say(f"interrupted at step {step}, state saved" if step else "interrupted before the first step")
@@ -216,7 +216,7 @@ def _load(config: "Config") -> "Policy":
     if config.optim.state == "8bit":
         adamw_8bit()
     if config.rollout.engine == "vllm" and not config.rollout.servers:
-        from rlsd_cli.rollout.vllm import require_vllm
+        from rlsd_cli.rollout.vllm_sampler import require_vllm
 
         require_vllm()
     policy = load_trainable(config)
@@ -239,7 +239,7 @@ def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":
     """The problems that can be used. What cannot be graded is counted and left out; a missing view is an error."""
     from rlsd_cli.data.prompts import teacher_text
     from rlsd_cli.data.sources import Splits
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults
+    from rlsd_cli.grading.jobs import check_problems, describe_faults
 
     kept = []
     for name, problems in zip(("training", "held-out"), splits, strict=True):

@@ -17,7 +17,7 @@ from rlsd_cli.errors import EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
-    from rlsd_cli.evaluation.answers import Row
+    from rlsd_cli.grading.answer_rows import Row
     from rlsd_verifiers import Outcome, Verdict
 
 MAX_WARNINGS = 5
@@ -90,7 +90,7 @@ def _check_usage(
 def _config(overrides: dict[str, Any]) -> "Config":
     """The config of the command line; its verifier is loaded, so that it is there before anything is read."""
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
-    from rlsd_cli.evaluation.answers import unknown_verifier
+    from rlsd_cli.grading.answer_rows import unknown_verifier
     from rlsd_verifiers import AUTO, UnknownVerifierError, find_verifier
 
     config = merge([], Layer(COMMAND_LINE, overrides)).config
@@ -116,16 +116,16 @@ def _config(overrides: dict[str, Any]) -> "Config":
 
 
 def _verify_pair(answer: str, response: str, config: "Config", *, explained: bool, as_json: bool) -> None:
-    from rlsd_cli.evaluation.answers import Row, record
-    from rlsd_cli.evaluation.explain import explain
-    from rlsd_cli.evaluation.grade import open_pool, policy_of
+    from rlsd_cli.grading.answer_rows import Row, record
+    from rlsd_cli.grading.explain import explain
+    from rlsd_cli.grading.jobs import leniency_of, open_pool
     from rlsd_verifiers import Job, Submission
     from rlsd_verifiers.registry import resolve
 
     submission = Submission(_text(response), answer)
     name = resolve(config.verifier, submission)
     with open_pool(config) as pool:
-        verdict = pool.submit(Job(submission, name, policy_of(config))).result()
+        verdict = pool.submit(Job(submission, name, leniency_of(config))).result()
     if as_json:
         console.data_json(record(Row(0, 1, answer, None, submission, name), verdict))
     else:
@@ -153,21 +153,21 @@ def _text(response: str) -> str:
 def _verify_file(
     source: str, out: Path | None, config: "Config", *, explicit: bool, again: bool, as_json: bool
 ) -> None:
-    from rlsd_cli.evaluation.answers import Grading, Lines, Reading, read_rows, record, to_line
-    from rlsd_cli.evaluation.grade import open_pool, policy_of
-    from rlsd_cli.evaluation.verdict_file import VerdictFile
-    from rlsd_cli.training.interrupts import Interrupted, Interrupts
+    from rlsd_cli.grading.answer_rows import Grading, Lines, Reading, read_rows, record, to_line
+    from rlsd_cli.grading.jobs import leniency_of, open_pool
+    from rlsd_cli.grading.verdict_file import VerdictFile
+    from rlsd_cli.interrupts import Interrupted, Interrupts
 
     name = "stdin" if source == "-" else source
     descriptor = _open(source, out)
     reading = Reading(name, config.verifier if explicit else None, config.verifier)
     rows = _with_sandbox(read_rows(Lines(descriptor, name), reading), config)
-    policy, interrupts = policy_of(config), Interrupts()
+    leniency, interrupts = leniency_of(config), Interrupts()
     with ExitStack() as stack:
         work = stack.enter_context(_Work(descriptor, to_file=out is not None))
         file = stack.enter_context(VerdictFile(out, again=again)) if out else None
         write = file.write if file else console.data
-        grading = Grading(rows, stack.enter_context(open_pool(config)), policy)
+        grading = Grading(rows, stack.enter_context(open_pool(config)), leniency)
         stack.enter_context(interrupts.installed())
 
         def deliver(row: "Row", verdict: "Verdict") -> None:
@@ -182,7 +182,7 @@ def _verify_file(
 
         interrupts.hold()
         try:
-            for known in file.match(rows, policy) if file else ():
+            for known in file.match(rows, leniency) if file else ():
                 if known:
                     work.count(*known)
                 breathe()
@@ -241,7 +241,7 @@ class _Work:
     """What has been counted, and how far it is: on a terminal, unless the rows themselves scroll by there."""
 
     def __init__(self, descriptor: int, *, to_file: bool) -> None:
-        from rlsd_cli.evaluation.summary import Tally
+        from rlsd_cli.grading.verdict_summary import Tally
 
         self.tally = Tally()
         self.started = time.perf_counter()
@@ -301,7 +301,7 @@ class _Work:
 
 def _show(summary: dict[str, Any], out: Path | None, *, as_json: bool) -> None:
     """The summary on stdout, unless that holds the verdicts: then it is conversation."""
-    from rlsd_cli.evaluation.summary import tables
+    from rlsd_cli.grading.verdict_summary import tables
 
     if out and as_json:
         console.data_json(summary)

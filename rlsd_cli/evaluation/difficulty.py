@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.jsons import plain
 from rlsd_cli.data.problems import Found, Problem, strictly, to_row
-from rlsd_cli.evaluation.grade import stop_on_sandbox_error
-from rlsd_cli.evaluation.statistics import clustered
-from rlsd_cli.evaluation.verdict_file import LineFile
+from rlsd_cli.grading.jobs import stop_on_sandbox_error
+from rlsd_cli.grading.verdict_file import LineFile
 from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_cli.statistics import clustered
 from rlsd_verifiers import Outcome
 from rlsd_verifiers.pool import Pool
 from rlsd_verifiers.verdict import shorten
 
 if TYPE_CHECKING:
-    from rlsd_cli.evaluation.respond import Response
     from rlsd_cli.policy.model import Policy
+    from rlsd_cli.rollout.respond import Response
 
 BINS = (0.25, 0.5, 0.75)
 """Where the pass rates between never (0) and always (1) are parted."""
@@ -101,7 +101,7 @@ def measure(
     Raises:
         RlsdError: before anything is sampled, if a prompt leaves no room for its answer; if the sandbox failed.
     """
-    from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts  # loads torch
+    from rlsd_cli.rollout.respond import draw_keys, respond, student_prompts  # loads torch
 
     sampling, samples, mark = sampling_of(config), config.evaluation.samples, digest(config)
     batches = range(start, len(problems), batch_size(config))

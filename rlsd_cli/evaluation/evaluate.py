@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.evaluation.answers import how_it_ran
 from rlsd_cli.evaluation.difficulty import sampling_of
-from rlsd_cli.evaluation.grade import stop_on_sandbox_error
-from rlsd_cli.evaluation.respond import Response, respond
-from rlsd_cli.evaluation.statistics import clustered, mean_pass_at_k
+from rlsd_cli.grading.answer_rows import how_it_ran
+from rlsd_cli.grading.jobs import stop_on_sandbox_error
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.rollout.respond import Response, respond
 from rlsd_cli.rollout.sampler import Sampler
+from rlsd_cli.statistics import clustered, mean_pass_at_k
 from rlsd_verifiers.pool import Pool
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlsd_cli.config.schema import AdapterConfig
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_USAGE, RlsdError, first_line
-from rlsd_cli.policy.sharding import is_sharded, load_whole_state, settle, whole
+from rlsd_cli.policy.sharding import full_tensor, is_sharded, load_full_state, reshard
 from rlsd_cli.policy.source import blaming
 from rlsd_cli.policy.trial import trial_logits, trial_tokens
 from rlsd_cli.policy.weight_files import few
@@ -126,20 +126,20 @@ def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 
     Of a sharded model all processes ask for them together.
     """
-    settle(model)
+    reshard(model)
     head = model.get_output_embeddings()
     tied = head.weight is model.get_input_embeddings().weight
     if tied:
         name = next(name for name, module in model.named_modules() if module is head)
-        yield f"{name}.weight", whole(head.weight.detach())
+        yield f"{name}.weight", full_tensor(head.weight.detach())
     changed = dict(_adapted(model))
     for name, value in model.named_parameters():
         module = changed.get(name.removesuffix(".base_layer.weight"))
         if module is not None:
             (adapter,) = module.active_adapters
-            yield name.replace(".base_layer.", "."), whole(value + module.get_delta_weight(adapter))
+            yield name.replace(".base_layer.", "."), full_tensor(value + module.get_delta_weight(adapter))
         elif ".lora_" not in name:
-            yield name.replace(".base_layer.", "."), whole(value.detach())
+            yield name.replace(".base_layer.", "."), full_tensor(value.detach())
 
 
 def has_adapter(model: Any) -> bool:
@@ -154,7 +154,7 @@ def load_adapter(model: Any, folder: Path) -> None:
     if unknown:
         raise RlsdError(f"{folder / WEIGHTS} is another model's adapter: it has `{unknown[0]}`")
     if is_sharded(model):
-        load_whole_state(model, state)
+        load_full_state(model, state)
     else:
         model.load_state_dict(state, strict=False)
 

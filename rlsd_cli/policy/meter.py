@@ -1,11 +1,11 @@
 """Memory that is free, and the most that this process has had. On a CPU the system is asked and torch is not loaded."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from rlsd_cli.distributed.ranks import processes_here
 from rlsd_cli.policy.memory import MB
 
 PROC = Path("/proc")
@@ -26,11 +26,6 @@ VERSION_1 = CgroupFiles("memory.limit_in_bytes", "memory.usage_in_bytes", "total
 VERSION_2 = CgroupFiles("memory.max", "memory.current", "inactive_file")
 
 
-def num_processes() -> int:
-    """Of this run, all machines together, as `torchrun` says."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def device_type(name: str) -> str:
     """`cpu` or `cuda`, for a `device` of the config. torch is asked only where there may be a GPU."""
     if name == "cpu" or (name == "auto" and not any(Path(driver).exists() for driver in GPU_DRIVERS)):
@@ -49,11 +44,6 @@ def free_bytes(device: str, proc: Path = PROC, cgroups: Path = CGROUPS) -> int |
         return int(torch.cuda.mem_get_info(device)[0])
     known = [_bytes_of(proc / "meminfo", "MemAvailable"), *_left_by_limits(proc, cgroups)]
     return min((count // processes_here() for count in known if count is not None), default=None)
-
-
-def processes_here() -> int:
-    """Processes of this run on this machine, which share its cores and main memory."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def peak_mb(device: str, proc: Path = PROC) -> int | None:

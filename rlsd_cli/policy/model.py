@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlsd_cli.config.schema import Config, Layout
+from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, require_peft
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
 from rlsd_cli.policy.loading import load_causal_lm, load_model
-from rlsd_cli.policy.meter import num_processes
 from rlsd_cli.policy.probes import can_pack, check_positions, check_rows_stand_alone, head_is_plain
 from rlsd_cli.policy.quickstart import SHAPES, untrained
-from rlsd_cli.policy.sharding import is_sharded, load_whole_state, whole_state
+from rlsd_cli.policy.sharding import full_state, is_sharded, load_full_state
 from rlsd_cli.policy.source import look_at, read_tokenizer
 from rlsd_cli.policy.tokenizer import context_length
 from rlsd_cli.policy.trial import refuse_what_looks_ahead
@@ -84,7 +84,7 @@ class Policy:
         if has_adapter(self.model):
             load_adapter(self.model, folder)
         elif is_sharded(self.model):
-            load_whole_state(self.model, load_causal_lm(look_at(str(folder))).state_dict())
+            load_full_state(self.model, load_causal_lm(look_at(str(folder))).state_dict())
         else:
             self.model.load_state_dict(load_causal_lm(look_at(str(folder))).state_dict())
 
@@ -93,7 +93,7 @@ class Policy:
 
         Of processes that share the weights all take part, and one `writes`.
         """
-        weights = whole_state(self.model) if is_sharded(self.model) else None
+        weights = full_state(self.model) if is_sharded(self.model) else None
         if writes:
             self.model.save_pretrained(folder, state_dict=weights)
             self.tokenizer.save_pretrained(folder)

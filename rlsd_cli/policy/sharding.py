@@ -2,7 +2,7 @@
 
 Each process holds a share of every weight, of its gradient and of its moments. A pass through a layer gathers its
 weights from all, so all have to make the same passes in the same order. What lies outside the layers (embedding, norm
-and output head) is gathered by the first pass and stays so until the backward pass, or `settle`.
+and output head) is gathered by the first pass and stays so until the backward pass, or `reshard`.
 
 `offload`: the shares are in main memory, where the optimiser works, and visit the device a layer at a time.
 """
@@ -56,22 +56,22 @@ def is_sharded(model: Any) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def settle(model: Any) -> None:
-    """Let go of what a pass without gradient has left gathered: from here on parameters are shares again."""
+def reshard(model: Any) -> None:
+    """Let go of what a pass without gradient has left gathered: parameters are shards again."""
     if isinstance(model, FSDPModule):
         model.reshard()
 
 
-def whole(value: Tensor) -> Tensor:
-    """A tensor of which each process may have a share; all processes ask for it together."""
+def full_tensor(value: Tensor) -> Tensor:
+    """Gather a tensor of which each process may have a shard; all processes call it together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def whole_state(model: nn.Module) -> dict[str, Any]:
-    """All weights of a sharded model in main memory, by name; in the first process only."""
+def full_state(model: nn.Module) -> dict[str, Any]:
+    """Gather all weights of a sharded model into main memory, by name; in the first process only."""
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
-def load_whole_state(model: nn.Module, state: dict[str, Any]) -> None:
-    """Let every process take its share of weights that each has whole; the model keeps those that are not named."""
+def load_full_state(model: nn.Module, state: dict[str, Any]) -> None:
+    """Take this process's shards of weights that each process has in full; those not named stay as they are."""
     set_model_state_dict(model, state, options=StateDictOptions(full_state_dict=True, strict=False))

@@ -31,11 +31,11 @@ Finished = Callable[[int, Rollout], None]
 class Sampler(Protocol):
     """Draws responses from the policy's current weights."""
 
-    def sync(self) -> None:
+    def update_weights(self) -> None:
         """Take over the policy's weights; called before the first rollout and after every update."""
 
-    def rest(self) -> None:
-        """Nothing is sampled until the next `sync`: leave the device to others."""
+    def sleep(self) -> None:
+        """Nothing is sampled until the next `update_weights`: leave the device to others."""
 
     def close(self) -> None:
         """Let go of processes, memory and files; nothing is sampled any more."""

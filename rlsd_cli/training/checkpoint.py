@@ -16,20 +16,20 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError, is_full_disk
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.teacher import Teacher
-from rlsd_cli.policy.team import Team
 from rlsd_cli.runs.rundir import TRAINER_STATE
 
 
 class Trained(NamedTuple):
-    """What changes during a run. `team`: the processes that share it; one, where each process has all of it."""
+    """What changes during a run. `world`: the processes that share it; one, where each process has all of it."""
 
     policy: Policy
     optimizer: torch.optim.Optimizer
     teacher: Teacher | None
-    team: Team = Team()
+    world: World = World()
 
     def state(self) -> dict[str, Any]:
         """All but the weights, by the names of the parameters."""
@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, step: int, trained: Trained, keep: int) -> Pat
 
     Of processes that share the weights all take part.
     """
-    target, draft, team = folder / f"{step:06d}", folder / f".{step:06d}-draft", trained.team
+    target, draft, world = folder / f"{step:06d}", folder / f".{step:06d}-draft", trained.world
 
     def begin() -> None:
         for unfinished in folder.glob(".[0-9]*-*"):
@@ -60,11 +60,11 @@ def save_checkpoint(folder: Path, step: int, trained: Trained, keep: int) -> Pat
         for old in checkpoints(folder)[:-keep]:
             shutil.rmtree(old)
 
-    team.decided(begin)
+    world.broadcast(begin)
     try:
-        trained.policy.save(draft, writes=team.leads)
+        trained.policy.save(draft, writes=world.is_leader)
         with _quietly():
-            save(trained.state() | {"step": step}, checkpoint_id=draft / TRAINER_STATE, no_dist=team.size == 1)
+            save(trained.state() | {"step": step}, checkpoint_id=draft / TRAINER_STATE, no_dist=world.size == 1)
     except Exception as error:
         shutil.rmtree(draft, ignore_errors=True)
         if is_full_disk(error):
@@ -74,7 +74,7 @@ def save_checkpoint(folder: Path, step: int, trained: Trained, keep: int) -> Pat
                 exit_code=EXIT_MACHINE,
             ) from error
         raise
-    team.decided(finish)
+    world.broadcast(finish)
     return target
 
 
@@ -91,11 +91,11 @@ def checkpoint_at(folder: Path, step: int) -> Path | None:
 
 def load_checkpoint(folder: Path, trained: Trained) -> int:
     """Put everything back as it was after the checkpoint's step, and return that step."""
-    policy, optimizer, teacher, team = trained
+    policy, optimizer, teacher, world = trained
     policy.load_weights(folder)
     state = trained.state()
     with _quietly():
-        load(state, checkpoint_id=folder / TRAINER_STATE, no_dist=team.size == 1)
+        load(state, checkpoint_id=folder / TRAINER_STATE, no_dist=world.size == 1)
     set_optimizer_state_dict(policy.model, optimizer, state["optimizer"])
     if teacher and state["teacher"]:
         teacher.load_state(state["teacher"])

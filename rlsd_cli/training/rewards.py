@@ -12,7 +12,7 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.advantages import group_advantages
 from rlsd_cli.errors import EXIT_NO, RlsdError
-from rlsd_cli.evaluation.grade import stop_on_sandbox_error
+from rlsd_cli.grading.jobs import stop_on_sandbox_error
 from rlsd_cli.training.samples import Sample
 
 PARTS = 4

@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError, is_full_disk
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
-from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers.pool import Pool
 
@@ -40,7 +40,7 @@ def train(
     run: RunDir,
     report: Reporter,
     pool: Pool,
-    team: Team | None = None,
+    world: World | None = None,
 ) -> dict[str, Any]:
     """Bring a run to its end and return its summary, the object of `train --json`.
 
@@ -49,31 +49,31 @@ def train(
     Raises:
         Interrupted: after the state of the last finished step has been saved.
     """
-    team = team or Team()
-    together = team.size > 1 and policy.layout != "whole"
-    interrupts = Interrupts(repeated=team.size > 1, agree=team.first if together else None)
-    with contextlib.closing(make_sampler(policy, config, team)) as sampler:
-        trainer = Trainer(config, policy, sampler, pool, splits, interrupts, team)
-        if fault := team.first(compile_fault(policy) if policy.compiled else None):
+    world = world or World()
+    together = world.size > 1 and policy.layout != "whole"
+    interrupts = Interrupts(repeated=world.size > 1, agree=world.first_of if together else None)
+    with contextlib.closing(make_sampler(policy, config, world)) as sampler:
+        trainer = Trainer(config, policy, sampler, pool, splits, interrupts, world)
+        if fault := world.first_of(compile_fault(policy) if policy.compiled else None):
             policy.compiled = False
             report.warning("compile", f"layers run as they are: {fault}")
         with recompilation_limits(lambda text: report.warning("recompilation", text)):
             _finish(trainer, run, report)
-        summary = team.decided(lambda: summarise(config, run))
-        if team.leads:
+        summary = world.broadcast(lambda: summarise(config, run))
+        if world.is_leader:
             run.set_status(**summary)
-        team.wait()
+        world.barrier()
     return summary
 
 
 def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
     """From the last checkpoint, if there is one, to the last step; on an error or a signal the state is saved."""
-    config, team, interrupts = trainer.config, trainer.team, trainer.interrupts
+    config, world, interrupts = trainer.config, trainer.world, trainer.interrupts
     done = 0
-    if saved := team.decided(lambda: checkpoints(run.checkpoints)):
+    if saved := world.broadcast(lambda: checkpoints(run.checkpoints)):
         done = load_checkpoint(saved[-1], _trained(trainer))
-    trainer.sampler.sync()
-    if team.leads:
+    trainer.sampler.update_weights()
+    if world.is_leader:
         run.forget_after(done)
         run.set_status(status="running", step=done, error=None)
     with interrupts.installed():
@@ -83,14 +83,14 @@ def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
             for step in range(done + 1, config.steps + 1):
                 _step(trainer, run, report, step)
                 done = step
-                if team.leads:
+                if world.is_leader:
                     run.set_status(step=step)
                 interrupts.release()
                 _milestones(trainer, run, report, step)
         except BaseException as error:
             moved_on = interrupts.held
             interrupts.hold()
-            if team.leads:
+            if world.is_leader:
                 stopped = isinstance(error, Interrupted)
                 said = {"status": "interrupted"} if stopped else {"status": "failed", "error": _in_words(error)}
                 run.set_status(step=done, **said)
@@ -124,7 +124,7 @@ def _every(period: int, step: int) -> bool:
 def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     started = time.perf_counter()
     metrics, samples = trainer.step(step)
-    if not trainer.team.leads:
+    if not trainer.world.is_leader:
         return
     decode = trainer.policy.tokenizer.decode
     run.write_rollouts(step, [sample.row(step, decode(sample.prompt)) for sample in samples])
@@ -143,9 +143,9 @@ def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> N
     config, suite = trainer.config, suite_name(trainer.config)
     last = step == config.steps
     due = step == 0 or last or _every(config.evaluation.every, step)
-    if due and trainer.team.decided(lambda: not run.has_evaluation(suite, step)):
+    if due and trainer.world.broadcast(lambda: not run.has_evaluation(suite, step)):
         evaluation = trainer.evaluate()
-        if trainer.team.leads:
+        if trainer.world.is_leader:
             run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
             report.evaluation(step, evaluation.summary)
     if step and (last or _every(config.checkpoint.every, step)):
@@ -159,14 +159,14 @@ def _in_words(error: BaseException) -> str:
 def _save(trainer: Trainer, run: RunDir, step: int) -> None:
     """Write the checkpoint of a step, unless it is there: the leading process, or all that share the weights."""
     trained = _trained(trainer)
-    writes = trainer.team.leads or trained.team.size > 1
-    if writes and not trained.team.decided(lambda: checkpoint_at(run.checkpoints, step)):
+    writes = trainer.world.is_leader or trained.world.size > 1
+    if writes and not trained.world.broadcast(lambda: checkpoint_at(run.checkpoints, step)):
         save_checkpoint(run.checkpoints, step, trained, trainer.config.checkpoint.keep)
 
 
 def _trained(trainer: Trainer) -> Trained:
-    team = Team() if trainer.policy.layout == "whole" else trainer.team
-    return Trained(trainer.policy, trainer.optimizer, trainer.teacher, team)
+    world = World() if trainer.policy.layout == "whole" else trainer.world
+    return Trained(trainer.policy, trainer.optimizer, trainer.teacher, world)
 
 
 def summarise(config: Config, run: RunDir) -> dict[str, Any]:

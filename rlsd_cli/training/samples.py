@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.evaluation.answers import how_it_ran
+from rlsd_cli.grading.answer_rows import how_it_ran
 from rlsd_verifiers import Verdict
 
 

@@ -30,17 +30,17 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
 from rlsd_cli.data.room import teacher_limit
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.evaluation.evaluate import Evaluation, conclude, evaluate, select
-from rlsd_cli.evaluation.respond import draw_keys, respond, student_prompts
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.policy.sharding import settle, shard, whole
+from rlsd_cli.policy.sharding import full_tensor, reshard, shard
 from rlsd_cli.policy.teacher import Teacher, initial_copy, visiting
-from rlsd_cli.policy.team import Team
+from rlsd_cli.rollout.respond import draw_keys, respond, student_prompts
 from rlsd_cli.rollout.sampler import Sampler, Sampling
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.metrics import Clock, TokenTotals, Update, sample_metrics, update_metrics
 from rlsd_cli.training.optimizer import make_optimizer
 from rlsd_cli.training.rewards import (
@@ -85,10 +85,10 @@ class Trainer:
         pool: Pool,
         splits: Splits,
         interrupts: Interrupts,
-        team: Team | None = None,
+        world: World | None = None,
     ) -> None:
         self.config = config
-        self.team = team or Team()
+        self.world = world or World()
         self.row = config.row
         self.policy = policy
         self.sampler = sampler
@@ -116,10 +116,10 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """The policy as it is now, on the held-out problems."""
-        started, share, samples = time.perf_counter(), self.team.share, self.config.evaluation.samples
+        started, share, samples = time.perf_counter(), self.world.local, self.config.evaluation.samples
         keys = share(draw_keys(self.held_out))
         rows = evaluate(self.policy, self.sampler, share(self.held_out), self.config, self.pool, keys)
-        groups = self.team.gather([rows[start : start + samples] for start in range(0, len(rows), samples)])
+        groups = self.world.all_items([rows[start : start + samples] for start in range(0, len(rows), samples)])
         return conclude(list(chain.from_iterable(groups)), self.config, started)
 
     # -- one step ---------------------------------------------------------------------------------------------------
@@ -138,9 +138,9 @@ class Trainer:
                 drawn = self.collect(problems, step)
             with visiting(self.models.teacher or self.policy.model, self.policy.device):
                 self._judge(drawn, mix, clock)
-            samples += chain.from_iterable(self.team.gather(groups_of(drawn, self.config)))
+            samples += chain.from_iterable(self.world.all_items(groups_of(drawn, self.config)))
             problems = self._replacements(samples, step)
-        self.sampler.rest()
+        self.sampler.sleep()
         check_verdicts(samples, self.config)
         with clock("update"):
             update = self.update(samples, mix, step)
@@ -167,7 +167,7 @@ class Trainer:
     def collect(self, problems: Sequence[Problem], step: int) -> list[Sample]:
         """Responses to this process's share of problems, group by group: the policy's own, or the data's solutions."""
         config = self.config
-        keys, problems = self.team.share(draw_keys(problems)), self.team.share(problems)
+        keys, problems = self.world.local(draw_keys(problems)), self.world.local(problems)
         if self.row.samples == "solution":
             prompts = student_prompts(problems, self.policy, config, config.rollout.max_new_tokens)
             return [self._demonstration(problem, prompt) for problem, prompt in zip(problems, prompts, strict=True)]
@@ -227,9 +227,9 @@ class Trainer:
         if self.config.advantage.scale != "batch_std":
             assign_advantages(samples, self.config)
             return
-        groups = self.team.gather(groups_of(samples, self.config))
+        groups = self.world.all_items(groups_of(samples, self.config))
         assign_advantages([sample for group in groups for sample in group], self.config)
-        for sample, known in zip(samples, chain.from_iterable(self.team.share(groups)), strict=True):
+        for sample, known in zip(samples, chain.from_iterable(self.world.local(groups)), strict=True):
             sample.advantage = known.advantage
 
     def _replacements(self, samples: Sequence[Sample], step: int) -> list[Problem]:
@@ -270,8 +270,8 @@ class Trainer:
         """
         trained = [sample for sample in samples if self._contributes(sample) and sample.sampled_logp is not None]
         prompts = [sample.prompt for sample in trained]
-        cuts = self.team.share(self._micro_batches(prompts, trained))
-        for read in self.team.everyones(self._read(prompts, trained, cuts, self.policy.model)):
+        cuts = self.world.local(self._micro_batches(prompts, trained))
+        for read in self.world.all_gather(self._read(prompts, trained, cuts, self.policy.model)):
             for place, logp in read.items():
                 trained[place].old_logp = logp
 
@@ -309,7 +309,7 @@ class Trainer:
         """No rollouts, as often as others have passes left to make: those of a sharded model all make together."""
         if self.policy.layout == "whole":
             return []
-        return [[]] * (max(self.team.everyones(own)) - own)
+        return [[]] * (max(self.world.all_gather(own)) - own)
 
     def _any_tokens(self) -> TokenBatch:
         return make_batch([[self.policy.pad_id]], [[self.policy.pad_id]], self.policy.pad_id, self.policy.device)
@@ -342,7 +342,7 @@ class Trainer:
         self.interrupts.hold()
         if self.teacher:
             self.teacher.after_update(step)
-        self.sampler.sync()
+        self.sampler.update_weights()
         losses, norms = zip(*results, strict=True)
         return Update(sum(losses) / len(losses), max(norms), totals)
 
@@ -364,7 +364,7 @@ class Trainer:
         records: list[list[Record]] = []
         counted = TokenTotals()
         cuts = self._micro_batches(views, trained)
-        own = self.team.share(cuts)
+        own = self.world.local(cuts)
         for places in [*own, *self._idle_passes(len(own))]:
             part = [trained[place] for place in places or cuts[-1]]
             batch = self._microbatch(part, weights)
@@ -377,16 +377,16 @@ class Trainer:
             counted.add(batch, losses)
             records.append(self._records(places, part, losses))
             self._check_live_teacher(losses)
-        loss = sum(self.team.everyones(loss))
-        totals.merge(self.team.everyones(counted))
-        for record in chain.from_iterable(self.team.gather(records)):
+        loss = sum(self.world.all_gather(loss))
+        totals.merge(self.world.all_gather(counted))
+        for record in chain.from_iterable(self.world.all_items(records)):
             record.write(trained[record.place], self.config)
         for model in self._sharded_models():
-            settle(model)
+            reshard(model)
         if self.policy.layout == "whole":
-            self.team.add_gradients(self.policy.model.parameters())
+            self.world.all_reduce_gradients(self.policy.model.parameters())
         norms = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm)
-        norm = whole(norms).item()
+        norm = full_tensor(norms).item()
         if not (torch.tensor([loss, norm]).isfinite().all()):
             self.optimizer.zero_grad()
             raise RlsdError(

@@ -14,7 +14,7 @@ import pytest
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
-from rlsd_cli.evaluation.grade import check_problems, open_pool, stop_on_sandbox_error
+from rlsd_cli.grading.jobs import check_problems, open_pool, stop_on_sandbox_error
 from rlsd_cli.training.rewards import assign_scores
 from rlsd_cli.training.samples import Sample
 from rlsd_sandbox import RefusedError, Sandbox, Settings
@@ -231,7 +231,7 @@ def test_the_doctor_says_no_where_programs_cannot_be_jailed(rlsd: Rlsd) -> None:
 
 
 def test_settings_of_the_config_are_those_of_the_sandbox() -> None:
-    from rlsd_cli.evaluation.grade import sandbox_of
+    from rlsd_cli.grading.jobs import sandbox_of
 
     keys = {f"sandbox.{name}": value for name, value in Settings()._asdict().items()}
     config = merge([], Layer(COMMAND_LINE, keys | {"sandbox.imports": [*Settings().imports]})).config

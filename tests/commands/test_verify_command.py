@@ -15,7 +15,7 @@ import pytest
 
 from rlsd_cli import console
 from rlsd_cli.app import main
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_verifiers import Job, Submission
 from rlsd_verifiers.job import Row, begin
 
@@ -430,7 +430,7 @@ def test_a_pair_is_one_line_and_its_explanation_the_lines_below_it(verify: Verif
     assert verify(*pair).out.startswith("correct   extracted 0.5   `0.5` (boxed) equals the reference")
     assert line.endswith(" ms")
     titles = [each.split()[0] for each in explanation]
-    assert titles == ["verifier", "reference", "extracted", "compared", "policy", "limits"]
+    assert titles == ["verifier", "reference", "extracted", "compared", "leniency", "limits"]
     assert explanation[0].split()[1:4] == ["math", "chosen", "by"]
     assert explanation[1].endswith(r"\frac{1}{2}   read as divide(1, 2)")
     assert explanation[2].endswith("0.5   read as 1/2")

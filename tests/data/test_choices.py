@@ -10,7 +10,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.choices import listing, stem
 from rlsd_cli.data.problems import Problem, problem_of
 from rlsd_cli.data.prompts import student_text, teacher_text
-from rlsd_verifiers import Outcome, Policy, Submission
+from rlsd_verifiers import Leniency, Outcome, Submission
 from rlsd_verifiers.choice import grade_choice
 
 CITIES = ("Lyon", "Paris", "Nice")
@@ -206,7 +206,7 @@ def test_the_letter_the_text_and_the_line_as_shown_are_right_in_a_box(answer: st
 
     def outcome(boxed: str) -> Outcome:
         response = rf"So it is \boxed{{{boxed}}}."
-        return grade_choice(Submission(response, problem.answer, choices=problem.choices), Policy()).outcome
+        return grade_choice(Submission(response, problem.answer, choices=problem.choices), Leniency()).outcome
 
     for right in ("B", "Paris", "B. Paris", "(B)", r"\text{Paris}"):
         assert outcome(right) is Outcome.CORRECT, right
@@ -221,4 +221,4 @@ def test_every_letter_that_is_shown_is_one_that_the_verifier_reads() -> None:
     for letter, line in zip(ascii_uppercase, shown, strict=True):
         for boxed in (letter, line):
             response = rf"\boxed{{{boxed}}}"
-            assert grade_choice(Submission(response, line[3:], choices=problem.choices), Policy()).correct, boxed
+            assert grade_choice(Submission(response, line[3:], choices=problem.choices), Leniency()).correct, boxed

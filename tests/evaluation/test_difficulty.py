@@ -26,11 +26,11 @@ from rlsd_cli.evaluation.difficulty import (
     summarise,
     to_line,
 )
-from rlsd_cli.evaluation.grade import open_pool
-from rlsd_cli.evaluation.respond import Response
+from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import load_policy
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
+from rlsd_cli.rollout.respond import Response
 from rlsd_cli.rollout.sampler import Rollout
-from rlsd_cli.rollout.transformers import TransformersSampler
 from rlsd_verifiers import Outcome, Verdict
 
 SAMPLED = {"evaluation.samples": 4, "evaluation.temperature": 1.0, "rollout.batch_size": 8}

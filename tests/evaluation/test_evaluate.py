@@ -9,7 +9,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.evaluate import conclude, evaluate, select
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Sampling

@@ -18,13 +18,13 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.evaluate import Evaluation
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer
-from rlsd_verifiers import VERIFIERS, Outcome, Policy, Submission, Verdict, Verifier
+from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Verifier
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
 from tests.oracle.oracle import Oracle, Rollout
@@ -47,7 +47,7 @@ OUTSIDE = {
 """Keys of the sections below that no configuration here can change, and why."""
 
 
-def grade(submission: Submission, _: Policy) -> Verdict:
+def grade(submission: Submission, _: Leniency) -> Verdict:
     """Scores of many sizes, so that few groups are equal, and now and then none."""
     digits = [int(character) for character in submission.response if character.isdigit()]
     if sum(digits) % 11 == 10:

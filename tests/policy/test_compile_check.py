@@ -10,10 +10,10 @@ from torch._dynamo.utils import counters
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy import head, scoring
+from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.compile_check import compile_fault, example_batch, recompilation_limits
 from rlsd_cli.policy.model import Policy, load_policy
-from rlsd_cli.policy.plan import Plan, follow
 from rlsd_cli.policy.scoring import features, score_tokens
 
 Layer = Callable[..., torch.Tensor]

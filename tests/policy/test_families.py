@@ -26,8 +26,8 @@ from benchmarks.families import (
 )
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.grade import open_pool
-from rlsd_cli.policy import plan as plans
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.policy import autotune
 from rlsd_cli.policy.batch import decoder_layers, make_batch, trunk_of
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy, copy_modules, load_policy, load_trainable
 from rlsd_cli.policy.probes import (
@@ -43,9 +43,9 @@ from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.policy.tokenizer import context_length
 from rlsd_cli.rollout import probes
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.probes import choose_decoder, is_exact
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
 
 CPU = torch.device("cpu")
 BASE = {
@@ -405,12 +405,12 @@ def test_a_plan_is_assumed_and_not_remembered_where_measuring_fails(
 ) -> None:
     monkeypatch.setenv("RLSD_HOME", str(tmp_path))
 
-    def failing(_: Policy) -> plans.Measured:
+    def failing(_: Policy) -> autotune.Measured:
         raise RuntimeError("shape '[4, 128, 2, 16]' is invalid")
 
-    monkeypatch.setattr(plans, "measure", failing)
+    monkeypatch.setattr(autotune, "measure", failing)
     policy = policy_of(build(toy("llama")))
-    assert plans.remembered(policy) == plans.ASSUMED["cpu"]
+    assert autotune.remembered(policy) == autotune.ASSUMED["cpu"]
     assert "the speed of `llama` cannot be measured (RuntimeError: shape" in capsys.readouterr().err
     assert not (tmp_path / "measured.json").exists()
 

@@ -33,7 +33,7 @@ from rlsd_cli.policy.scoring import features
 from rlsd_cli.policy.shape import ModelShape, read_shape
 from rlsd_cli.rollout.attention import NAME
 from rlsd_cli.rollout.decoders import PrefixDecoder, WaveDecoder
-from rlsd_cli.rollout.transformers import twin
+from rlsd_cli.rollout.hf_sampler import twin
 
 Configure = Callable[..., Config]
 SETTING = Setting("cpu", "float32", "float32", tokens_per_microbatch=512, packed=True, prompt_tokens=20)

@@ -11,12 +11,12 @@ from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.data.tasks import TASKS, generate
 from rlsd_cli.evaluation.evaluate import select
-from rlsd_cli.evaluation.grade import grade, open_pool
+from rlsd_cli.grading.jobs import grade, open_pool
 from rlsd_cli.policy.catalog import QUICKSTART, local_path
 from rlsd_cli.policy.model import export_model, load_policy
 from rlsd_cli.policy.quickstart import ALPHABET, SHAPES, UNK, tokenizer, untrained
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
 
 
 def test_the_weights_fit_the_package_and_the_catalogue(configure: Callable[..., Config]) -> None:

@@ -12,13 +12,13 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.model import load_policy
-from rlsd_cli.rollout import server
+from rlsd_cli.rollout import vllm_servers
 from rlsd_cli.rollout.canary import group_of
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
 
 
 def test_the_config_chooses_the_engine(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +50,7 @@ def test_an_address_of_something_else_is_told_apart(configure: Callable[..., Con
         config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm", "rollout.servers": [url]})
         sampler = make_sampler(load_policy(config), config)
         with pytest.raises(RlsdError, match=f"{url} does not know /server_info") as caught:
-            sampler.sync()
+            sampler.update_weights()
         web.shutdown()
     assert caught.value.exit_code == 3
     assert "VLLM_SERVER_DEV_MODE=1" in (caught.value.hint or "")
@@ -63,7 +63,7 @@ def test_a_server_that_is_not_there_is_waited_for_and_given_up(configure: Callab
     places = {"rollout.servers": [url], "rollout.server_timeout": 0.1}
     config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
     with pytest.raises(RlsdError, match=r"has not answered for 0.1 s \(ConnectError") as caught:
-        make_sampler(load_policy(config), config).sync()
+        make_sampler(load_policy(config), config).update_weights()
     assert caught.value.exit_code == 3
 
 
@@ -71,15 +71,15 @@ def test_a_folder_for_weights_has_to_be_there(configure: Callable[..., Config], 
     places = {"rollout.servers": ["http://localhost:1"], "rollout.weights_folder": str(tmp_path / "none")}
     config = configure({"model": "quickstart-untrained", "rollout.engine": "vllm"} | places)
     with pytest.raises(RlsdError, match=r"`rollout.weights_folder` = .*none'"):
-        make_sampler(load_policy(config), config).sync()
+        make_sampler(load_policy(config), config).update_weights()
 
 
 def test_weights_are_written_in_files_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "FILE_BYTES", 100)
+    monkeypatch.setattr(vllm_servers, "FILE_BYTES", 100)
     weights = {f"layers.{number}.weight": torch.full((10,), float(number)) for number in range(10)}
-    server._write(iter(weights.items()), torch.float32, tmp_path)
+    vllm_servers._write(iter(weights.items()), torch.float32, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
-    read = dict(server._read(tmp_path))
+    read = dict(vllm_servers._read(tmp_path))
     assert read.keys() == weights.keys()
     assert all(torch.equal(read[name], weights[name]) for name in weights)
 

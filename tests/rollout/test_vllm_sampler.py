@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.policy.team import Team
 from rlsd_cli.rollout.canary import Weights
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Rollout, Sampling
-from rlsd_cli.rollout.server import ServerSampler, _Client, _read, _write
-from rlsd_cli.rollout.transformers import TransformersSampler
+from rlsd_cli.rollout.vllm_servers import ServerSampler, _Client, _read, _write
 from tests.rollout.vllm_server import Server, served
 
 pytestmark = pytest.mark.vllm
@@ -49,7 +49,7 @@ def sampler(policy: Policy, configure: Callable[..., Config], request: pytest.Fi
     elsewhere = request.param == "server"
     places = {"rollout.servers": [request.getfixturevalue("server").url]} if elsewhere else {}
     made: Any = make_sampler(policy, configure(SETTINGS | places))
-    made.sync()
+    made.update_weights()
     yield made
     made.close()
 
@@ -57,7 +57,7 @@ def sampler(policy: Policy, configure: Callable[..., Config], request: pytest.Fi
 @pytest.fixture(scope="module")
 def remote(policy: Policy, server: Server, configure: Callable[..., Config]) -> Iterator[ServerSampler]:
     """The sampler of the server alone."""
-    made = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), Team())
+    made = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), World())
     yield made
     made.close()
 
@@ -71,14 +71,14 @@ def weights_come_back(policy: Policy, request: pytest.FixtureRequest) -> Iterato
         return
     sampler = request.getfixturevalue(named.pop())
     if isinstance(sampler, ServerSampler):
-        sampler.sync()
+        sampler.update_weights()
     before = [parameter.detach().clone() for parameter in policy.model.parameters()]
     yield
     with torch.no_grad():
         for parameter, value in zip(policy.model.parameters(), before, strict=True):
             parameter.copy_(value)
     sampler.restarted = False
-    sampler.sync()
+    sampler.update_weights()
 
 
 def tokens(rollouts: list[Rollout]) -> list[list[int]]:
@@ -132,7 +132,7 @@ def test_an_update_is_in_the_next_rollout(policy: Policy, sampler: Any) -> None:
     before = greedy(sampler)
     assert before == greedy(plain)
     shake(policy)
-    sampler.sync()
+    sampler.update_weights()
     assert greedy(sampler) == greedy(plain) != before
     assert sampler.mismatch.mean <= sampler.mismatch.largest < 1e-3
 
@@ -161,7 +161,7 @@ def test_a_weight_that_stays_behind_stops_the_run_and_is_named(
         monkeypatch.setattr(sampler, "_weights", lambda: spoiled(sent()))
     group = ".".join(stale.split(".")[:2]) if stale.startswith("layers") else stale
     with pytest.raises(RlsdError, match=rf"does not sample from the policy's weights.*`{group}`") as caught:
-        sampler.sync()
+        sampler.update_weights()
     assert caught.value.exit_code == 1
 
 
@@ -223,7 +223,7 @@ def test_a_server_that_is_started_again_is_given_the_weights_and_asked_again(
     policy: Policy, remote: ServerSampler, server: Server
 ) -> None:
     shake(policy)
-    remote.sync()
+    remote.update_weights()
     expected = draw(remote)
     heard: list[int] = []
 
@@ -254,12 +254,12 @@ def test_a_server_that_hangs_ends_the_run(
 def test_a_server_that_another_run_uses_is_noticed(
     policy: Policy, remote: ServerSampler, server: Server, configure: Callable[..., Config]
 ) -> None:
-    other = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), Team())
+    other = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), World())
 
     def barge_in(place: int, _: Rollout) -> None:
         if place == 0:
             with ThreadPoolExecutor() as elsewhere:
-                elsewhere.submit(other.sync).result()
+                elsewhere.submit(other.update_weights).result()
 
     with pytest.raises(RlsdError, match="no longer has this run's weights") as caught:
         draw(remote, barge_in)
@@ -274,14 +274,14 @@ def test_a_server_that_cannot_do_its_part_is_refused(
     policy: Policy, configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(policy, tmp_path, logprobs_mode="raw_logprobs") as raw:
-        sampler = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [raw.url]}), Team())
+        sampler = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [raw.url]}), World())
         with pytest.raises(RlsdError, match="tells `raw_logprobs`") as caught:
-            sampler.sync()
+            sampler.update_weights()
         assert caught.value.exit_code == 3
         monkeypatch.setattr(_Client, "dtype", lambda *_: asyncio.sleep(0, "float32"))
         load = _Client.load
         monkeypatch.setattr(_Client, "load", lambda client, url, _: load(client, url, str(tmp_path / "unseen")))
         with pytest.raises(RlsdError, match="refuses /collective_rpc") as caught:
-            sampler.sync()
+            sampler.update_weights()
         assert caught.value.exit_code == 3
         assert "rollout.weights_folder" in (caught.value.hint or "")

@@ -64,7 +64,7 @@ class Server:
 
 @contextlib.contextmanager
 def served(policy: Policy, folder: Path, **options: str) -> Iterator[Server]:
-    """A server that is ready, of the policy's weights as they are now; its head is not tied, see `rollout.vllm`."""
+    """A server that is ready, of the policy's weights as they are now; of its head see `rollout.vllm_sampler`."""
     policy.save(folder)
     config = copy.deepcopy(policy.model.config)
     config.tie_word_embeddings = False

@@ -6,10 +6,10 @@ import pytest
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 
 

@@ -33,7 +33,7 @@ def one_in(count, submission):
     """The same responses in every run."""
     return zlib.crc32(submission.response.encode()) % count == 0
 
-def careful(submission, policy):
+def careful(submission, leniency):
     time.sleep(zlib.crc32(submission.response.encode()) % 20 / 1000)
     return is_right(submission)
 

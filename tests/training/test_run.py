@@ -17,12 +17,12 @@ from rlsd_cli.config.resolve import Resolved, flatten
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import checkpoint as checkpoint_module
 from rlsd_cli.training import run as run_module
-from rlsd_cli.training.interrupts import Interrupted, Interrupts
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 

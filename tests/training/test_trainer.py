@@ -19,7 +19,7 @@ from rlsd_cli.training.metrics import update_metrics
 from rlsd_cli.training.rewards import assign_advantages, assign_scores, groups_of, shares
 from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer, thought_length
-from rlsd_verifiers import VERIFIERS, Policy, Submission, Verdict, Verifier
+from rlsd_verifiers import VERIFIERS, Leniency, Submission, Verdict, Verifier
 from rlsd_verifiers.exact import grade_exact
 
 MakeTrainer = Callable[..., Trainer]
@@ -388,10 +388,10 @@ def test_a_rollout_without_a_verdict_leaves_baseline_and_loss_and_is_counted(
     fixed(trainer, question())
     with_responses(trainer, ["#5", "#6", "#6", "#8"])
 
-    def flaky(submission: Submission, policy: Policy) -> Verdict:
+    def flaky(submission: Submission, leniency: Leniency) -> Verdict:
         if submission.response == "#8":
             raise RuntimeError("out of order")
-        return grade_exact(submission, policy)
+        return grade_exact(submission, leniency)
 
     monkeypatch.setitem(VERIFIERS, "exact", Verifier(flaky))
     metrics, samples = trainer.step(1)

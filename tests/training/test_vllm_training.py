@@ -14,12 +14,12 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.grade import open_pool
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.rollout.transformers import TransformersSampler
-from rlsd_cli.training.interrupts import Interrupts
 from rlsd_cli.training.trainer import Trainer
 from tests.rollout.vllm_server import Server, served
 
@@ -37,7 +37,7 @@ def begin() -> Iterator[Callable[[Config], tuple[Policy, Any]]]:
     def make(config: Config) -> tuple[Policy, Any]:
         policy = load_trainable(config)
         made.append(make_sampler(policy, config))
-        made[-1].sync()
+        made[-1].update_weights()
         return policy, made[-1]
 
     yield make
@@ -50,7 +50,7 @@ def test_an_adapter_is_sampled_merged(configure: Callable[..., Config], begin: A
         for parameter in policy.model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05)
-    sampler.sync()
+    sampler.update_weights()
     plain = TransformersSampler(policy, "float32", 16)
     greedy = Sampling(30, temperature=0.0)
     mine, theirs = (one.sample(PROMPTS, ["a", "b"], 1, greedy, "seed") for one in (sampler, plain))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlsd_verifiers import Outcome, Policy, Submission, Verdict
+from rlsd_verifiers import Leniency, Outcome, Submission, Verdict
 
 
 def echo(submission: Submission) -> Verdict:
@@ -23,8 +23,8 @@ def echo_slowly(submission: Submission) -> Verdict:
     return echo(submission)
 
 
-def echo_all(submission: Submission, policy: Policy) -> Verdict:
-    return Verdict(Outcome.CORRECT, 1.0, None, repr((submission, policy)))
+def echo_all(submission: Submission, leniency: Leniency) -> Verdict:
+    return Verdict(Outcome.CORRECT, 1.0, None, repr((submission, leniency)))
 
 
 def evaluate(submission: Submission) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rlsd_verifiers import Outcome, Submission, check_reference, verify
 from rlsd_verifiers.countdown import MAX_CHARS, UnreadableError, grade_countdown, read_expression
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 
 REFERENCE = "(25-4)*3+7"
 
@@ -129,10 +129,10 @@ ALPHABET = st.sampled_from(
 @given(st.lists(ALPHABET, max_size=60).map("".join) | st.text(max_size=80), st.booleans())
 def test_no_text_raises_whether_it_is_the_answer_or_the_reference(text: str, boxed: bool) -> None:
     response = f"<answer>{text}</answer>" if boxed else text
-    assert grade_countdown(Submission(response, REFERENCE), Policy()).outcome in {
+    assert grade_countdown(Submission(response, REFERENCE), Leniency()).outcome in {
         Outcome.CORRECT, Outcome.WRONG, Outcome.NO_ANSWER, Outcome.UNPARSEABLE,
     }  # fmt: skip
-    verdict = grade_countdown(Submission(f"<answer>{text}</answer>", text), Policy())
+    verdict = grade_countdown(Submission(f"<answer>{text}</answer>", text), Leniency())
     assert verdict.outcome is not Outcome.WRONG or "<" in text
 
 

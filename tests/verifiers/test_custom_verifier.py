@@ -5,24 +5,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from rlsd_verifiers import Job, Policy, Pool, Submission, UnknownVerifierError, find_verifier, verify
+from rlsd_verifiers import Job, Leniency, Pool, Submission, UnknownVerifierError, find_verifier, verify
 
 OWN = """
 import functools
-from rlsd_verifiers import Outcome, Policy, Submission, Verdict
+from rlsd_verifiers import Outcome, Leniency, Submission, Verdict
 
 def plain(submission): return submission.response == submission.answer
-def with_policy(submission, policy): return policy.relative_tolerance
+def with_leniency(submission, leniency): return leniency.relative_tolerance
 def under_another_name(submission, choices): return choices.relative_tolerance
-def with_default(submission, policy=None): return policy.relative_tolerance
-def by_keyword(submission, *, policy): return policy.relative_tolerance
+def with_default(submission, leniency=None): return leniency.relative_tolerance
+def by_keyword(submission, *, leniency): return leniency.relative_tolerance
 def with_an_option(submission, share=0.125): return share
 def with_anything(submission, *args, **kwargs): return 0.5 if args or kwargs else 0.25
 def given(share, submission): return share
 partial = functools.partial(given, 0.375)
 
 class Grader:
-    def __call__(self, submission, policy): return policy.relative_tolerance
+    def __call__(self, submission, leniency): return leniency.relative_tolerance
     def grade(self, submission): return True
 grader = Grader()
 
@@ -50,7 +50,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     [
         ("plain", "a", "correct", 1.0),
         ("plain", "b", "wrong", 0.0),
-        ("with_policy", "", "wrong", 0.625),
+        ("with_leniency", "", "wrong", 0.625),
         ("under_another_name", "", "wrong", 0.625),
         ("with_default", "", "wrong", 0.625),
         ("by_keyword", "", "wrong", 0.625),
@@ -61,11 +61,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
         ("grader.grade", "", "correct", 1.0),
     ],
 )
-def test_a_function_takes_a_submission_and_a_policy_if_it_wants_one(
+def test_a_function_takes_a_submission_and_a_leniency_if_it_wants_one(
     pool: Pool, name: str, response: str, outcome: str, score: float
 ) -> None:
-    policy = Policy(relative_tolerance=0.625)
-    verdict = verify(Submission(response, "a"), f"package.own:{name}", policy, pool=pool)
+    leniency = Leniency(relative_tolerance=0.625)
+    verdict = verify(Submission(response, "a"), f"package.own:{name}", leniency, pool=pool)
     assert (verdict.outcome, verdict.score) == (outcome, score), verdict
 
 

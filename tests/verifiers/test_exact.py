@@ -2,7 +2,7 @@ import pytest
 
 from rlsd_verifiers import Outcome, Submission, verify
 from rlsd_verifiers.exact import grade_exact, grade_exact_quickly
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_exact(response: str, answer: str | None, outcome: str) -> None:
 def test_a_reference_between_slashes_is_a_pattern_for_the_whole_answer(
     response: str, pattern: str, outcome: str
 ) -> None:
-    verdict = grade_exact(Submission(response, pattern), Policy())
+    verdict = grade_exact(Submission(response, pattern), Leniency())
     assert verdict.outcome is Outcome(outcome), verdict.reason
 
 
 def test_a_pattern_accepts_itself_and_is_never_matched_in_the_caller() -> None:
     itself = Submission(r"\boxed{/(a|aa)+b/}", "/(a|aa)+b/")
-    assert grade_exact(itself, Policy()).correct
-    assert grade_exact_quickly(itself, Policy()) is None
-    assert grade_exact_quickly(Submission("a", "a"), Policy()) == grade_exact(Submission("a", "a"), Policy())
+    assert grade_exact(itself, Leniency()).correct
+    assert grade_exact_quickly(itself, Leniency()) is None
+    assert grade_exact_quickly(Submission("a", "a"), Leniency()) == grade_exact(Submission("a", "a"), Leniency())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rlsd_verifiers import Outcome, Policy, Submission, parse_number, verify
+from rlsd_verifiers import Leniency, Outcome, Submission, parse_number, verify
 from rlsd_verifiers.numeric import grade_numeric
 
 
@@ -106,17 +106,17 @@ def test_reasons_name_what_they_speak_of() -> None:
 
 def test_tolerance_is_relative_to_the_reference_and_off_by_default() -> None:
     def graded(answer: str, tolerance: float) -> bool | None:
-        return grade_numeric(Submission(answer, "200"), Policy(relative_tolerance=tolerance)).correct
+        return grade_numeric(Submission(answer, "200"), Leniency(relative_tolerance=tolerance)).correct
 
     assert graded("202", 0.01)
     assert graded("202.01", 0.01) is False
     assert graded("200.0000000001", 0.0) is False
-    assert grade_numeric(Submission("0.001", "0"), Policy(relative_tolerance=0.5)).correct is False
+    assert grade_numeric(Submission("0.001", "0"), Leniency(relative_tolerance=0.5)).correct is False
 
 
 def test_the_last_number_can_be_forbidden() -> None:
-    assert grade_numeric(Submission("so 42", "42"), Policy()).outcome is Outcome.CORRECT
-    assert grade_numeric(Submission("so 42", "42"), Policy(last_number=False)).outcome is Outcome.NO_ANSWER
+    assert grade_numeric(Submission("so 42", "42"), Leniency()).outcome is Outcome.CORRECT
+    assert grade_numeric(Submission("so 42", "42"), Leniency(last_number=False)).outcome is Outcome.NO_ANSWER
 
 
 INTEGERS = st.integers(-(10**18), 10**18)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rlsd_verifiers import VERIFIERS, Job, Outcome, Policy, Pool, Submission, Verdict, Verifier, pool, process
+from rlsd_verifiers import VERIFIERS, Job, Leniency, Outcome, Pool, Submission, Verdict, Verifier, pool, process
 
 HERE = Path(__file__).parent
 TIMEOUT_SECONDS = 0.5
@@ -174,9 +174,9 @@ def test_every_text_arrives_as_it_was(shared: Pool, text: str) -> None:
 
 def test_every_field_arrives(shared: Pool) -> None:
     submission = Submission("r", "a", [{"input": "1\n"}, None], "f", ("x", "y"), "q")
-    policy = Policy(last_number=False, relative_tolerance=0.01)
-    verdict = shared.submit(Job(submission, "hostile_verifiers:echo_all", policy)).result(20)
-    assert verdict.reason == repr((submission, policy))
+    leniency = Leniency(last_number=False, relative_tolerance=0.01)
+    verdict = shared.submit(Job(submission, "hostile_verifiers:echo_all", leniency)).result(20)
+    assert verdict.reason == repr((submission, leniency))
 
 
 BAD_ROWS = [
@@ -213,7 +213,7 @@ def test_a_row_that_the_quick_part_decides_starts_nothing(monkeypatch: pytest.Mo
 
 
 def test_the_thorough_part_decides_what_the_quick_one_left(shared: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(submission: Submission, _: Policy) -> Verdict | None:
+    def quick(submission: Submission, _: Leniency) -> Verdict | None:
         return None if submission.response else Verdict(Outcome.NO_ANSWER, 0.0, None, "")
 
     monkeypatch.setitem(VERIFIERS, "both", Verifier(quick, "hostile_verifiers:echo"))

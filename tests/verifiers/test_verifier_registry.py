@@ -7,8 +7,8 @@ import pytest
 
 from rlsd_verifiers import (
     VERIFIERS,
+    Leniency,
     Outcome,
-    Policy,
     Pool,
     Submission,
     UnknownVerifierError,
@@ -34,7 +34,7 @@ def test_all_keeps_the_order() -> None:
 
 
 def test_an_exception_in_a_verifier_is_no_verdict_and_not_a_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(submission: Submission, _: Policy) -> Verdict:
+    def broken(submission: Submission, _: Leniency) -> Verdict:
         if submission.answer == "boom":
             raise ZeroDivisionError("on purpose")
         return Verdict(Outcome.CORRECT, 1.0, None, "")
@@ -48,7 +48,7 @@ def test_an_exception_in_a_verifier_is_no_verdict_and_not_a_zero(monkeypatch: py
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(submission: Submission, _: Policy) -> Verdict:
+    def interrupted(submission: Submission, _: Leniency) -> Verdict:
         raise KeyboardInterrupt(submission.response)
 
     monkeypatch.setitem(VERIFIERS, "interrupted", Verifier(interrupted))

@@ -6,8 +6,8 @@ here turns an error into a zero.
 
 from rlsd_verifiers.extract import Extraction, extract
 from rlsd_verifiers.job import Job
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import parse_number
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.pool import Pool, check_reference, verify, verify_all
 from rlsd_verifiers.registry import AUTO, VERIFIERS, UnknownVerifierError, Verifier, find_verifier
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
@@ -17,8 +17,8 @@ __all__ = [
     "VERIFIERS",
     "Extraction",
     "Job",
+    "Leniency",
     "Outcome",
-    "Policy",
     "Pool",
     "Submission",
     "UnknownVerifierError",

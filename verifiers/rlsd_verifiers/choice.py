@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rlsd_verifiers.extract import Extraction, extract, visible_text, why_no_answer
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import fold_typography, parse_number, plain
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 NUM_LABELS = 10
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
     rule: str
 
 
-def grade_choice(submission: Submission, policy: Policy) -> Verdict:  # noqa: ARG001
+def grade_choice(submission: Submission, leniency: Leniency) -> Verdict:  # noqa: ARG001
     """Compare the letters that a response chooses with those of the reference.
 
     A reference is a letter (`C`, `(C)`, `C.`, `(C) Paris`), a list of letters of which all are needed in any order

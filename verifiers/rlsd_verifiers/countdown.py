@@ -13,8 +13,8 @@ from operator import add, mul, sub, truediv
 from typing import NamedTuple
 
 from rlsd_verifiers.extract import extract, only_line, why_no_answer
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import fold_typography
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 MAX_CHARS = 500
@@ -35,7 +35,7 @@ class Expression(NamedTuple):
     stated: Fraction | None
 
 
-def grade_countdown(submission: Submission, policy: Policy) -> Verdict:  # noqa: ARG001
+def grade_countdown(submission: Submission, leniency: Leniency) -> Verdict:  # noqa: ARG001
     """Compare the numbers and the values of two expressions, exactly."""
     shown_reference = f"the reference `{shorten(submission.answer or '')}`"
     try:

@@ -3,17 +3,17 @@
 import re
 
 from rlsd_verifiers.extract import extract, only_line, why_no_answer
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import fold_typography
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 
-def grade_exact_quickly(submission: Submission, policy: Policy) -> Verdict | None:
+def grade_exact_quickly(submission: Submission, leniency: Leniency) -> Verdict | None:
     """`grade_exact`, or None if the reference is a pattern, which may take any time."""
-    return None if _is_pattern(submission.answer or "") else grade_exact(submission, policy)
+    return None if _is_pattern(submission.answer or "") else grade_exact(submission, leniency)
 
 
-def grade_exact(submission: Submission, policy: Policy) -> Verdict:  # noqa: ARG001
+def grade_exact(submission: Submission, leniency: Leniency) -> Verdict:  # noqa: ARG001
     """Compare the extracted answer and the reference as strings.
 
     Both lose surrounding blanks, `$` and a trailing full stop; runs of blanks count as one; case counts. A response of

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import encode
 from rlsd_verifiers.registry import AUTO, UnknownVerifierError, describe, look_up, resolve
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
@@ -15,7 +15,7 @@ class Job(NamedTuple):
 
     submission: Submission
     verifier: str = AUTO
-    policy: Policy = Policy()
+    leniency: Leniency = Leniency()
 
 
 class Row:
@@ -57,19 +57,19 @@ def begin(job: Job) -> Verdict | Row:
 
 
 def _begin(job: Job, started: float) -> Verdict | Row:
-    submission, name, policy = job
+    submission, name, leniency = job
     if not (isinstance(submission.response, str) and isinstance(submission.answer, str | None)):
         return invalid("the response or the reference answer is not text")
     if not isinstance(name, str):
         return invalid("the name of the verifier is not text")
     verifier = look_up(resolve(name, submission))
-    verdict = verifier.quick(submission, policy) if verifier.quick else None
+    verdict = verifier.quick(submission, leniency) if verifier.quick else None
     if verdict is not None:
         return verdict
     if verifier.thorough is None:
         return crash(f"the verifier `{name}` gave no verdict")
     try:
-        encoded = encode([verifier.thorough, submission, policy])
+        encoded = encode([verifier.thorough, submission, leniency])
     except (TypeError, ValueError, RecursionError) as error:
         return invalid(f"the row is not JSON: {describe(error)}")
     return Row(verifier.thorough, encoded, time.perf_counter() - started, jailed=verifier.jailed)

@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from rlsd_verifiers.extract import extract, why_no_answer
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import fold_typography, is_unit_like, split_number, split_percent
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.units import Unit, convert, find_unit
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
@@ -20,12 +20,12 @@ class Quantity(NamedTuple):
     words: frozenset[str]
 
 
-def grade_numeric(submission: Submission, policy: Policy) -> Verdict:
+def grade_numeric(submission: Submission, leniency: Leniency) -> Verdict:
     """Compare two numbers as fractions, so that nothing is ever equal by rounding.
 
     `parse_number` says which spellings are read, with a decimal comma where a comma cannot separate thousands. With
-    `policy.relative_tolerance` an answer is right when `|answer - reference| <= relative_tolerance * |reference|`. A
-    percent sign means hundredths, and see `Policy.percent`.
+    `leniency.relative_tolerance` an answer is right when `|answer - reference| <= relative_tolerance * |reference|`. A
+    percent sign means hundredths, and see `Leniency.percent`.
 
     A unit counts only where both have one that is known: then the answer is converted, and units of different kinds
     are wrong. Of unknown words on both sides one must be shared (`12 eggs`, `12 brown eggs`).
@@ -36,7 +36,7 @@ def grade_numeric(submission: Submission, policy: Policy) -> Verdict:
     if reference is None or len(reference.words) > MAX_REFERENCE_WORDS:
         reason = f"the reference `{shorten(submission.answer)}` is not a number"
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, reason)
-    found = extract(submission.response, last_number=policy.last_number)
+    found = extract(submission.response, last_number=leniency.last_number)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, 0.0, None, why_no_answer(submission.response))
     answer = read_quantity(found.text)
@@ -47,7 +47,7 @@ def grade_numeric(submission: Submission, policy: Policy) -> Verdict:
     if value is None:
         reason = f"{shown} has another unit than the reference `{shorten(submission.answer)}`"
         return Verdict(Outcome.WRONG, 0.0, found.text, reason)
-    same = _same(reference, answer._replace(value=value), policy)
+    same = _same(reference, answer._replace(value=value), leniency)
     outcome, verb = (Outcome.CORRECT, "equals") if same else (Outcome.WRONG, "does not equal")
     return Verdict(outcome, float(same), found.text, f"{shown} {verb} the reference `{shorten(submission.answer)}`")
 
@@ -83,13 +83,13 @@ def _in_unit_of(reference: Quantity, answer: Quantity) -> Fraction | None:
     return None
 
 
-def _same(reference: Quantity, answer: Quantity, policy: Policy) -> bool:
+def _same(reference: Quantity, answer: Quantity, leniency: Leniency) -> bool:
     def close(wanted: Fraction, given: Fraction) -> bool:
-        return abs(given - wanted) <= Fraction(policy.relative_tolerance) * abs(wanted)
+        return abs(given - wanted) <= Fraction(leniency.relative_tolerance) * abs(wanted)
 
     if reference.percent == answer.percent:
         return close(reference.value, answer.value)
     signless = answer.value if reference.percent else reference.value
-    if policy.percent == "either" and abs(signless) > 1 and close(reference.value, answer.value):
+    if leniency.percent == "either" and abs(signless) > 1 and close(reference.value, answer.value):
         return True
     return close(reference.value / (100 if reference.percent else 1), answer.value / (100 if answer.percent else 1))

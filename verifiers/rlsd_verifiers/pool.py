@@ -14,7 +14,7 @@ from typing import Self
 
 from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.job import Job, Row, begin, crash
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import Limits, Worker
 from rlsd_verifiers.registry import AUTO, describe, find_verifier
 from rlsd_verifiers.verdict import Submission, Verdict
@@ -188,7 +188,7 @@ class Pool:
         return worker.kill()
 
 
-_DEFAULT_POLICY = Policy()
+_DEFAULT_LENIENCY = Leniency()
 _default: Pool | None = None
 _default_lock = threading.Lock()
 
@@ -202,34 +202,34 @@ def _default_pool() -> Pool:
 
 
 def verify(
-    submission: Submission, verifier: str = AUTO, policy: Policy = _DEFAULT_POLICY, *, pool: Pool | None = None
+    submission: Submission, verifier: str = AUTO, leniency: Leniency = _DEFAULT_LENIENCY, *, pool: Pool | None = None
 ) -> Verdict:
     """Grade one submission. Without a pool it is one with the defaults, which lives until the interpreter ends.
 
     Raises:
         UnknownVerifierError: there is no such verifier.
     """
-    return verify_all([submission], verifier, policy, pool=pool)[0]
+    return verify_all([submission], verifier, leniency, pool=pool)[0]
 
 
 def verify_all(
     submissions: Iterable[Submission],
     verifier: str = AUTO,
-    policy: Policy = _DEFAULT_POLICY,
+    leniency: Leniency = _DEFAULT_LENIENCY,
     *,
     pool: Pool | None = None,
 ) -> list[Verdict]:
     """Grade submissions, in order, as `verify` does one."""
     if verifier != AUTO:
         find_verifier(verifier)
-    jobs = (Job(submission, verifier, policy) for submission in submissions)
+    jobs = (Job(submission, verifier, leniency) for submission in submissions)
     return [*(pool or _default_pool()).verify(jobs)]
 
 
 def check_reference(
-    submission: Submission, verifier: str = AUTO, pool: Pool | None = None, policy: Policy = _DEFAULT_POLICY
+    submission: Submission, verifier: str = AUTO, pool: Pool | None = None, leniency: Leniency = _DEFAULT_LENIENCY
 ) -> str | None:
     """Why the reference cannot be graded, found by submitting it as its own answer; None if it accepts itself."""
     own = submission._replace(response=rf"\boxed{{{submission.answer or ''}}}")
-    verdict = verify(own, verifier, policy, pool=pool)
+    verdict = verify(own, verifier, leniency, pool=pool)
     return None if verdict.correct else verdict.reason

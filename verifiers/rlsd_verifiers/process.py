@@ -39,7 +39,7 @@ def decode(line: bytes) -> Any:
 
 class Line(Protocol):
     """A row as it is sent: the import path of its verifier, whether that is jailed, and
-    `encode([path, submission, policy])`."""
+    `encode([path, submission, leniency])`."""
 
     path: str
     encoded: bytes

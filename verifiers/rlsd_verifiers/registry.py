@@ -15,9 +15,9 @@ from rlsd_verifiers.choice import grade_choice
 from rlsd_verifiers.code.quick import grade_code_quickly
 from rlsd_verifiers.countdown import grade_countdown
 from rlsd_verifiers.exact import grade_exact_quickly
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.quick import grade_math_quickly
 from rlsd_verifiers.numeric import grade_numeric
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Submission, Verdict, shorten
 
 
@@ -27,7 +27,7 @@ class Verifier(NamedTuple):
     One that is `jailed` keeps the limits of the sandbox by itself, and takes its settings as the keyword `sandbox`.
     """
 
-    quick: Callable[[Submission, Policy], Verdict | None] | None = None
+    quick: Callable[[Submission, Leniency], Verdict | None] | None = None
     thorough: str | None = None
     jailed: bool = False
 

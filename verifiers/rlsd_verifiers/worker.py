@@ -1,6 +1,6 @@
 """The process that runs thorough verifiers: one JSON value a line in, one a line out, until its input ends.
 
-A line `[path]` loads a verifier and is answered with `[]`; a line `[path, submission, policy]` is answered with a
+A line `[path]` loads a verifier and is answered with `[]`; a line `[path, submission, leniency]` is answered with a
 verdict. The parent measures the time and kills: nothing in here can be relied on to return.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlsd_sandbox.settings import Settings
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import decode, encode
 from rlsd_verifiers.registry import UnknownVerifierError, describe, is_jailed, load
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
@@ -34,7 +34,7 @@ GRACE_SECONDS = 2
 
 _PR_SET_PDEATHSIG = 1
 
-Grade = Callable[[Submission, Policy], object]
+Grade = Callable[[Submission, Leniency], object]
 
 
 def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool) -> None:
@@ -113,29 +113,29 @@ def _prepare(path: str, settings: Settings) -> Grade:
     except BaseException as error:
         verdict = Verdict(Outcome.CRASH, 0.0, None, f"the verifier `{path}` does not load: {describe(error)}")
     else:
-        return _with_policy(functools.partial(function, sandbox=settings) if is_jailed(path) else function)
+        return _with_leniency(functools.partial(function, sandbox=settings) if is_jailed(path) else function)
     return lambda _, __: verdict
 
 
-def _with_policy(function: Callable[..., Any]) -> Grade:
-    """A verifier that does not ask for a policy is called without: it has no second argument, or another one."""
+def _with_leniency(function: Callable[..., Any]) -> Grade:
+    """Call a verifier that does not ask for the leniency without it: it has no second argument, or another one."""
     try:
         rest = [*inspect.signature(function).parameters.values()][1:]
     except (TypeError, ValueError):
         rest = []
-    if any(p.name == "policy" and p.kind is p.KEYWORD_ONLY for p in rest):
-        return lambda submission, policy: function(submission, policy=policy)
-    if any(p.kind <= p.POSITIONAL_OR_KEYWORD and (p.name == "policy" or p.default is p.empty) for p in rest[:1]):
+    if any(p.name == "leniency" and p.kind is p.KEYWORD_ONLY for p in rest):
+        return lambda submission, leniency: function(submission, leniency=leniency)
+    if any(p.kind <= p.POSITIONAL_OR_KEYWORD and (p.name == "leniency" or p.default is p.empty) for p in rest[:1]):
         return function
     return lambda submission, _: function(submission)
 
 
-def _grade(grade: Grade, submission: list[Any], policy: list[Any]) -> Verdict:
+def _grade(grade: Grade, submission: list[Any], leniency: list[Any]) -> Verdict:
     """What a verifier says, or that it raised an exception."""
     try:
         given = Submission(*submission)
         given = given._replace(choices=None if given.choices is None else tuple(given.choices))
-        return _as_verdict(grade(given, Policy(*policy)))
+        return _as_verdict(grade(given, Leniency(*leniency)))
     except MemoryError:
         raise
     except BaseException as error:

@@ -16,9 +16,9 @@ from rlsd_cli.commands.interrupt import interruptible
 from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
-    from rlsd_cli.evaluation.check import Checked
-    from rlsd_cli.evaluation.check_report import Report
-    from rlsd_cli.evaluation.check_views import Reading
+    from rlsd_cli.data_checks.check import Checked
+    from rlsd_cli.data_checks.check_report import Report
+    from rlsd_cli.data_checks.check_views import Reading
 
 
 def check(
@@ -38,9 +38,9 @@ def check(
 ) -> None:
     """Run every reference through its verifier and render both views, before any training."""
     from rlsd_cli.data.sources import parse_source, read_source
-    from rlsd_cli.evaluation.check import Checking, tried_out
-    from rlsd_cli.evaluation.check_report import Report
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.data_checks.check import Checking, tried_out
+    from rlsd_cli.data_checks.check_report import Report
+    from rlsd_cli.grading.jobs import open_pool
 
     console.quiet = quiet
     resolved = resolve_for(arguments or [])
@@ -71,7 +71,7 @@ def check(
 
 
 def _show(report: "Report", source: str, reading: "Reading", seconds: float, *, as_json: bool) -> None:
-    from rlsd_cli.evaluation.check_report import HEADER
+    from rlsd_cli.data_checks.check_report import HEADER
 
     summary = {"file": source, **report.summary(), "seconds": seconds, "rows_per_second": report.rows / seconds}
     if as_json:

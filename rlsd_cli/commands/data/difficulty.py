@@ -136,7 +136,7 @@ def _measure(
 ) -> None:
     """Measure what is not yet in `measured`, and add it there and to the file, batch by batch."""
     from rlsd_cli.evaluation.difficulty import measure, to_line
-    from rlsd_cli.evaluation.grade import check_problems, describe_faults, open_pool
+    from rlsd_cli.grading.jobs import check_problems, describe_faults, open_pool
 
     start, total = len(measured), len(problems)
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def _measure(
         if faults := check_problems(problems[start:], config, pool):
             console.warning(f"{total - start:,} problems, of which {describe_faults(faults)}")
         sampler = stack.enter_context(closing(make_sampler(policy, config)))
-        sampler.sync()
+        sampler.update_weights()
         where = f"continuing at problem {start + 1:,} of {total:,}" if start else f"{total:,} problems"
         console.talk(f"{config.model} answers {where} x {config.evaluation.samples}")
         meter = stack.enter_context(console.Meter("problems", total, start))

@@ -16,10 +16,10 @@ from rlsd_cli.errors import EXIT_BUSY, EXIT_NO, RlsdError
 if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
+    from rlsd_cli.data.cleaning.prepare import Lengths, Options
     from rlsd_cli.data.inputs import Input
-    from rlsd_cli.data.prepare import Lengths, Options
     from rlsd_cli.data.problems import Problem
-    from rlsd_cli.evaluation.check_views import Reading
+    from rlsd_cli.data_checks.check_views import Reading
 
 MAX_WARNINGS = 5
 VIEW = ("model", "prompt.", "teacher.view", "teacher.template", "teacher.max_prompt_tokens", "rollout.max_new_tokens")
@@ -59,8 +59,8 @@ def prepare(
 ) -> None:
     """Make clean problem files of sources: read, deduplicate, compare with evaluation sets, account for every row."""
     from rlsd_cli.config.resolve import preset_names, split_arguments
+    from rlsd_cli.data.cleaning.prepare import Options
     from rlsd_cli.data.inputs import find_inputs
-    from rlsd_cli.data.prepare import Options
     from rlsd_cli.data.sources import BENCHMARKS
 
     console.quiet = quiet
@@ -98,9 +98,9 @@ def _prepare(
 ) -> tuple[dict[str, Any], float | None]:
     """The manifest of the folder, and how long it took to make; None where it was there already."""
     from rlsd_cli.config.resolve import flatten
-    from rlsd_cli.data.folder import is_current, read_manifest
-    from rlsd_cli.data.prepare import prepare as run
-    from rlsd_cli.data.prepare import request
+    from rlsd_cli.data.cleaning.folder import is_current, read_manifest
+    from rlsd_cli.data.cleaning.prepare import prepare as run
+    from rlsd_cli.data.cleaning.prepare import request
 
     reading, started = reading_of(resolved), time.perf_counter()
     values = flatten(resolved.config) if reading.tokenizer else {}
@@ -160,7 +160,7 @@ def _check_options(options: "Options", splits: set[str | None]) -> None:
 
 def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
     """Whether a preparation may be put there: nothing of somebody else's is lost by it."""
-    from rlsd_cli.data.folder import MANIFEST, others_in
+    from rlsd_cli.data.cleaning.folder import MANIFEST, others_in
 
     if folder.resolve() == Path.cwd() or any(folder.resolve() in file.resolve().parents for file in files):
         raise RlsdError(f"{folder} is where the sources are, or the working directory", hint="name another `--out`")
@@ -180,8 +180,8 @@ def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
 
 
 def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengths]":
-    from rlsd_cli.data.prepare import Lengths
-    from rlsd_cli.evaluation.check_views import view_flags
+    from rlsd_cli.data.cleaning.prepare import Lengths
+    from rlsd_cli.data_checks.check_views import view_flags
 
     def measure(problem: "Problem") -> Lengths:
         flags, tokens = view_flags(problem, config, reading)
@@ -193,12 +193,12 @@ def _measure(config: "Config", reading: "Reading") -> "Callable[[Problem], Lengt
 
 def _check_references(folder: Path, manifest: Mapping[str, Any], config: "Config") -> dict[str, dict[str, Any]]:
     """How many references of each file accept themselves."""
-    from rlsd_cli.data.folder import problem_files
+    from rlsd_cli.data.cleaning.folder import problem_files
     from rlsd_cli.data.sources import parse_source, read_source
-    from rlsd_cli.evaluation.check import Checking
-    from rlsd_cli.evaluation.check_report import Report
-    from rlsd_cli.evaluation.check_views import Reading
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.data_checks.check import Checking
+    from rlsd_cli.data_checks.check_report import Report
+    from rlsd_cli.data_checks.check_views import Reading
+    from rlsd_cli.grading.jobs import open_pool
 
     found = {}
     state = f"while references were checked; {folder} is written\n\nhint: the same command checks them again"
@@ -226,7 +226,7 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    from rlsd_cli.data.folder import problem_files
+    from rlsd_cli.data.cleaning.folder import problem_files
 
     splits = manifest["splits"]
     rows = sum(split["rows"] for split in splits.values())
@@ -295,7 +295,7 @@ def _talk(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def _first_faults(folder: Path, split: str, total: int) -> Iterator[str]:
     """The first rows of a split or an evaluation set that cannot be read."""
-    from rlsd_cli.data.folder import REPORT
+    from rlsd_cli.data.cleaning.folder import REPORT
 
     shown, report = 0, folder / REPORT
     with report.open(encoding="utf-8") as file:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.problems import Found
-    from rlsd_cli.evaluation.check_views import Reading
+    from rlsd_cli.data_checks.check_views import Reading
 
 
 def resolve_for(arguments: list[str]) -> "Resolved":
@@ -23,7 +23,7 @@ def resolve_for(arguments: list[str]) -> "Resolved":
 
 def reading_of(resolved: "Resolved") -> "Reading":
     """How views are read: lengths are known if a model is named, and a view must exist if it or a method is named."""
-    from rlsd_cli.evaluation.check_views import Reading
+    from rlsd_cli.data_checks.check_views import Reading
 
     asked = {key for key, origin in resolved.origins.items() if origin != "default"}
     view_asked = not asked.isdisjoint({"method", "teacher.view"})
@@ -34,7 +34,7 @@ def reading_of(resolved: "Resolved") -> "Reading":
 
 def with_sandbox(found: "Iterable[Found]", config: "Config") -> "Iterator[Found]":
     """The rows; before the first that needs a program to be run, it is made sure that programs can be run."""
-    from rlsd_cli.evaluation.grade import is_code
+    from rlsd_cli.grading.jobs import is_code
 
     announced = False
     for row in found:

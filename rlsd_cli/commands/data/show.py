@@ -14,8 +14,8 @@ from rlsd_cli.errors import EXIT_NO, RlsdError, did_you_mean
 if TYPE_CHECKING:
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.problems import Found, Problem
-    from rlsd_cli.evaluation.check import Checked
-    from rlsd_cli.evaluation.check_views import Reading
+    from rlsd_cli.data_checks.check import Checked
+    from rlsd_cli.data_checks.check_views import Reading
 
 MAX_REMEMBERED = 10_000
 """Ids that a mistyped one is compared with."""
@@ -45,8 +45,8 @@ def show(
     """Show one problem: its fields, both views as the model reads them, and what its verifier makes of it."""
     from rlsd_cli.data.jsons import plain
     from rlsd_cli.data.sources import parse_source, read_source
-    from rlsd_cli.evaluation.check import Checking
-    from rlsd_cli.evaluation.grade import open_pool
+    from rlsd_cli.data_checks.check import Checking
+    from rlsd_cli.grading.jobs import open_pool
 
     wanted, rest = _split(arguments or [])
     resolved = resolve_for(rest)
@@ -161,8 +161,8 @@ def _view(text: str, config: "Config", reading: "Reading") -> View:
 
 
 def _verified(problem: "Problem", checked: "Checked", config: "Config") -> dict[str, Any]:
-    from rlsd_cli.evaluation.explain import explain
-    from rlsd_cli.evaluation.grade import as_answer, is_unsolved, submission
+    from rlsd_cli.grading.explain import explain
+    from rlsd_cli.grading.jobs import as_answer, is_unsolved, submission
 
     own, name = checked.own, checked.verifier
     if own is None or name is None:

@@ -15,7 +15,7 @@ import pytest
 from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers.code import grade
 from rlsd_verifiers.code.grade import grade_code
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Submission, Verdict
 
 SETTINGS = Settings(timeout_seconds=2.0, memory_mb=256, output_mb=1)
@@ -39,7 +39,7 @@ def jails() -> Iterator[None]:
 def graded(code: str, tests: object, entry_point: str | None = None, **given: Any) -> Verdict:
     sandbox, bare = given.pop("sandbox", SETTINGS), given.pop("bare", False)
     response = code if bare or code.startswith(("```", "<think>")) else f"```python\n{code}\n```"
-    return grade_code(Submission(response, tests=tests, entry_point=entry_point, **given), Policy(), sandbox=sandbox)
+    return grade_code(Submission(response, tests=tests, entry_point=entry_point, **given), Leniency(), sandbox=sandbox)
 
 
 CALLED = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rlsd_sandbox import Settings
-from rlsd_verifiers import Outcome, Policy, Submission, Verdict
+from rlsd_verifiers import Leniency, Outcome, Submission, Verdict
 from rlsd_verifiers.code import grade
 from rlsd_verifiers.code.extract import extract_code
 
@@ -32,7 +32,7 @@ def add(a, b):
 
 
 def run(code: str, tests: Any = ADD, entry_point: str | None = "add", settings: Settings = SETTINGS) -> Verdict:
-    return grade.grade_code(Submission(code, tests=tests, entry_point=entry_point), Policy(), sandbox=settings)
+    return grade.grade_code(Submission(code, tests=tests, entry_point=entry_point), Leniency(), sandbox=settings)
 
 
 @pytest.fixture(autouse=True, scope="module")

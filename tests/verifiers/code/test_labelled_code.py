@@ -11,7 +11,7 @@ import pytest
 from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers.code import grade
 from rlsd_verifiers.code.grade import grade_code
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Submission, Verdict
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "verifier_data"
@@ -56,7 +56,7 @@ def read(name: str) -> list[Row]:
 
 def graded(row: Row, tests: object, entry_point: str | None, sandbox: Settings) -> Verdict:
     return grade_code(
-        Submission(f"```python\n{row['code']}\n```", tests=tests, entry_point=entry_point), Policy(), sandbox=sandbox
+        Submission(f"```python\n{row['code']}\n```", tests=tests, entry_point=entry_point), Leniency(), sandbox=sandbox
     )
 
 

@@ -11,7 +11,7 @@ from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers.code import grade
 from rlsd_verifiers.code.grade import grade_code
 from rlsd_verifiers.code.tests import BadTestsError, Calls, Remote, read_tests
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Submission, Verdict
 
 SETTINGS = Settings(timeout_seconds=3.0, memory_mb=256)
@@ -34,7 +34,7 @@ def jails() -> Iterator[None]:
 
 def graded(code: str, tests: object, entry_point: str | None = None) -> Verdict:
     submission = Submission(f"```python\n{code}\n```", tests=tests, entry_point=entry_point)
-    return grade_code(submission, Policy(), sandbox=SETTINGS)
+    return grade_code(submission, Leniency(), sandbox=SETTINGS)
 
 
 def case(body: str, before: str = "") -> str:
@@ -301,6 +301,6 @@ def test_reported_tests_that_nothing_calls_get_the_verdicts_that_were_asked_for(
     rows = [row for row in rows if row["kind"] in KINDS]
     assert rows
     for row in rows:
-        found = grade_code(Submission(**row["input"]), Policy(), sandbox=SETTINGS)
+        found = grade_code(Submission(**row["input"]), Leniency(), sandbox=SETTINGS)
         expected = re.findall(r"\b(?:correct|wrong|bad_reference)\b", row["expected"])
         assert found.outcome in expected, (row["input"], found.reason)

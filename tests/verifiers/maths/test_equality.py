@@ -2,16 +2,16 @@ r"""What equals what: pairs of reference and answer, by the kind of difference b
 
 import pytest
 
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.compare import same
 from rlsd_verifiers.maths.labels import Rules
 from rlsd_verifiers.maths.parser import parse
 from rlsd_verifiers.maths.probe import Probe
 from rlsd_verifiers.maths.rational import ExactValues, UndecidedError
 from rlsd_verifiers.maths.tokens import TooComplexError, UnreadableError
-from rlsd_verifiers.policy import Policy
 
 PROBE = Probe()
-DEFAULT = Policy()
+DEFAULT = Leniency()
 
 EQUAL = {
     "numbers": r"""
@@ -283,8 +283,8 @@ def pairs(tables: dict[str, str]) -> list[object]:
     ]
 
 
-def decide(reference: str, answer: str, policy: Policy = DEFAULT) -> bool:
-    return same(parse(reference), parse(answer), Rules(policy, PROBE))
+def decide(reference: str, answer: str, leniency: Leniency = DEFAULT) -> bool:
+    return same(parse(reference), parse(answer), Rules(leniency, PROBE))
 
 
 @pytest.mark.parametrize(("reference", "answer"), pairs(EQUAL))
@@ -298,25 +298,25 @@ def test_different(reference: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "answer", "policy"),
+    ("reference", "answer", "leniency"),
     [
-        ("30.52", r"\frac{1587}{52}", Policy(decimals="exact")),
-        ("50", r"50\%", Policy(percent="value")),
-        ("1,2,3", "3,2,1", Policy(ordered=True)),
+        ("30.52", r"\frac{1587}{52}", Leniency(decimals="exact")),
+        ("50", r"50\%", Leniency(percent="value")),
+        ("1,2,3", "3,2,1", Leniency(ordered=True)),
     ],
 )
-def test_a_policy_takes_a_liberty_back(reference: str, answer: str, policy: Policy) -> None:
+def test_leniency_takes_a_liberty_back(reference: str, answer: str, leniency: Leniency) -> None:
     assert decide(reference, answer)
-    assert not decide(reference, answer, policy)
+    assert not decide(reference, answer, leniency)
 
 
-def test_a_restatement_is_left_to_others_where_the_policy_accepts_it() -> None:
+def test_a_restatement_is_left_to_others_where_leniency_accepts_it() -> None:
     with pytest.raises(UndecidedError):
-        decide("5050", r"\sum_{k=1}^{100}k", Policy(restatement="accept"))
+        decide("5050", r"\sum_{k=1}^{100}k", Leniency(restatement="accept"))
 
 
 def test_exact_values_alone_never_guess() -> None:
-    rules = Rules(Policy(), ExactValues())
+    rules = Rules(Leniency(), ExactValues())
     assert same(parse("1/2"), parse("0.5"), rules)
     assert not same(parse("1/2"), parse("0.4"), rules)
     with pytest.raises(UndecidedError):

@@ -5,6 +5,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.compare import same
 from rlsd_verifiers.maths.labels import Rules
 from rlsd_verifiers.maths.parser import parse
@@ -12,10 +13,9 @@ from rlsd_verifiers.maths.probe import Probe
 from rlsd_verifiers.maths.quick import grade_math_quickly
 from rlsd_verifiers.maths.rational import UndecidedError, exact
 from rlsd_verifiers.maths.tokens import UnreadableError
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Submission, Verdict
 
-RULES = Rules(Policy(), Probe())
+RULES = Rules(Leniency(), Probe())
 PIECES = st.sampled_from(
     r"\frac \sqrt { } ( ) [ ] \{ \} | , ; = < \le + - * / ^ _ ! % x y n 2 10 0.5 \pi \infty \cup \in \text{and} \pm "
     r"\sin f( \begin{pmatrix} \end{pmatrix} & \\ \int \sum \log \binom : and km \circ ' \ldots \left \right $ "
@@ -55,7 +55,7 @@ def test_any_mixture_of_symbols_is_read_or_refused(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 def test_any_text_gets_a_verdict_or_is_handed_on(answer: str, response: str) -> None:
     for text in (response, f"\\boxed{{{response}}}"):
-        verdict = grade_math_quickly(Submission(text, answer), Policy())
+        verdict = grade_math_quickly(Submission(text, answer), Leniency())
         assert verdict is None or isinstance(verdict, Verdict)
 
 

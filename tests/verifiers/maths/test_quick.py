@@ -2,9 +2,9 @@ r"""The `math` verifier as a whole: what is found, what is decided at once, and 
 
 import pytest
 
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.grade import grade_math
 from rlsd_verifiers.maths.quick import grade_math_quickly, reference_text
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission
 
 
@@ -30,7 +30,7 @@ from rlsd_verifiers.verdict import Outcome, Submission
     ],
 )
 def test_decided_at_once(response: str, answer: str, outcome: str) -> None:
-    verdict = grade_math_quickly(Submission(response, answer), Policy())
+    verdict = grade_math_quickly(Submission(response, answer), Leniency())
     assert verdict is not None
     assert verdict.outcome == outcome
 
@@ -48,14 +48,14 @@ def test_decided_at_once(response: str, answer: str, outcome: str) -> None:
 )  # fmt: skip
 def test_left_to_a_worker(response: str, answer: str, outcome: str) -> None:
     submission = Submission(response, answer)
-    assert grade_math_quickly(submission, Policy()) is None
-    assert grade_math(submission, Policy()).outcome == outcome
+    assert grade_math_quickly(submission, Leniency()) is None
+    assert grade_math(submission, Leniency()).outcome == outcome
 
 
 def test_a_doubt_is_never_a_verdict_at_once() -> None:
     """What the exact values alone cannot tell is handed on, also where it is hidden in one member of a list."""
     for answer in (r"\{\sqrt{4}, 2\sqrt{3}\}", r"2, \sin 1"):
-        assert grade_math_quickly(Submission(rf"\boxed{{{answer}}}", r"2, \sqrt{12}"), Policy()) is None
+        assert grade_math_quickly(Submission(rf"\boxed{{{answer}}}", r"2, \sqrt{12}"), Leniency()) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_reference_may_be_a_worked_solution(answer: str, text: str) -> None:
 
 
 def test_outcomes_carry_their_score_and_reason() -> None:
-    verdict = grade_math_quickly(Submission(r"\boxed{0.5}", r"\frac{1}{2}"), Policy())
+    verdict = grade_math_quickly(Submission(r"\boxed{0.5}", r"\frac{1}{2}"), Leniency())
     assert verdict is not None
     assert (verdict.outcome, verdict.score, verdict.extracted) == (Outcome.CORRECT, 1.0, "0.5")
     assert verdict.reason == r"`0.5` (boxed) equals the reference `\frac{1}{2}`"

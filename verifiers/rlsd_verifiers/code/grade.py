@@ -19,7 +19,7 @@ from rlsd_verifiers.code.compare import same, same_output
 from rlsd_verifiers.code.extract import Code, complete, extract_code
 from rlsd_verifiers.code.languages import PYTHON
 from rlsd_verifiers.code.tests import BadTestsError, Beside, Call, Calls, Remote, Streams, Tests, read_tests, show
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 NUM_ATTEMPTS = 2
@@ -37,7 +37,7 @@ class Found(NamedTuple):
     weak: bool = False
 
 
-def grade_code(submission: Submission, policy: Policy, *, sandbox: Settings) -> Verdict:  # noqa: ARG001
+def grade_code(submission: Submission, leniency: Leniency, *, sandbox: Settings) -> Verdict:  # noqa: ARG001
     """Run the program of a response against the tests.
 
     A jail that fails says nothing about the program: it is put up again and the program tried once more, and then the

@@ -2,11 +2,11 @@
 
 from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.extract import spoken_text
-from rlsd_verifiers.policy import Policy
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 
-def grade_code_quickly(submission: Submission, policy: Policy) -> Verdict | None:  # noqa: ARG001
+def grade_code_quickly(submission: Submission, leniency: Leniency) -> Verdict | None:  # noqa: ARG001
     """What shows without running anything: tests that are none, and a response without a program."""
     if submission.tests is None:
         return Verdict(Outcome.INVALID_ROW, 0.0, None, "tests: missing, and `code` needs some")

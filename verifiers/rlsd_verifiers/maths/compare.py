@@ -4,7 +4,7 @@ The reference comes first and decides what is asked for:
 
 | reference | an answer that can be right |
 |---|---|
-| expression | an expression of the same value; `x = value`; a unit, degree or percent sign as the policy says |
+| expression | an expression of the same value; `x = value`; a unit, degree or percent sign as the leniency says |
 | list `a, b` | as many members in any order: a list, a set, a tuple; labels such as `x_1 =` are read off |
 | set `\{a, b\}` | a set or a list |
 | tuple, vector `(a, b)` | a tuple, `[a, b]`, a row or column vector, in order |
@@ -35,14 +35,14 @@ def same(reference: Node, answer: Node, rules: Rules) -> bool:
             return _same_equation(reference, answer, rules)
         if symbols(reference.args[2]) and quietly(rules, _same_equation, reference, answer, rules):
             return True
-    if rules.policy.names == "any":
+    if rules.leniency.names == "any":
         answer = renamed_alike(reference, answer)
     relabelled = aligned(reference, answer)
     if relabelled is None:
         return False
     wanted, given = simplified(reference, rules), simplified(relabelled, rules)
     if left_to_do(given) - left_to_do(wanted):
-        if rules.policy.restatement == "reject":
+        if rules.leniency.restatement == "reject":
             return False
         raise UndecidedError
     return _same(wanted, given, rules)
@@ -60,7 +60,7 @@ def _same(reference: Node, answer: Node, rules: Rules) -> bool:
     if reference.op == answer.op == "relation" and quietly(rules, _same_relation, reference, answer, rules):
         return True
     if is_region(reference) or is_region(answer):
-        if rules.policy.regions == "as_written" and (reference.op == "relation") != (answer.op == "relation"):
+        if rules.leniency.regions == "as_written" and (reference.op == "relation") != (answer.op == "relation"):
             return False
         return same_region(reference, answer, rules)
     if (commas := _decimal_comma(reference, answer)) is not None:
@@ -104,7 +104,7 @@ def _same_members(reference: Node, answer: Node, rules: Rules) -> bool:
     wanted, given = _members(reference), _members(answer)
     if max(len(wanted), len(given)) > MAX_MEMBERS and len(wanted) != len(given):
         return False
-    if reference.op in ORDERED or (rules.policy.ordered and reference.op == "list"):
+    if reference.op in ORDERED or (rules.leniency.ordered and reference.op == "list"):
         return len(wanted) == len(given) and all(_same(a, b, rules) for a, b in zip(wanted, given, strict=True))
     if max(len(wanted), len(given)) > MAX_MEMBERS:
         raise TooComplexError(f"more than {MAX_MEMBERS} members")

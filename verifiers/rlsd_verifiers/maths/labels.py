@@ -3,11 +3,11 @@ r"""What an answer gives: the value behind `x =`, both values of `\\pm`, the pai
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.rational import ExactValues, UndecidedError
 from rlsd_verifiers.maths.tokens import TooComplexError
 from rlsd_verifiers.maths.tree import Node, rename, symbols, walk
 from rlsd_verifiers.maths.vocabulary import COLLECTIONS, REGIONS
-from rlsd_verifiers.policy import Policy
 
 MAX_SIGNS = 16
 
@@ -15,7 +15,7 @@ MAX_SIGNS = 16
 class Rules(NamedTuple):
     """What `same` decides by."""
 
-    policy: Policy
+    leniency: Leniency
     values: ExactValues
 
 

@@ -75,7 +75,7 @@ def _same_percent(wanted: Quantity, given: Quantity, rules: Rules) -> bool:
     bare = wanted if given.kind == "percent" else given
     value = rules.values.real(bare.value)
     above_one = value is not None and abs(value) > 1
-    return rules.policy.percent == "either" and above_one and _same_value(wanted.value, given.value, rules)
+    return rules.leniency.percent == "either" and above_one and _same_value(wanted.value, given.value, rules)
 
 
 def _same_with_units(wanted: Quantity, given: Quantity, rules: Rules) -> bool:
@@ -98,9 +98,9 @@ def _same_value(reference: Node, answer: Node, rules: Rules) -> bool:
             return True
     except UndecidedError as error:
         undecided = error
-    if rules.policy.decimals == "rounded" and _rounds_to(reference, answer, rules):
+    if rules.leniency.decimals == "rounded" and _rounds_to(reference, answer, rules):
         return True
-    if rules.policy.relative_tolerance and _is_near(reference, answer, rules):
+    if rules.leniency.relative_tolerance and _is_near(reference, answer, rules):
         return True
     if _renamed(reference, answer, rules) or _same_antiderivative(reference, answer, rules):
         return True
@@ -162,7 +162,7 @@ def _is_near(reference: Node, answer: Node, rules: Rules) -> bool:
     wanted, given = rules.values.real(reference), rules.values.real(answer)
     if wanted is None or given is None:
         return False
-    return abs(given - wanted) <= Fraction(rules.policy.relative_tolerance) * abs(wanted)
+    return abs(given - wanted) <= Fraction(rules.leniency.relative_tolerance) * abs(wanted)
 
 
 def _is_whole(node: Node) -> bool:

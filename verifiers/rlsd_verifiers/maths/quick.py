@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rlsd_verifiers.extract import Extraction, extract, why_no_answer
+from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.maths.compare import same
 from rlsd_verifiers.maths.labels import Rules
 from rlsd_verifiers.maths.parser import parse
@@ -13,7 +14,6 @@ from rlsd_verifiers.maths.tokens import InvisibleError, TooComplexError, Unreada
 from rlsd_verifiers.maths.tree import Node, number
 from rlsd_verifiers.maths.words import holds_words, same_words
 from rlsd_verifiers.notation import parse_number
-from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 SHORTEST_SOLUTION = 200
@@ -57,16 +57,16 @@ def reference_text(answer: str) -> str:
     return stated.text if stated else answer
 
 
-def found_answer(submission: Submission, policy: Policy) -> Extraction | None:
-    return extract(submission.response, last_number=policy.last_number, formulas=True)
+def found_answer(submission: Submission, leniency: Leniency) -> Extraction | None:
+    return extract(submission.response, last_number=leniency.last_number, formulas=True)
 
 
-def grade_math_quickly(submission: Submission, policy: Policy) -> Verdict | None:
+def grade_math_quickly(submission: Submission, leniency: Leniency) -> Verdict | None:
     """A verdict where typography, exact numbers or a static limit decides; None where expressions must be compared."""
     if submission.answer is None or not submission.answer.strip():
         return Verdict(Outcome.BAD_REFERENCE, 0.0, None, "the reference answer is empty")
     reference = reference_text(submission.answer).strip()
-    found = found_answer(submission, policy)
+    found = found_answer(submission, leniency)
     if found is None:
         return Verdict(Outcome.NO_ANSWER, 0.0, None, why_no_answer(submission.response))
     if found.text.strip() == reference and reference.isprintable():
@@ -74,7 +74,7 @@ def grade_math_quickly(submission: Submission, policy: Policy) -> Verdict | None
     wanted, given = parse_number(reference), parse_number(found.text)
     if wanted is not None and wanted == given and not any(sign in reference + found.text for sign in "%="):
         return verdict(True, found, reference, "equals")
-    return compare(found, reference, Rules(policy, ExactValues()))
+    return compare(found, reference, Rules(leniency, ExactValues()))
 
 
 def compare(found: Extraction, reference: str, rules: Rules) -> Verdict | None:

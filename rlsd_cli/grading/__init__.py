@@ -1,0 +1,1 @@
+"""Responses to verdicts, without a model."""

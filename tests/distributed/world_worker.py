@@ -1,0 +1,43 @@
+"""What each process of a test does: two steps of every method, and what they came to, as JSON from the first."""
+
+import json
+import sys
+from typing import Any
+
+from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.distributed.world import World, process_group
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.sharding import full_tensor
+from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.training.trainer import Trainer
+
+
+def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
+    """Metrics of both steps, the rows of all rollouts, an evaluation, and a sum that tells weights apart."""
+    config = merge([target_layer("quickstart")[1]], Layer(COMMAND_LINE, settings)).config
+    policy = load_trainable(config)
+    sampler = make_sampler(policy, config)
+    with open_pool(config) as pool:
+        trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts(), world)
+        sampler.update_weights()
+        steps = [trainer.step(number) for number in (1, 2)]
+        evaluation = trainer.evaluate()
+    weights = sum(
+        full_tensor(parameter.detach()).double().abs().sum().item() for parameter in policy.model.parameters()
+    )
+    return {
+        "metrics": [metrics for metrics, _ in steps],
+        "rollouts": [sample.row(0, "") for _, samples in steps for sample in samples],
+        "evaluation": evaluation.summary,
+        "weights": world.all_gather(weights),
+    }
+
+
+if __name__ == "__main__":
+    with process_group() as world:
+        results = [two_steps(settings, world) for settings in json.loads(sys.argv[1])]
+        if world.is_leader:
+            print(json.dumps(results))
