@@ -58,7 +58,7 @@ SHAPES = {
 }
 
 
-class Rollout(NamedTuple):
+class Completion(NamedTuple):
     """One sequence of a step, in token ids, and the score of its completion.
 
     Where a teacher reads more than the student does: `teacher` is its prompt, and `question` and `solution` are the
@@ -124,7 +124,7 @@ def draw_steps(
     num_steps: int,
     dead_share: float,
     completions: Completions,
-    prompt_of: Callable[[Random, int], Rollout],
+    prompt_of: Callable[[Random, int], Completion],
 ) -> Steps:
     """Rollouts of every step. In the first `dead_share` of a step's groups all rewards are the same.
 
@@ -150,12 +150,12 @@ def draw_steps(
     return [[rollout for index in range(num_groups) for rollout in group(index < num_dead)] for _ in range(num_steps)]
 
 
-def plain_prompt(draw: Random, vocabulary: int) -> Rollout:
+def plain_prompt(draw: Random, vocabulary: int) -> Completion:
     """A prompt of tokens, uniform in length within `PROMPT_TOKENS`."""
-    return Rollout(ids(draw, draw.randint(*PROMPT_TOKENS), vocabulary))
+    return Completion(ids(draw, draw.randint(*PROMPT_TOKENS), vocabulary))
 
 
-def two_views(settings: dict[str, Any], model: Path) -> Callable[[Random, int], Rollout]:
+def two_views(settings: dict[str, Any], model: Path) -> Callable[[Random, int], Completion]:
     """Draws a question and its solution, and their two prompts: the tokens that rlsd makes of them."""
     from transformers import AutoTokenizer
 
@@ -166,14 +166,14 @@ def two_views(settings: dict[str, Any], model: Path) -> Callable[[Random, int], 
     config = merge([Layer("leg", settings)], Layer("task", {})).config
     tokenizer = AutoTokenizer.from_pretrained(model)
 
-    def prompt_of(draw: Random, vocabulary: int) -> Rollout:
+    def prompt_of(draw: Random, vocabulary: int) -> Completion:
         lengths = (draw.randint(*QUESTION_TOKENS), draw.randint(*SOLUTION_TOKENS))
         question, solution = (tokenizer.decode(ids(draw, length, vocabulary)) for length in lengths)
         problem = Problem("fixed", "0", question, "", solution)
         prompt, teacher = (
             prompt_ids(text(problem, config), config, tokenizer) for text in (student_text, teacher_text)
         )
-        return Rollout(prompt, question=question, solution=solution, teacher=teacher)
+        return Completion(prompt, question=question, solution=solution, teacher=teacher)
 
     return prompt_of
 

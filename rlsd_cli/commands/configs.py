@@ -18,9 +18,12 @@ def show(
     as_toml: Annotated[bool, typer.Option("--toml", help="A complete config file.")] = False,
 ) -> None:
     """Show every value and where it came from."""
-    from rlsd_cli.config.resolve import flatten, resolve, split_arguments, to_toml
+    from rlsd_cli.config.resolve import resolve, split_arguments, to_toml
+    from rlsd_cli.config.schema import flatten
 
     resolved = resolve(*split_arguments(arguments or []))
+    for note in resolved.notes:
+        console.talk(note)
     values = flatten(resolved.config)
     if as_toml:
         console.data(to_toml(resolved.config).rstrip("\n"))
@@ -33,12 +36,15 @@ def show(
 @app.command("keys")
 def keys(
     prefix: Annotated[str, typer.Argument(metavar="[SECTION|KEY]", help="Only this part.")] = "",
+    mode: Annotated[
+        str, typer.Option("--mode", "--method", help="The keys that this method reads.", metavar="METHOD")
+    ] = "rlsd",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a key.")] = False,
 ) -> None:
-    """List the keys: type, default, meaning."""
-    from rlsd_cli.config.resolve import config_keys
+    """List the keys that a method reads: type, default, meaning."""
+    from rlsd_cli.config.resolve import config_keys, known_method
 
-    found = config_keys(prefix)
+    found = config_keys(prefix, known_method(mode).name)
     if as_json:
         console.data_json([key._asdict() for key in found])
     else:

@@ -77,11 +77,11 @@ def fitted_splits(splits: "Splits", config: "Config", model: "Room") -> "tuple[S
 
 def _try_teacher(problems: "list[Problem]", config: "Config", model: "Room") -> None:
     """Refuse what the teacher cannot read, or say how often that is. A view that is missing is said elsewhere."""
-    from rlsd_cli.data.prompts import has_view
+    from rlsd_cli.data.prompts import has_views
     from rlsd_cli.data.room import Window, teacher_limit, teacher_refusal, too_long_for_teacher
 
     window = Window(model.context_length, config.rollout.max_new_tokens)
-    seen = [problem for problem in problems if has_view(problem, config)]
+    seen = [problem for problem in problems if has_views(problem, config)]
     if not (found := too_long_for_teacher(seen, config, model.tokenizer, window)):
         return
     refusal = teacher_refusal(found, len(problems), teacher_limit(config, window.room))

@@ -32,7 +32,10 @@ def train(
     arguments: Annotated[
         list[str] | None, typer.Argument(metavar="[PRESET|FILE] [KEY=VALUE]...", help="Without one: quickstart.")
     ] = None,
-    mode: Annotated[str | None, typer.Option(help="The method: rlvr, opsd, rlsd or sft.", metavar="METHOD")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", "--method", help="The method: rlvr, opsd, rlsd, ...; as `method=`.", metavar="METHOD"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the config and what a step is, then stop.")] = False,
     again: Annotated[bool, typer.Option("--again", help="A new attempt beside a run of the same config.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,
@@ -46,6 +49,9 @@ def train(
     if mode is not None:
         overrides["method"] = mode
     resolved = resolve(targets, overrides)
+    if os.environ.get("RANK", "0") == "0":
+        for note in resolved.notes:
+            console.talk(note)
     if dry_run:
         if os.environ.get("RANK", "0") == "0":
             _show(resolved, context.obj, as_json)
@@ -237,13 +243,13 @@ def _bounded(splits: "Splits", config: "Config") -> "Splits":
 
 def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":
     """The problems that can be used. What cannot be graded is counted and left out; a missing view is an error."""
-    from rlsd_cli.data.prompts import teacher_text
+    from rlsd_cli.data.prompts import teacher_texts
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.grading.jobs import check_problems, describe_faults
 
     kept = []
     for name, problems in zip(("training", "held-out"), splits, strict=True):
-        graded = name == "held-out" or config.row.samples == "policy"
+        graded = name == "held-out" or config.recipe.responses == "policy"
         faults = check_problems(problems, config, pool) if graded else {}
         if faults:
             console.warning(f"{len(problems)} {name} problems, of which {describe_faults(faults)}")
@@ -254,9 +260,8 @@ def _checked(splits: "Splits", config: "Config", pool: "Pool") -> "Splits":
                 hint="choose another `verifier`, or mend the `answer` fields",
             )
     for problem in kept[0]:
-        if config.row.needs_teacher:
-            teacher_text(problem, config)
-        if config.row.samples == "solution" and not problem.solution:
+        teacher_texts(problem, config)
+        if config.recipe.responses == "solution" and not problem.solution:
             raise RlsdError(f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs solutions")
     return Splits(*kept)
 
@@ -292,7 +297,7 @@ def _result(summary: dict[str, Any], as_json: bool) -> None:
 
 
 def _show(resolved: "Resolved", root: Path, as_json: bool) -> None:
-    from rlsd_cli.config.resolve import flatten
+    from rlsd_cli.config.schema import flatten
     from rlsd_cli.data.sources import check_task
     from rlsd_cli.runs.rundir import run_name
 
@@ -311,12 +316,12 @@ def _show(resolved: "Resolved", root: Path, as_json: bool) -> None:
 
 def algebra(config: "Config") -> list[str]:
     """What one step is, in words."""
-    row, rollouts = config.row, config.rollouts_per_step
+    method, rollouts = config.recipe, config.rollouts_per_step
     updates = config.optim.updates_per_batch
     most = rollouts * config.rollout.max_new_tokens
     budget = config.optim.tokens_per_microbatch
     tokens = f"at most {budget:,} tokens" if budget else "as many tokens as are measured to be fast"
-    if row.samples == "solution":
+    if method.responses == "solution":
         lines = [f"a step   {config.prompts_per_step} problems with their worked solutions"]
     else:
         lines = [
@@ -327,17 +332,14 @@ def algebra(config: "Config") -> list[str]:
         f"update   {updates} optimiser step{'s' if updates > 1 else ''} of {rollouts // updates} rollouts, cut into "
         f"micro-batches of {tokens} (the cut does not change the loss)"
     )
-    lines.append(f"method   {config.method}: {row.summary}")
-    if row.credit == "self_distilled":
-        credit = config.credit
-        decay = f", falling to 0 over {credit.mix_decay_steps} steps" if credit.mix_decay_steps else ""
-        reach = credit.mix * credit.clip
-        lines.append(
-            f"credit   lambda {credit.mix:g}{decay}; a token's credit stays within {reach:.0%} of its advantage"
-        )
-    if row.needs_teacher:
+    lines.append(f"method   {method.name}: {method.summary}")
+    for name, schedule in method.schedules.items():
+        first, last = schedule(config.credit, 1), schedule(config.credit, config.steps)
+        lines.append(f"{name:<8} {first:g} in step 1, {last:g} in step {config.steps}")
+    if method.views:
         sync = f", synced every {config.teacher.sync_every} steps" if config.teacher.weights == "snapshot" else ""
-        lines.append(f"teacher  {config.teacher.weights} weights{sync}, reads the {config.teacher.view}")
+        shown = ", ".join(dict.fromkeys(view.shows or config.teacher.view for view in method.views.values()))
+        lines.append(f"teacher  {config.teacher.weights} weights{sync}, reads the {shown}")
     seen = config.steps * config.prompts_per_step
     lines.append(f"run      {config.steps} steps see {seen:,} problems and draw {seen * config.group_size:,} responses")
     return lines

@@ -209,12 +209,14 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     given = [*layers, command_line]
     asked_for = next((layer.values["method"] for layer in reversed(given) if "method" in layer.values), DEFAULT_METHOD)
     problems, hints = _unknown_keys(given)
-    method = METHODS.get(ALIASES.get(str(asked_for), str(asked_for)))
-    if method is None:
-        hints.append(did_you_mean(str(asked_for), [*METHODS, *ALIASES]) or "methods: " + ", ".join(METHODS))
-        raise RlsdError("\n".join([*problems, f"no method named `{asked_for}`"]), hint=_joined(hints))
+    try:
+        method = known_method(str(asked_for))
+    except RlsdError as error:
+        raise RlsdError("\n".join([*problems, error.message]), hint=_joined([*hints, error.hint])) from None
     given, notes, unread = _without_unread(given, method)
-    problems += [f"`{key}` = {value!r} ({origin}): method `{method.name}` does not read it" for key, value, origin in unread]
+    problems += [
+        f"`{key}` = {value!r} ({origin}): method `{method.name}` does not read it" for key, value, origin in unread
+    ]
     hints += [_read_by(key for key, _, _ in unread)]
     if asked_for in ALIASES:
         notes.insert(0, f"`{asked_for}` is the method `{method.name}`: {method.summary}")
@@ -236,6 +238,18 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     asked = {key: _worded(key, value) for key, value in given[-1].values.items()}
     changed = {key: value for key, value in asked.items() if value != below.get(key, FIELDS[key].default)}
     return Resolved(config, origins, "", changed, tuple(notes))
+
+
+def known_method(name: str) -> Method:
+    """The method of a name, or of one of its other names.
+
+    Raises:
+        RlsdError: there is none.
+    """
+    if (method := METHODS.get(ALIASES.get(name, name))) is None:
+        hint = did_you_mean(name, [*METHODS, *ALIASES]) or "methods: " + ", ".join(METHODS)
+        raise RlsdError(f"no method named `{name}`", hint=hint)
+    return method
 
 
 def _joined(hints: Iterable[str | None]) -> str | None:

@@ -26,9 +26,8 @@ from rlsd_cli.config.sections import (
     VerificationConfig,
 )
 from rlsd_cli.fields import Count, CountOrZero, Fraction, Section
-from rlsd_cli.methods.base import KlToInitial, Method, Term
+from rlsd_cli.methods.base import KlToInitial, Method, Term, constant
 from rlsd_cli.methods.table import METHODS
-
 
 DEFAULT_METHOD = "rlsd"
 PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers"))
@@ -95,7 +94,7 @@ class Config(Section):
     def terms(self) -> tuple[Term, ...]:
         """The terms of the loss: the method's, and the KL to the initial policy where it has a weight."""
         coef = self.loss.kl_coef
-        return self.recipe.terms + ((KlToInitial(coef=lambda settings, step: coef),) if coef else ())
+        return self.recipe.terms + ((KlToInitial(coef=constant(coef)),) if coef else ())
 
     @property
     def group_size(self) -> int:
@@ -190,11 +189,11 @@ def fields_of(method: str) -> dict[str, FieldInfo]:
 
 def all_fields() -> dict[str, FieldInfo]:
     """The keys of all methods."""
-    return {key: info for method in reversed(METHODS) for key, info in _leaves(config_type(method))}
+    return {key: info for method in reversed([*METHODS]) for key, info in _leaves(config_type(method))}
 
 
 def flatten(config: Config, tree: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The values of a config by dotted key, of those that its method reads; from its `tree` as JSON, if that is given."""
+    """The values of the keys that the method reads, by dotted key; from the config's `tree` as JSON, if it is given."""
 
     def value(key: str) -> Any:
         node: Any = config if tree is None else tree

@@ -58,9 +58,9 @@ def self_distilled_credit(
         weighted: True at the tokens that are reweighted, the others having weight 1; None reweights them all.
 
     Returns:
-        ``Credit``, with ``|advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)`` in the mask. Its
-        diagnostics: ``weight`` before it is mixed, 1 at every token that is not reweighted; ``clip_low`` and ``clip_high``,
-        True where it was raised to ``1 - clip`` or lowered to ``1 + clip``.
+        ``Credit``, with ``|advantage| * (1 - mix * clip) <= |credit| <= |advantage| * (1 + mix * clip)`` in the mask.
+        Its diagnostics: ``weight`` before it is mixed, 1 at every token that is not reweighted; ``clip_low`` and
+        ``clip_high``, True where it was raised to ``1 - clip`` or lowered to ``1 + clip``.
 
     Raises:
         ValueError: ``mix`` or ``clip`` is out of range.

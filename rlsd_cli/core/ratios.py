@@ -24,9 +24,7 @@ class Ratio(NamedTuple):
     saturated: Bool[Tensor, "B T"]
 
 
-def token_ratio(
-    logp: Float[Tensor, "B T"], old_logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Ratio:
+def token_ratio(logp: Float[Tensor, "B T"], old_logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Ratio:
     """Each token's own ratio.
 
         ratio = exp(logp - old_logp)
@@ -45,9 +43,7 @@ def token_ratio(
     return Ratio(difference.exp(), saturated)
 
 
-def sequence_ratio(
-    logp: Float[Tensor, "B T"], old_logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
-) -> Ratio:
+def sequence_ratio(logp: Float[Tensor, "B T"], old_logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Ratio:
     """The sequence's length-normalised ratio, at each of its tokens.
 
         sequence = exp(sum(mask * (logp - old_logp)) / sum(mask))

@@ -9,7 +9,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Protocol
 
-from rlsd_cli.config.schema import Config, PromptConfig
+from rlsd_cli.config.schema import Config
+from rlsd_cli.config.sections import PromptConfig
 from rlsd_cli.errors import RlsdError, first_line
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from rlsd_cli.config.schema import PromptConfig
+from rlsd_cli.config.sections import PromptConfig
 from rlsd_cli.data.chat import PROBE, ChatTokenizer, in_chat
 from rlsd_cli.data.message import data_of
 

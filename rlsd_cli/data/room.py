@@ -2,12 +2,14 @@
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.chat import PROBE, ChatTokenizer, in_chat
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.data.views import problem_views
 from rlsd_cli.errors import RlsdError
 
 
@@ -46,8 +48,12 @@ def too_long_for_student(
 def too_long_for_teacher(
     problems: Sequence[Problem], config: Config, tokenizer: ChatTokenizer, window: Window
 ) -> list[Overlong]:
-    """The problems whose privileged view leaves no room, or has more than `teacher.max_prompt_tokens`."""
-    return _too_long_texts(problems, teacher_text, config, tokenizer, teacher_limit(config, window.room))
+    """The problems of which a view leaves no room, or has more than `teacher.max_prompt_tokens`."""
+    limit, found = teacher_limit(config, window.room), dict[int, Overlong]()
+    for view in problem_views(config):
+        for each in _too_long_texts(problems, partial(teacher_text, view=view), config, tokenizer, limit):
+            found[each.place] = max(each, found.get(each.place, each), key=lambda each: each.tokens)
+    return [found[place] for place in sorted(found)]
 
 
 def _too_long_texts(

@@ -1,4 +1,4 @@
-"""What a teacher is shown: functions of a problem, a rollout and its group. No text: it is shown nothing, and not asked."""
+"""What a teacher is shown: functions of a problem, a rollout and its group. Without a text it is not asked."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -80,7 +80,7 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
     flags = [*_leaks(problem, config)]
     if unlisted := why_unlisted(problem):
         flags.append(Flag("choices_not_added", unlisted))
-    if config.row.needs_teacher:
+    if config.recipe.views:
         try:
             teacher = teacher_text(problem, config)
         except RlsdError:
@@ -88,7 +88,7 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
                 flags.append(Flag("no_view", f"there is no `{config.teacher.view}`, which the teacher is to see"))
         if teacher and config.teacher.view == "solution" and not _holds_answer(problem):
             flags.append(Flag("answer_not_in_view", f"`{shorten(problem.answer)}` does not occur in the solution"))
-    elif reading.view_asked and config.row.samples == "solution" and not problem.solution:
+    elif reading.view_asked and config.recipe.responses == "solution" and not problem.solution:
         flags.append(Flag("no_view", "there is no `solution`, which the student is to learn"))
     if reading.tokenizer is None:
         return flags, None

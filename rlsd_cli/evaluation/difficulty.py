@@ -25,7 +25,7 @@ from rlsd_verifiers.verdict import shorten
 
 if TYPE_CHECKING:
     from rlsd_cli.policy.model import Policy
-    from rlsd_cli.rollout.respond import Response
+    from rlsd_cli.rollout.records import Pending
 
 BINS = (0.25, 0.5, 0.75)
 """Where the pass rates between never (0) and always (1) are parted."""
@@ -125,7 +125,7 @@ def measure(
         yield [_measured(responses[first : first + samples], config.model, mark) for first in firsts]
 
 
-def _measured(group: Sequence["Response"], model: str, mark: str) -> Measured:
+def _measured(group: Sequence["Pending"], model: str, mark: str) -> Measured:
     verdicts = [response.verdict.result() for response in group]
     return Measured(
         samples=len(group),

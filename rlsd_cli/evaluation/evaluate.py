@@ -3,16 +3,19 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.distributed.world import World
 from rlsd_cli.evaluation.difficulty import sampling_of
 from rlsd_cli.grading.answer_rows import how_it_ran
 from rlsd_cli.grading.jobs import stop_on_sandbox_error
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.respond import Response, respond
+from rlsd_cli.rollout.records import Pending
+from rlsd_cli.rollout.respond import draw_keys, respond
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.statistics import clustered, mean_pass_at_k
 from rlsd_verifiers.pool import Pool
@@ -53,6 +56,17 @@ def evaluate(
     return [_row(response, index % samples, config) for index, response in enumerate(responses)]
 
 
+def evaluate_together(
+    policy: Policy, sampler: Sampler, problems: Sequence[Problem], config: Config, pool: Pool, world: World
+) -> Evaluation:
+    """Evaluate the policy as it is now on problems, of which each process takes a part."""
+    started, samples = time.perf_counter(), config.evaluation.samples
+    keys = world.local(draw_keys(problems))
+    rows = evaluate(policy, sampler, world.local(problems), config, pool, keys)
+    groups = world.all_items([rows[start : start + samples] for start in range(0, len(rows), samples)])
+    return conclude(list(chain.from_iterable(groups)), config, started)
+
+
 def conclude(rows: list[dict[str, Any]], config: Config, started: float) -> Evaluation:
     """What the rows of all problems add up to, and how long it took since `started` on `time.perf_counter`.
 
@@ -67,20 +81,20 @@ def conclude(rows: list[dict[str, Any]], config: Config, started: float) -> Eval
     return Evaluation(rows, summary | {"seconds": time.perf_counter() - started})
 
 
-def _row(response: Response, sample: int, config: Config) -> dict[str, Any]:
+def _row(response: Pending, sample: int, config: Config) -> dict[str, Any]:
     verdict = response.verdict.result()
     return {
-        "problem_id": response.problem.id,
+        "problem_id": response.rollout.problem.id,
         "sample": sample,
-        "response": response.text,
-        "answer": response.problem.answer,
+        "response": response.rollout.text,
+        "answer": response.rollout.problem.answer,
         "extracted": verdict.extracted,
         "outcome": str(verdict.outcome),
         "score": verdict.score if verdict.is_verdict else None,
         "reason": verdict.reason,
         "tokens": len(response.rollout.token_ids),
         "truncated": response.rollout.truncated,
-        "leaks": leaks(response.text, config.eval_data or config.data),
+        "leaks": leaks(response.rollout.text, config.eval_data or config.data),
     } | how_it_ran(verdict)
 
 

@@ -9,7 +9,7 @@ change the loss. Importing this module loads no torch.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rlsd_cli.fields import Section
 
@@ -32,7 +32,7 @@ class Attempt(NamedTuple):
     correct: whether the verifier accepted it; None without a verdict
     advantage: its score against its group
     truncated: whether it was cut at the length limit
-    reason: what the verifier said of it
+    reason: what the verifier said of it; None without a verdict
     """
 
     number: int
@@ -42,7 +42,7 @@ class Attempt(NamedTuple):
     correct: bool | None
     advantage: float
     truncated: bool
-    reason: str
+    reason: str | None
 
 
 Route = Callable[[Attempt, Sequence[Attempt], Any], bool]
@@ -73,10 +73,23 @@ def always(settings: Any, step: int) -> bool:
     return True
 
 
-def one(settings: Any, step: int) -> float:
-    """1 at every step."""
-    del settings, step
-    return 1.0
+def constant(value: float) -> Schedule:
+    """The same number at every step."""
+
+    def schedule(settings: Any, step: int) -> float:
+        del settings, step
+        return value
+
+    return schedule
+
+
+one = constant(1.0)
+
+
+def all_tokens(settings: Any) -> Literal["all", "thought"]:
+    """Every token, whatever the settings."""
+    del settings
+    return "all"
 
 
 class View(NamedTuple):
@@ -93,7 +106,7 @@ class View(NamedTuple):
     shows: str | None = None
     where: Route = everyone
     when: Callable[[Any, int], bool] = always
-    tokens: Callable[[Any], Literal["all", "thought"]] = lambda settings: "all"
+    tokens: Callable[[Any], Literal["all", "thought"]] = all_tokens
     most: int = 1
 
 
@@ -194,6 +207,3 @@ class Method:
     def scored(self) -> bool:
         """True where scores enter the loss; they are measured and recorded in any case."""
         return self.has(PolicyGradient)
-
-
-Kind = TypeVar("Kind", bound=Term)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rlsd_cli.config.schema import AdapterConfig
+from rlsd_cli.config.sections import AdapterConfig
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_USAGE, RlsdError, first_line
 from rlsd_cli.policy.sharding import full_tensor, is_sharded, load_full_state, reshard
 from rlsd_cli.policy.source import blaming

@@ -309,7 +309,7 @@ def _rollout(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compo
         return (Component("engine", engine, phase, depends, "`rollout.engine=transformers`"),)
     evaluation, new_tokens = config.evaluation, config.rollout.max_new_tokens
     cases = [(evaluation.problems * evaluation.samples, evaluation.samples, evaluation.max_new_tokens or new_tokens)]
-    if config.row.samples == "policy":
+    if config.recipe.responses == "policy":
         cases.append((config.rollouts_per_step, config.group_size, new_tokens))
     case = max((_sampled(*case, config, setting) for case in cases), key=lambda case: case.held)
     width = WIDTH[setting.sampling_dtype]
@@ -456,7 +456,7 @@ def layer_bytes(shape: ModelShape, batch: Batch, setting: Setting) -> int:
 
 def _tile_bytes(config: Config, shape: ModelShape, batch: Batch, setting: Setting) -> int:
     logits, kind = FLOAT32 * shape.vocabulary * batch.scored, config.distill.divergence
-    if config.row.objective != "divergence" or kind == "sampled_token":
+    if not config.recipe.distilled or kind == "sampled_token":
         return HEAD_TILES * min(HEAD_TILE[setting.device], logits)
     tiles = MIXTURE_TILES if kind == "jsd" else DIVERGENCE_TILES
     return tiles * min(DIVERGENCE_TILE[setting.device], logits)

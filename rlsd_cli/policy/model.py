@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlsd_cli.config.schema import Config, Layout
+from rlsd_cli.config.schema import Config
+from rlsd_cli.config.sections import Layout
 from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlsd_cli.config.schema import TeacherConfig
+from rlsd_cli.config.sections import TeacherConfig
 from rlsd_cli.policy.adapter import has_adapter
 from rlsd_cli.policy.model import Policy, copy_modules
 from rlsd_cli.policy.sharding import is_sharded

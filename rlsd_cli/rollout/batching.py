@@ -10,7 +10,7 @@ from torch import Tensor
 from rlsd_cli.policy.batch import TokenIds
 from rlsd_cli.rollout.decoders import Decoder, Moves, closing_ranks
 from rlsd_cli.rollout.draws import draw, uniforms
-from rlsd_cli.rollout.sampler import Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Sampling
 
 ROOM_TO_ADD = 8
 """Rows are added when an eighth of the batch is free: one by one, small prompts would cost a forward pass each."""
@@ -47,7 +47,7 @@ def decode(
     eos_ids: frozenset[int],
     batch_size: int,
     device: torch.device,
-) -> Iterator[tuple[int, Rollout]]:
+) -> Iterator[tuple[int, Completion]]:
     """Place and rollout of every row, as rows end; at most `batch_size` are decoded at a time.
 
     Tokens are read from the device only where a row ends.
@@ -104,14 +104,14 @@ def _enter(state: State, first: int, rows: Sequence[Row], prompts: Sequence[Toke
     state.uniforms[places] = uniforms(keys[:, None], torch.arange(state.uniforms.shape[1], device=device))
 
 
-def _read(state: State, ended: Tensor, eos_ids: frozenset[int]) -> Iterator[Rollout]:
+def _read(state: State, ended: Tensor, eos_ids: frozenset[int]) -> Iterator[Completion]:
     """The rollouts of the rows at `ended`."""
     ages = state.ages[ended].tolist()
     longest = max(ages)
     parts = ages, state.tokens[ended, :longest].tolist(), state.logps[ended, :longest].tolist()
     for length, token_ids, logps in zip(*parts, strict=True):
         truncated = token_ids[length - 1] not in eos_ids
-        yield Rollout(token_ids[:length], logps[:length], truncated)
+        yield Completion(token_ids[:length], logps[:length], truncated)
 
 
 def _move(state: State, moves: Moves) -> None:

@@ -12,7 +12,7 @@ from rlsd_cli.rollout.batching import Row, decode
 from rlsd_cli.rollout.decoders import PrefixDecoder
 from rlsd_cli.rollout.draws import row_key
 from rlsd_cli.rollout.probes import choose_decoder, twin
-from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Finished, Sampling
 
 
 class TransformersSampler:
@@ -67,7 +67,7 @@ class TransformersSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
-    ) -> list[Rollout]:
+    ) -> list[Completion]:
         rows = [
             Row(prompt * samples_per_prompt + sample, prompt, row_key(seed, keys[prompt], sample))
             for prompt in sorted(range(len(prompts)), key=lambda prompt: -len(prompts[prompt]))
@@ -76,7 +76,7 @@ class TransformersSampler:
         policy = self.policy
         policy.check_fits(max(map(len, prompts), default=0) + sampling.max_new_tokens)
         decoder = self.decoder(self.model, prompts, policy.pad_id, policy.device)
-        rollouts: dict[int, Rollout] = {}
+        rollouts: dict[int, Completion] = {}
         for place, rollout in decode(decoder, prompts, rows, sampling, policy.eos_ids, self.batch_size, policy.device):
             rollouts[place] = rollout
             if finished:

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
@@ -11,19 +9,9 @@ from rlsd_cli.data.prompts import prompt_ids, student_text
 from rlsd_cli.data.room import Window, student_refusal, too_long
 from rlsd_cli.grading.jobs import job
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.sampler import Rollout, Sampler, Sampling
-from rlsd_verifiers import Verdict
+from rlsd_cli.rollout.records import Pending, Prompt, Rollout
+from rlsd_cli.rollout.sampler import Completion, Sampler, Sampling
 from rlsd_verifiers.pool import Pool
-
-
-class Response(NamedTuple):
-    """One rollout as text, with the problem and the prompt it answers, and the verdict that is on its way."""
-
-    problem: Problem
-    prompt: list[int]
-    rollout: Rollout
-    text: str
-    verdict: Future[Verdict]
 
 
 def student_prompts(
@@ -58,19 +46,35 @@ def respond(
     sampling: Sampling,
     seed: str,
     keys: Sequence[str] | None = None,
-) -> list[Response]:
-    """`samples` responses to each problem, problem by problem; `keys`: their `draw_keys`, if among more problems.
+    version: int = 0,
+) -> list[Pending]:
+    """Sample `samples` responses to each problem, problem by problem, and submit each to the pool as soon as it ends.
 
-    Each is submitted to the pool as soon as it ends, so that most verdicts are there when the last one has.
+    Most verdicts are there when the last response has ended.
+
+    Args:
+        keys: The `draw_keys` of the problems, if they are some of more.
+        version: The step whose weights sample.
     """
-    prompts = student_prompts(problems, policy, config, sampling.max_new_tokens)
-    responses: dict[int, Response] = {}
+    ids = student_prompts(problems, policy, config, sampling.max_new_tokens)
+    prompts = [Prompt(tuple(each)) for each in ids]
+    pending: dict[int, Pending] = {}
 
-    def finished(place: int, rollout: Rollout) -> None:
-        problem, prompt = problems[place // samples], prompts[place // samples]
-        text = policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True)
-        responses[place] = Response(problem, prompt, rollout, text, pool.submit(job(problem, text, config)))
+    def finished(place: int, completion: Completion) -> None:
+        problem = problems[place // samples]
+        text = policy.tokenizer.decode(completion.token_ids, skip_special_tokens=True)
+        rollout = Rollout(
+            problem=problem,
+            number=place % samples,
+            prompt=prompts[place // samples],
+            token_ids=tuple(completion.token_ids),
+            sampled_logp=tuple(completion.sampled_logp),
+            truncated=completion.truncated,
+            text=text,
+            version=version,
+        )
+        pending[place] = Pending(rollout, pool.submit(job(problem, text, config)))
 
     keys = draw_keys(problems) if keys is None else keys
-    sampler.sample(prompts, keys, samples, sampling, seed=seed, finished=finished)
-    return [responses[place] for place in range(len(responses))]
+    sampler.sample(ids, keys, samples, sampling, seed=seed, finished=finished)
+    return [pending[place] for place in range(len(pending))]

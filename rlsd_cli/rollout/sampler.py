@@ -13,7 +13,7 @@ class Sampling(NamedTuple):
     top_k: int = 0
 
 
-class Rollout(NamedTuple):
+class Completion(NamedTuple):
     """One response: its token ids (the end token included), their log-probabilities, and whether it ended.
 
     The log-probabilities are those of the whole distribution at the sampling temperature (at 1 for greedy), in nats.
@@ -24,7 +24,7 @@ class Rollout(NamedTuple):
     truncated: bool
 
 
-Finished = Callable[[int, Rollout], None]
+Finished = Callable[[int, Completion], None]
 """Told of a rollout as soon as it ends, with its place in the result."""
 
 
@@ -48,7 +48,7 @@ class Sampler(Protocol):
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
-    ) -> list[Rollout]:
+    ) -> list[Completion]:
         """`samples_per_prompt` rollouts of each prompt, prompt by prompt.
 
         What is drawn is a function of the weights, `seed`, and of each rollout's prompt, key and number among its

@@ -22,7 +22,7 @@ from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.rollout.canary import Mismatch, Weights, canary, compare, trainers_logp
 from rlsd_cli.rollout.draws import row_key
-from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Finished, Sampling
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -118,14 +118,14 @@ class VllmSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
-    ) -> list[Rollout]:
+    ) -> list[Completion]:
         places = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(samples_per_prompt)]
         requests = {
             place: (prompts[prompt], self._params(sampling, row_key(seed, keys[prompt], sample)))
             for place, (prompt, sample) in enumerate(places)
         }
         self._submit(requests)
-        rollouts: dict[int, Rollout] = {}
+        rollouts: dict[int, Completion] = {}
         while len(rollouts) < len(requests):
             try:
                 outputs = self.engine.llm_engine.step()
@@ -202,10 +202,10 @@ class VllmSampler:
             output_kind=self.vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
 
-    def _rollout(self, completion: Any) -> Rollout:
+    def _rollout(self, completion: Any) -> Completion:
         ids = list(completion.token_ids)
         logps = [known[token].logprob for token, known in zip(ids, completion.logprobs, strict=True)]
-        return Rollout(ids, logps, truncated=ids[-1] not in self.policy.eos_ids)
+        return Completion(ids, logps, truncated=ids[-1] not in self.policy.eos_ids)
 
     def sleep(self) -> None:
         if self.on_gpu:

@@ -28,7 +28,7 @@ from rlsd_cli.policy.adapter import merged_weights
 from rlsd_cli.policy.model import DTYPES, ROUNDING_GAP, Policy
 from rlsd_cli.rollout.canary import Mismatch, Weights, canary, compare, trainers_logp
 from rlsd_cli.rollout.draws import row_key
-from rlsd_cli.rollout.sampler import Finished, Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Finished, Sampling
 
 T = TypeVar("T")
 
@@ -117,8 +117,8 @@ class ServerSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
-    ) -> list[Rollout]:
-        rollouts: dict[int, Rollout] = {}
+    ) -> list[Completion]:
+        rollouts: dict[int, Completion] = {}
 
         async def draw(client: "_Client", gate: asyncio.Semaphore, place: int) -> None:
             prompt, sample = divmod(place, samples_per_prompt)
@@ -181,9 +181,9 @@ class ServerSampler:
             "return_token_ids": True,
         }
 
-    def _rollout(self, choice: dict[str, Any]) -> Rollout:
+    def _rollout(self, choice: dict[str, Any]) -> Completion:
         ids = choice["token_ids"]
-        return Rollout(ids, choice["logprobs"]["token_logprobs"], truncated=ids[-1] not in self.policy.eos_ids)
+        return Completion(ids, choice["logprobs"]["token_logprobs"], truncated=ids[-1] not in self.policy.eos_ids)
 
     def sleep(self) -> None:
         """The servers have devices of their own."""

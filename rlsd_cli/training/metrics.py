@@ -1,30 +1,17 @@
 """What a step leaves behind in numbers; every mean says over what."""
 
-import contextlib
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.training.rewards import dead_reason, groups_of
-from rlsd_cli.training.samples import Sample
-from rlsd_cli.training.update import MicroBatch, TokenLoss
-
-
-class Clock:
-    """Wall seconds by name: `with clock("rollout"): ...`."""
-
-    def __init__(self) -> None:
-        self.seconds = {"rollout": 0.0, "verify": 0.0, "teacher": 0.0, "update": 0.0}
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - started
+from rlsd_cli.data.leakage import leaks
+from rlsd_cli.rollout.records import Group
+from rlsd_cli.training.judging import zero_variance
+from rlsd_cli.training.losses import MicroBatch, TokenLoss
+from rlsd_cli.training.reading import Taught
 
 
 class TokenTotals:
@@ -35,29 +22,28 @@ class TokenTotals:
         self.largest: dict[str, float] = {}
 
     def add(self, batch: MicroBatch, losses: TokenLoss) -> None:
-        mask, credit = batch.tokens.mask, losses.credit
-        seen = mask if batch.privileged else batch.reweighted
-        old_logp = losses.student.logp.detach() if batch.old_logp is None else batch.old_logp
-        mismatch = torch.where(batch.sampled, old_logp - batch.sampled_logp, 0.0)
+        columns, mask, credit = batch.columns, batch.tokens.mask, losses.credit
+        sampled = mask & columns.sampled[:, None]
+        old_logp = losses.student.logp.detach() if columns.old_logp is None else columns.old_logp
+        mismatch = torch.where(sampled, old_logp - columns.sampled_logp, 0.0)
+        asked = losses.shown if columns.readings else mask
         quantities = {
             "tokens": mask,
             "entropy": losses.student.entropy,
             "ratio_clipped": losses.ratio_clipped,
             "kl": losses.kl,
-            "sampled_tokens": batch.sampled,
+            "sampled_tokens": sampled,
             "mismatch_abs": mismatch.abs(),
-            "sampler_weight": torch.where(batch.sampled, mismatch.exp(), 0.0),
-            "kept_weight": torch.where(batch.sampled, losses.sampler_weight, 0.0),
-            "seen_tokens": seen,
-            "reweighted_tokens": batch.reweighted,
+            "sampler_weight": torch.where(sampled, mismatch.exp(), 0.0),
+            "kept_weight": torch.where(sampled, losses.sampler_weight, 0.0),
+            "shown_tokens": losses.shown,
             "gap": losses.gap,
             "gap_abs": losses.gap.abs(),
-            "weight": torch.where(batch.reweighted, credit.weight, 0.0),
-            "clip_low": credit.clipped_low,
-            "clip_high": credit.clipped_high,
         }
+        for name, values in credit.diagnostics.items():
+            quantities |= {f"credit_{name}": torch.where(asked, values, 0), f"credit_{name}_tokens": asked}
         self.sums.update({name: values.sum().item() for name, values in quantities.items()})
-        self._keep({"mismatch_abs": mismatch.abs().max().item()} if batch.sampled.any() else {})
+        self._keep({"mismatch_abs": mismatch.abs().max().item()} if sampled.any() else {})
 
     def merge(self, others: Iterable["TokenTotals"]) -> None:
         """Add what others have counted."""
@@ -73,8 +59,12 @@ class TokenTotals:
         """None when nothing was counted."""
         return self.sums[name] / self.sums[over] if self.sums[over] else None
 
+    def credit_mean(self, name: str) -> float | None:
+        """The mean of a diagnostic of the credit over the tokens that it is about."""
+        return self.mean(f"credit_{name}", f"credit_{name}_tokens")
 
-class Update(NamedTuple):
+
+class Figures(NamedTuple):
     """What one step's update came to: mean loss and largest gradient norm over its optimiser steps."""
 
     loss: float
@@ -82,44 +72,50 @@ class Update(NamedTuple):
     tokens: TokenTotals
 
 
-def sample_metrics(samples: Sequence[Sample], config: Config) -> dict[str, Any]:
+def rollout_metrics(groups: Sequence[Group], config: Config) -> dict[str, Any]:
     """What the rollouts of a step say. Scores are averaged over the responses that reached a verdict."""
-    scores = [sample.score for sample in samples if sample.score is not None]
-    outcomes = Counter(str(sample.verdict.outcome) for sample in samples if sample.verdict)
-    groups = groups_of(samples, config)
-    dead = Counter(reason for group in groups if (reason := dead_reason(group))) if config.row.needs_reward else None
+    members = [member for group in groups for member in group.members]
+    rollouts = [member.rollout for member in members]
+    verdicts = [member.verdict for member in members if member.verdict]
+    scores = [member.score for member in members if member.score is not None]
+    outcomes = Counter(str(verdict.outcome) for verdict in verdicts)
+    flat = Counter(why for group in groups if (why := zero_variance(group))) if config.recipe.scored else None
     judged = len(scores) or None
     return {
         "reward_mean": sum(scores) / judged if judged else None,
-        "solved_rate": sum(s.verdict.correct is True for s in samples if s.verdict) / judged if judged else None,
+        "solved_rate": sum(verdict.correct is True for verdict in verdicts) / judged if judged else None,
         "no_answer_rate": outcomes["no_answer"] / judged if judged else None,
-        "zero_variance_rate": None if dead is None else dead.total() / len(groups),
-        "dead_groups": None if dead is None else dict(dead.most_common()),
+        "zero_variance_rate": None if flat is None else flat.total() / len(groups),
+        "zero_variance_groups": None if flat is None else dict(flat.most_common()),
         "refilled_groups": max(0, len(groups) - config.prompts_per_step),
-        "truncated_rate": rate(sample.truncated for sample in samples),
-        "no_verdict_rate": rate(bool(s.verdict) and s.score is None for s in samples),
-        "response_tokens_mean": sum(len(sample.token_ids) for sample in samples) / len(samples),
-        "leakage_rate": rate(sample.leaks for sample in samples),
+        "truncated_rate": rate(rollout.truncated for rollout in rollouts),
+        "no_verdict_rate": rate(bool(member.verdict) and member.score is None for member in members),
+        "response_tokens_mean": sum(len(rollout.token_ids) for rollout in rollouts) / len(rollouts),
+        "leakage_rate": rate(leaks(rollout.text, config.data) for rollout in rollouts),
         "outcomes": dict(outcomes.most_common()),
+        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
     }
 
 
-def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dict[str, Any]:
+def update_metrics(figures: Figures, config: Config, step: int) -> dict[str, Any]:
     """What the update of a step says.
 
-    Token means are over the tokens trained on, those the teacher scored, or those it reweighted.
+    Token means are over the tokens trained on, those that the teacher was shown something for, or those that a sampler
+    gave log-probabilities of.
     """
-    totals = update.tokens
+    totals = figures.tokens
+    schedules = {name: value(config.credit, step) for name, value in config.recipe.schedules.items()}
     return {
-        "loss": update.loss,
-        "grad_norm": update.grad_norm,
+        "loss": figures.loss,
+        "grad_norm": figures.grad_norm,
         "entropy": totals.mean("entropy", "tokens"),
-        "lambda": mix,
-        "credit_weight_mean": totals.mean("weight", "reweighted_tokens"),
-        "credit_clip_low_rate": totals.mean("clip_low", "reweighted_tokens"),
-        "credit_clip_high_rate": totals.mean("clip_high", "reweighted_tokens"),
-        "teacher_student_gap_mean": totals.mean("gap", "seen_tokens"),
-        "teacher_student_gap_abs_mean": totals.mean("gap_abs", "seen_tokens"),
+        "lambda": 0.0,
+        **schedules,
+        "credit_weight_mean": totals.credit_mean("weight"),
+        "credit_clip_low_rate": totals.credit_mean("clip_low"),
+        "credit_clip_high_rate": totals.credit_mean("clip_high"),
+        "teacher_student_gap_mean": totals.mean("gap", "shown_tokens"),
+        "teacher_student_gap_abs_mean": totals.mean("gap_abs", "shown_tokens"),
         "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),
         "kl": totals.mean("kl", "tokens"),
         "sampler_mismatch_abs_mean": totals.mean("mismatch_abs", "sampled_tokens"),
@@ -127,8 +123,19 @@ def update_metrics(update: Update, samples: Sequence[Sample], mix: float) -> dic
         "sampler_weight_mean": totals.mean("sampler_weight", "sampled_tokens"),
         "sampler_weight_kept_mean": totals.mean("kept_weight", "sampled_tokens"),
         "trained_tokens": int(totals.sums["tokens"]),
-        "teacher_skipped": sum(sample.teacher_skipped for sample in samples),
-        "uncounted": sum(not sample.counted for sample in samples),
+    }
+
+
+def left_out_metrics(taught: Sequence[Taught], num_not_shown: int) -> dict[str, Any]:
+    """How many rollouts are in no loss and how many readings a teacher skipped because their prompt did not fit."""
+    members = [member for each in taught for member in each.group.members]
+    reads = [read for each in taught for readings in each.readings for read in readings.values()]
+    left_out = Counter(member.left_out for member in members if member.left_out)
+    left_out |= Counter({"no_view": num_not_shown} if num_not_shown else {})
+    return {
+        "teacher_skipped": sum(read.skipped for read in reads),
+        "left_out": dict(left_out.most_common()),
+        "uncounted": left_out.total(),
     }
 
 

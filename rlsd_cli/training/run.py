@@ -3,7 +3,8 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError, is_full_disk
+from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together, select
 from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
@@ -19,8 +21,11 @@ from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
 from rlsd_cli.training.health import warnings_of
-from rlsd_cli.training.trainer import Trainer
+from rlsd_cli.training.trainer import Trainer, make_trainer
 from rlsd_verifiers.pool import Pool
+
+Evaluate = Callable[[], Evaluation]
+"""The policy as it is now, on the held-out problems."""
 
 
 class Reporter(Protocol):
@@ -53,12 +58,14 @@ def train(
     together = world.size > 1 and policy.layout != "whole"
     interrupts = Interrupts(repeated=world.size > 1, agree=world.first_of if together else None)
     with contextlib.closing(make_sampler(policy, config, world)) as sampler:
-        trainer = Trainer(config, policy, sampler, pool, splits, interrupts, world)
+        trainer = make_trainer(config, policy, sampler, pool, splits, interrupts, world)
+        held_out = select(splits.held_out, config.evaluation.problems)
+        evaluation = partial(evaluate_together, policy, sampler, held_out, config, pool, world)
         if fault := world.first_of(compile_fault(policy) if policy.compiled else None):
             policy.compiled = False
             report.warning("compile", f"layers run as they are: {fault}")
         with recompilation_limits(lambda text: report.warning("recompilation", text)):
-            _finish(trainer, run, report)
+            _finish(trainer, evaluation, run, report)
         summary = world.broadcast(lambda: summarise(config, run))
         if world.is_leader:
             run.set_status(**summary)
@@ -66,19 +73,20 @@ def train(
     return summary
 
 
-def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
+def _finish(trainer: Trainer, evaluation: Evaluate, run: RunDir, report: Reporter) -> None:
     """From the last checkpoint, if there is one, to the last step; on an error or a signal the state is saved."""
-    config, world, interrupts = trainer.config, trainer.world, trainer.interrupts
+    config, world, learner = trainer.config, trainer.world, trainer.learner
+    interrupts = learner.interrupts
     done = 0
     if saved := world.broadcast(lambda: checkpoints(run.checkpoints)):
         done = load_checkpoint(saved[-1], _trained(trainer))
-    trainer.sampler.update_weights()
+    learner.sampler.update_weights()
     if world.is_leader:
         run.forget_after(done)
         run.set_status(status="running", step=done, error=None)
     with interrupts.installed():
         try:
-            _milestones(trainer, run, report, done)
+            _milestones(trainer, evaluation, run, report, done)
             interrupts.release()
             for step in range(done + 1, config.steps + 1):
                 _step(trainer, run, report, step)
@@ -86,7 +94,7 @@ def _finish(trainer: Trainer, run: RunDir, report: Reporter) -> None:
                 if world.is_leader:
                     run.set_status(step=step)
                 interrupts.release()
-                _milestones(trainer, run, report, step)
+                _milestones(trainer, evaluation, run, report, step)
         except BaseException as error:
             moved_on = interrupts.held
             interrupts.hold()
@@ -123,31 +131,30 @@ def _every(period: int, step: int) -> bool:
 
 def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     started = time.perf_counter()
-    metrics, samples = trainer.step(step)
+    metrics, records = trainer.step(step)
     if not trainer.world.is_leader:
         return
-    decode = trainer.policy.tokenizer.decode
-    run.write_rollouts(step, [sample.row(step, decode(sample.prompt)) for sample in samples])
+    policy = trainer.learner.policy
+    run.write_rollouts(step, [record.row() for record in records])
     metrics["seconds"] = time.perf_counter() - started
-    metrics["peak_memory_mb"] = peak_mb(str(trainer.policy.device))
+    metrics["peak_memory_mb"] = peak_mb(str(policy.device))
     run.append_metrics(metrics)
     report.step(metrics, trainer.config.steps)
-    policy = trainer.policy
     gap = max(ROUNDING_GAP[policy.compute_dtype], ROUNDING_GAP[policy.sampling_dtype])
     for kind, text in warnings_of(metrics, trainer.config, policy.model.config.model_type, gap).items():
         report.warning(kind, text)
 
 
-def _milestones(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
+def _milestones(trainer: Trainer, evaluation: Evaluate, run: RunDir, report: Reporter, step: int) -> None:
     """What is due after a step (0: before the first), unless it is there already: an evaluation, a checkpoint."""
     config, suite = trainer.config, suite_name(trainer.config)
     last = step == config.steps
     due = step == 0 or last or _every(config.evaluation.every, step)
     if due and trainer.world.broadcast(lambda: not run.has_evaluation(suite, step)):
-        evaluation = trainer.evaluate()
+        found = evaluation()
         if trainer.world.is_leader:
-            run.write_evaluation(suite, step, evaluation.rows, evaluation.summary | {"step": step})
-            report.evaluation(step, evaluation.summary)
+            run.write_evaluation(suite, step, found.rows, found.summary | {"step": step})
+            report.evaluation(step, found.summary)
     if step and (last or _every(config.checkpoint.every, step)):
         _save(trainer, run, step)
 
@@ -165,8 +172,9 @@ def _save(trainer: Trainer, run: RunDir, step: int) -> None:
 
 
 def _trained(trainer: Trainer) -> Trained:
-    world = World() if trainer.policy.layout == "whole" else trainer.world
-    return Trained(trainer.policy, trainer.optimizer, trainer.teacher, world)
+    learner = trainer.learner
+    world = World() if learner.policy.layout == "whole" else trainer.world
+    return Trained(learner.policy, learner.optimizer, learner.teacher, world)
 
 
 def summarise(config: Config, run: RunDir) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import load_policy
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.respond import Response
-from rlsd_cli.rollout.sampler import Rollout
+from rlsd_cli.rollout.sampler import Completion
 from rlsd_verifiers import Outcome, Verdict
 
 SAMPLED = {"evaluation.samples": 4, "evaluation.temperature": 1.0, "rollout.batch_size": 8}
@@ -85,7 +85,7 @@ def test_what_is_measured_does_not_depend_on_how_problems_are_cut_into_batches(
 
 
 class NoSampler:
-    def sample(self, *_: object, **__: object) -> list[Rollout]:
+    def sample(self, *_: object, **__: object) -> list[Completion]:
         raise AssertionError("nothing may be sampled")
 
 
@@ -99,7 +99,7 @@ def test_a_prompt_without_room_is_found_before_anything_is_sampled(config: Confi
 def response(outcome: Outcome, tokens: int, *, truncated: bool = False) -> Response:
     verdict: Future[Verdict] = Future()
     verdict.set_result(Verdict(outcome, 0.5, None, ""))
-    return Response(Problem("p", "0", "q", "1"), [1], Rollout([0] * tokens, [0.0] * tokens, truncated), "", verdict)
+    return Response(Problem("p", "0", "q", "1"), [1], Completion([0] * tokens, [0.0] * tokens, truncated), "", verdict)
 
 
 def test_answers_are_counted_and_those_without_a_verdict_leave_the_pass_rate() -> None:

@@ -1,6 +1,6 @@
 """A trainer in float64, written from the formulas alone: whole logits, one response at a time, nothing shared.
 
-It is given what was drawn (`Rollout`s, in the order of the step) and a config, and works out everything else by itself
+It is given what was drawn (`Completion`s, in the order of the step) and a config, and works out everything else by itself
 from a copy of the initial weights, step after step: so a fault anywhere in the trainer's wiring shows as a difference.
 """
 
@@ -17,7 +17,7 @@ from tests.oracle.formulas import advantages, credit, divergence, importance, kl
 from tests.oracle.llama import Shape, Weights, logits
 
 
-class Rollout(NamedTuple):
+class Completion(NamedTuple):
     """A response as it was drawn; `score` None: without verdict; `thought`: tokens up to the last closing think tag."""
 
     prompt: list[int]
@@ -50,7 +50,7 @@ class Oracle:
         self.num_updates = 0
         self.temperature = 1.0 if config.method == "sft" else config.rollout.temperature
 
-    def step(self, step: int, rollouts: Sequence[Rollout]) -> list[Update]:
+    def step(self, step: int, rollouts: Sequence[Completion]) -> list[Update]:
         """The optimiser steps on one batch."""
         config, teacher = self.config, self.config.teacher
         judged = list(zip(rollouts, self._advantages(rollouts), strict=True))
@@ -77,17 +77,17 @@ class Oracle:
     def _copy(self) -> Weights:
         return {name: value.detach().clone() for name, value in self.policy.items()}
 
-    def _counts(self, rollout: Rollout) -> bool:
+    def _counts(self, rollout: Completion) -> bool:
         config = self.config
         if config.method == "sft":
             return len(rollout.tokens) <= config.rollout.max_new_tokens
         reached = self._fits(rollout) if config.method == "opsd" else rollout.score is not None
         return reached and not (rollout.truncated and config.rollout.truncated == "mask")
 
-    def _fits(self, rollout: Rollout) -> bool:
+    def _fits(self, rollout: Completion) -> bool:
         return len(rollout.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
 
-    def _advantages(self, rollouts: Sequence[Rollout]) -> list[float]:
+    def _advantages(self, rollouts: Sequence[Completion]) -> list[float]:
         if self.config.method not in ("rlvr", "rlsd"):
             return [1.0] * len(rollouts)
         scores = [(0.0 if r.truncated else r.score) if self._counts(r) else None for r in rollouts]
@@ -95,7 +95,7 @@ class Oracle:
         groups = advantages([scores[i : i + size] for i in range(0, len(scores), size)], self.config.advantage)
         return [advantage for group in groups for advantage in group]
 
-    def _update(self, share: list[tuple[Rollout, float]], mix: float, rate: float) -> Update:
+    def _update(self, share: list[tuple[Completion, float]], mix: float, rate: float) -> Update:
         counted = [(rollout, advantage) for rollout, advantage in share if self._counts(rollout)]
         trained = [one for one in counted if one[1] != 0 or self.config.loss.kl_coef > 0]
         for name in self.trained:
@@ -113,7 +113,7 @@ class Oracle:
             total, terms = total + losses.sum().item(), terms + losses.abs().sum().item()
         return Update(total, terms, *self._adamw(rate) if trained else (0.0, {}), self._copy())
 
-    def _token_losses(self, rollout: Rollout, advantage: float, mix: float) -> Tensor:
+    def _token_losses(self, rollout: Completion, advantage: float, mix: float) -> Tensor:
         config, tokens = self.config, torch.tensor(rollout.tokens)
         several = config.optim.updates_per_batch > 1
         live = config.teacher.weights == "live"

@@ -27,7 +27,7 @@ from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Verifier
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
-from tests.oracle.oracle import Oracle, Rollout
+from tests.oracle.oracle import Oracle, Completion
 
 LAYERS = 2
 """Of the embedded policy's four: nothing here asks for good answers."""
@@ -123,7 +123,7 @@ def blur(trainer: Trainer) -> list[list[float] | None]:
     return reported
 
 
-def rollout_of(sample: Sample, trainer: Trainer) -> Rollout:
+def rollout_of(sample: Sample, trainer: Trainer) -> Completion:
     """What the oracle is told of a rollout."""
     config, tokenizer = trainer.config, trainer.policy.tokenizer
     privileged = []
@@ -132,7 +132,7 @@ def rollout_of(sample: Sample, trainer: Trainer) -> Rollout:
     thought = max((place + 1 for place, token in enumerate(sample.token_ids) if token == THINK_ID), default=0)
     verdict = sample.verdict
     score = verdict.score if verdict is not None and verdict.is_verdict else None
-    return Rollout(sample.prompt, sample.token_ids, sample.sampled_logp, sample.truncated, score, privileged, thought)
+    return Completion(sample.prompt, sample.token_ids, sample.sampled_logp, sample.truncated, score, privileged, thought)
 
 
 def make_oracle(trainer: Trainer) -> Oracle:
@@ -193,7 +193,7 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
     return found
 
 
-def own_logp(oracle: Oracle, weights: Weights, rollout: Rollout, temperature: float | None = None) -> Tensor:
+def own_logp(oracle: Oracle, weights: Weights, rollout: Completion, temperature: float | None = None) -> Tensor:
     with torch.no_grad():
         table = oracle.logp(weights, rollout.prompt, rollout.tokens, temperature)
     return table.gather(1, torch.tensor(rollout.tokens)[:, None])[:, 0]
@@ -256,7 +256,7 @@ EVALUATION: dict[str, Any] = BASE | {
 }
 
 
-def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Rollout]]:
+def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Completion]]:
     """An evaluation, and what was sampled for it."""
     sample, drawn = trainer.sampler.sample, []
 
@@ -264,7 +264,7 @@ def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Rollout]]:
         rollouts = sample(prompts, keys, samples, *args, **options)
         for place, rollout in enumerate(rollouts):
             prompt = list(prompts[place // samples])
-            drawn.append(Rollout(prompt, *rollout, score=None, privileged=[], thought=0))
+            drawn.append(Completion(prompt, *rollout, score=None, privileged=[], thought=0))
         return rollouts
 
     trainer.sampler.sample = recorded  # type: ignore[method-assign]

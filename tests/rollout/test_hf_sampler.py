@@ -16,7 +16,7 @@ from rlsd_cli.rollout import attention
 from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, WaveDecoder
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.probes import is_exact
-from rlsd_cli.rollout.sampler import Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Sampling
 
 PROMPTS = [[18, 5, 3, 12, 7, 14, 17], [18, 4, 12, 9, 9, 14, 17], [18, 2, 2, 12, 3, 13, 4, 4, 14, 17] * 3, [17]]
 KEYS = ["a", "b", "c", "d"]
@@ -70,17 +70,17 @@ def with_model(policy: Policy) -> Callable[[str], Policy]:
     return make
 
 
-def sampled(policy: Policy, sampling: Sampling, *, samples: int = 4, batch_size: int = 64) -> list[Rollout]:
+def sampled(policy: Policy, sampling: Sampling, *, samples: int = 4, batch_size: int = 64) -> list[Completion]:
     return TransformersSampler(policy, "auto", batch_size).sample(PROMPTS, KEYS, samples, sampling, "seed")
 
 
-def tokens(rollouts: list[Rollout]) -> list[list[int]]:
+def tokens(rollouts: list[Completion]) -> list[list[int]]:
     return [rollout.token_ids for rollout in rollouts]
 
 
 @torch.no_grad()
 def assert_logps_are_the_models(
-    policy: Policy, rollouts: list[Rollout], temperature: float = 1.0, atol: float = 3e-5
+    policy: Policy, rollouts: list[Completion], temperature: float = 1.0, atol: float = 3e-5
 ) -> None:
     """Each row alone, its whole sequence at once, through the model's own attention."""
     samples = len(rollouts) // len(PROMPTS)
@@ -223,7 +223,7 @@ def test_draws_do_not_depend_on_the_batch(policy: Policy, batch_size: int, kind:
 def test_every_rollout_is_told_of_once_when_it_ends_and_is_the_one_returned(policy: Policy, batch_size: int) -> None:
     """Streaming changes neither what is drawn nor its place."""
     sampler, sampling = TransformersSampler(policy, "auto", batch_size), Sampling(30)
-    told: list[tuple[int, Rollout]] = []
+    told: list[tuple[int, Completion]] = []
     rollouts = sampler.sample(PROMPTS, KEYS, 4, sampling, "seed", finished=lambda *what: told.append(what))
     assert rollouts == sampler.sample(PROMPTS, KEYS, 4, sampling, "seed")
     assert len(told) == len(rollouts) == 16

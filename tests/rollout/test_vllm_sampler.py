@@ -21,7 +21,7 @@ from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.canary import Weights
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
-from rlsd_cli.rollout.sampler import Rollout, Sampling
+from rlsd_cli.rollout.sampler import Completion, Sampling
 from rlsd_cli.rollout.vllm_servers import ServerSampler, _Client, _read, _write
 from tests.rollout.vllm_server import Server, served
 
@@ -81,7 +81,7 @@ def weights_come_back(policy: Policy, request: pytest.FixtureRequest) -> Iterato
     sampler.update_weights()
 
 
-def tokens(rollouts: list[Rollout]) -> list[list[int]]:
+def tokens(rollouts: list[Completion]) -> list[list[int]]:
     return [rollout.token_ids for rollout in rollouts]
 
 
@@ -215,7 +215,7 @@ def test_an_engine_in_the_trainers_process_group_is_not_started_again(
     sampler.engine = sampler._start()
 
 
-def draw(sampler: Any, heard: Callable[[int, Rollout], None] | None = None) -> list[list[int]]:
+def draw(sampler: Any, heard: Callable[[int, Completion], None] | None = None) -> list[list[int]]:
     return tokens(sampler.sample(PROMPTS, KEYS, 8, Sampling(20), "seed", heard))
 
 
@@ -227,7 +227,7 @@ def test_a_server_that_is_started_again_is_given_the_weights_and_asked_again(
     expected = draw(remote)
     heard: list[int] = []
 
-    def cut(place: int, _: Rollout) -> None:
+    def cut(place: int, _: Completion) -> None:
         heard.append(place)
         if len(heard) == 1:
             server.stop()
@@ -256,7 +256,7 @@ def test_a_server_that_another_run_uses_is_noticed(
 ) -> None:
     other = ServerSampler(policy, configure(SETTINGS | {"rollout.servers": [server.url]}), World())
 
-    def barge_in(place: int, _: Rollout) -> None:
+    def barge_in(place: int, _: Completion) -> None:
         if place == 0:
             with ThreadPoolExecutor() as elsewhere:
                 elsewhere.submit(other.update_weights).result()

@@ -16,7 +16,7 @@ import torch
 
 from rlsd_cli.data.sources import load_source
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.rollout.sampler import Finished, Rollout
+from rlsd_cli.rollout.sampler import Finished, Completion
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 from tests.training.test_run import Listener, new_run, without_seconds
@@ -182,7 +182,7 @@ def test_the_time_and_the_number_of_its_workers_change_nothing(
     first, second = make_trainer(custom("careful")), make_trainer(custom("careful", **{"verification.workers": 1}))
     sample = second.sampler.sample
 
-    def afterwards(*arguments: Any, finished: Finished, **options: Any) -> list[Rollout]:
+    def afterwards(*arguments: Any, finished: Finished, **options: Any) -> list[Completion]:
         rollouts = sample(*arguments, **options)
         for place, rollout in enumerate(rollouts):
             finished(place, rollout)
@@ -206,8 +206,8 @@ def test_a_response_is_verified_while_others_are_still_sampled(
     sample = trainer.sampler.sample
     seen: list[bool] = []
 
-    def watched(*arguments: Any, finished: Finished, **options: Any) -> list[Rollout]:
-        def waiting(place: int, rollout: Rollout) -> None:
+    def watched(*arguments: Any, finished: Finished, **options: Any) -> list[Completion]:
+        def waiting(place: int, rollout: Completion) -> None:
             finished(place, rollout)
             for _ in range(0 if seen else 2000):
                 if any(tmp_path.iterdir()):

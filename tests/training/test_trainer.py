@@ -12,7 +12,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.rollout.sampler import Finished, Rollout
+from rlsd_cli.rollout.sampler import Finished, Completion
 from rlsd_cli.training import trainer as trainer_module
 from rlsd_cli.training import update as update_module
 from rlsd_cli.training.metrics import update_metrics
@@ -275,12 +275,12 @@ def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[i
 
     def sample(
         prompts: Any, _: Any, samples_per_prompt: int, *__: Any, finished: Finished, **___: Any
-    ) -> list[Rollout]:
+    ) -> list[Completion]:
         rollouts = []
         for index in range(len(prompts) * samples_per_prompt):
             text = responses[index % len(responses)]
             ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [eos]
-            rollouts.append(Rollout(ids, [-1.0] * len(ids), index % len(responses) in truncated))
+            rollouts.append(Completion(ids, [-1.0] * len(ids), index % len(responses) in truncated))
             finished(index, rollouts[-1])
         return rollouts
 
@@ -304,10 +304,10 @@ def test_groups_without_signal_are_drawn_anew_and_leave_the_loss(make_trainer: M
     answers = iter([["#6"], ["#5"], ["#5", "#6"]])
     sizes = []
 
-    def sample(prompts: Any, *rest: Any, **options: Any) -> list[Rollout]:
+    def sample(prompts: Any, *rest: Any, **options: Any) -> list[Completion]:
         sizes.append(len(prompts))
         with_responses(trainer, next(answers))
-        rollouts: list[Rollout] = trainer.sampler.sample(prompts, *rest, **options)
+        rollouts: list[Completion] = trainer.sampler.sample(prompts, *rest, **options)
         trainer.sampler.sample = sample  # type: ignore[method-assign]
         return rollouts
 

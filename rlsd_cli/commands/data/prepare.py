@@ -97,7 +97,7 @@ def _prepare(
     inputs: "Sequence[Input]", options: "Options", folder: Path, resolved: "Resolved", *, again: bool
 ) -> tuple[dict[str, Any], float | None]:
     """The manifest of the folder, and how long it took to make; None where it was there already."""
-    from rlsd_cli.config.resolve import flatten
+    from rlsd_cli.config.schema import flatten
     from rlsd_cli.data.cleaning.folder import is_current, read_manifest
     from rlsd_cli.data.cleaning.prepare import prepare as run
     from rlsd_cli.data.cleaning.prepare import request

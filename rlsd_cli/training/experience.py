@@ -1,0 +1,154 @@
+"""From problems to judged groups. Every kind of experience gives the same groups for the same step."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+from itertools import count
+from typing import Protocol
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.curriculum import refill_problems, step_problems
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.prompts import solution_ids
+from rlsd_cli.distributed.world import World
+from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy.model import Policy
+from rlsd_cli.rollout.records import Group, Judged, Pending, Prompt, Rollout
+from rlsd_cli.rollout.respond import draw_keys, respond, student_prompts
+from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_cli.training.clock import Clock
+from rlsd_cli.training.judging import advantages_of, judge, shares, zero_variance
+from rlsd_verifiers.pool import Pool
+
+PARTS = 4
+"""In how many parts the groups of a round are judged."""
+
+Parts = Iterator[list[Group]]
+"""Groups of this process, part by part, some maybe empty; every process has as many parts."""
+
+
+class Experience(Protocol):
+    """Where the groups of a step come from."""
+
+    def rounds(self, step: int, clock: Clock) -> Iterator[Parts]:
+        """The groups of a step (from 1), round by round; each is to be exhausted before the next."""
+
+
+class Sampled:
+    """The policy's own responses to this process's problems.
+
+    A round is judged in `PARTS` parts of whole groups, each given as soon as it is judged, so that the teacher reads
+    the first while verifiers work on the last. What is in a part does not depend on how fast verifiers are, or a run
+    would not repeat to the last bit. It is one part where advantages depend on all scores.
+    """
+
+    def __init__(
+        self, config: Config, policy: Policy, sampler: Sampler, pool: Pool, problems: list[Problem], world: World
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        self.sampler = sampler
+        self.pool = pool
+        self.problems = problems
+        self.world = world
+
+    def rounds(self, step: int, clock: Clock) -> Iterator[Parts]:
+        """A round of the step's problems, and while `rollout.refill` lasts one in place of groups without signal."""
+        problems = step_problems(self.problems, self.config, step)
+        num_groups = num_flat = 0
+        while problems:
+            with clock("rollout"):
+                drawn = self._draw(problems, step)
+            flat: list[Group] = []
+            yield self._judged(drawn, num_groups, flat, clock)
+            num_groups += len(problems)
+            num_flat += sum(self.world.all_gather(len(flat)))
+            problems = self._replacements(step, num_groups, num_flat)
+        self.sampler.sleep()
+
+    def _draw(self, problems: Sequence[Problem], step: int) -> list[list[Pending]]:
+        """The responses to this process's problems, group by group, being verified."""
+        config, size = self.config, self.config.group_size
+        pending = respond(
+            self.policy,
+            self.sampler,
+            self.world.local(problems),
+            config,
+            self.pool,
+            samples=size,
+            sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature),
+            seed=f"{config.seed}/rollouts/{step}",
+            keys=self.world.local(draw_keys(problems)),
+            version=step - 1,
+        )
+        return [pending[start : start + size] for start in range(0, len(pending), size)]
+
+    def _judged(self, drawn: list[list[Pending]], first: int, flat: list[Group], clock: Clock) -> Parts:
+        """Groups as their verdicts arrive, the `first` of all processes at that place; those without signal go to
+        `flat`, too."""
+        places = count(first + self.world.rank, self.world.size)
+        num_parts = 1 if self.config.advantage.scale == "batch_std" else PARTS
+        for part in shares(list(zip(places, drawn, strict=False)), num_parts):
+            with clock("verify"):
+                wait([pending.verdict for _, group in part for pending in group])
+            members = [tuple(judge(pending, self.config) for pending in group) for _, group in part]
+            advantages = self._advantages(members)
+            groups = [Group(*each) for each in zip((place for place, _ in part), members, advantages, strict=True)]
+            flat += [group for group in groups if zero_variance(group)]
+            yield groups
+
+    def _advantages(self, members: list[tuple[Judged, ...]]) -> Sequence[tuple[float, ...]]:
+        """From the scores of each group, or where they are scaled by the batch from those of all processes."""
+        if self.config.advantage.scale != "batch_std":
+            return advantages_of(members, self.config)
+        return self.world.local(advantages_of(self.world.all_items(members), self.config))
+
+    def _replacements(self, step: int, num_groups: int, num_flat: int) -> list[Problem]:
+        """What to draw in place of groups without signal that none stands for yet."""
+        left = self.config.rollout.refill
+        if not left or not self.config.recipe.scored:
+            return []
+        num_drawn = num_groups - self.config.prompts_per_step
+        num_replaced = min(num_flat, num_drawn)
+        count = min(num_flat - num_replaced, left - num_drawn)
+        return refill_problems(self.problems, self.config, step, num_drawn, count)
+
+
+class Solutions:
+    """The worked solutions of the data, one to a problem; there is nothing to judge."""
+
+    def __init__(self, config: Config, policy: Policy, sampler: Sampler, problems: list[Problem], world: World) -> None:
+        self.config = config
+        self.policy = policy
+        self.sampler = sampler
+        self.problems = problems
+        self.world = world
+
+    def rounds(self, step: int, clock: Clock) -> Iterator[Parts]:
+        """One round of one part."""
+        with clock("rollout"):
+            places = range(self.config.prompts_per_step)
+            problems = self.world.local(step_problems(self.problems, self.config, step))
+            prompts = student_prompts(problems, self.policy, self.config, self.config.rollout.max_new_tokens)
+            solutions = map(self._solution, problems, prompts)
+        groups = zip(self.world.local(places), solutions, strict=True)
+        yield iter([[Group(place, (solution,), (0.0,)) for place, solution in groups]])
+        self.sampler.sleep()
+
+    def _solution(self, problem: Problem, prompt: list[int]) -> Judged:
+        if not problem.solution:
+            raise RlsdError(
+                f"problem `{problem.id}` has no `solution` to learn from", hint="`sft` needs worked solutions"
+            )
+        ids = (*solution_ids(problem.solution, self.policy.tokenizer), self.policy.eos_id)
+        too_long = len(ids) > self.config.rollout.max_new_tokens
+        rollout = Rollout(problem, 0, Prompt(tuple(prompt)), ids, None, too_long, problem.solution)
+        return Judged(rollout, left_out="too_long" if too_long else None)
+
+
+def make_experience(
+    config: Config, policy: Policy, sampler: Sampler, pool: Pool, problems: list[Problem], world: World
+) -> Experience:
+    """What the responses of the method are: the policy's own, or solutions of the data."""
+    if config.recipe.responses == "solution":
+        return Solutions(config, policy, sampler, problems, world)
+    return Sampled(config, policy, sampler, pool, problems, world)

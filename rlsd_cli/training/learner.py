@@ -1,0 +1,202 @@
+"""Gradients, optimiser steps, and what follows the policy: the teacher and the sampler."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlsd_cli.config.schema import Config
+from rlsd_cli.core.schedules import learning_rate_scale
+from rlsd_cli.distributed.world import World
+from rlsd_cli.errors import EXIT_NO, RlsdError
+from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.methods.base import PolicyGradient
+from rlsd_cli.policy.model import ROUNDING_GAP, Policy
+from rlsd_cli.policy.sharding import full_tensor, reshard, shard
+from rlsd_cli.policy.teacher import Teacher, initial_copy
+from rlsd_cli.rollout.sampler import Sampler
+from rlsd_cli.training.assemble import Batch, Key, assemble, mapped, padded, select
+from rlsd_cli.training.judging import is_replaced, shares
+from rlsd_cli.training.losses import MicroBatch, Models, TokenLoss, Told, token_loss
+from rlsd_cli.training.metrics import Figures, TokenTotals
+from rlsd_cli.training.optimizer import make_optimizer
+from rlsd_cli.training.passes import Passes, rows
+from rlsd_cli.training.reading import Taught
+
+
+class Trace(NamedTuple):
+    """What an update says of the tokens of a rollout, [n] each; None where the method has no such thing.
+
+    student_logp: the policy during the update; old_logp: before it, where others came first
+    teacher_logp: of the first view
+    """
+
+    student_logp: Tensor
+    old_logp: Tensor | None
+    teacher_logp: Tensor | None
+    credit: Tensor | None
+
+
+class Updated(NamedTuple):
+    """What the update of a step came to, for the rollouts that had a gradient, and those that no teacher was shown."""
+
+    figures: Figures
+    traces: Mapping[Key, Trace]
+    not_shown: frozenset[Key]
+
+
+class Learner:
+    """The optimiser steps of a batch of rollouts: one, or `optim.updates_per_batch` on equal shares of its groups."""
+
+    def __init__(self, config: Config, policy: Policy, sampler: Sampler, interrupts: Interrupts, world: World) -> None:
+        self.config = config
+        self.policy = policy
+        self.sampler = sampler
+        self.interrupts = interrupts
+        self.world = world
+        self.passes = Passes(policy, config, world)
+        self.teacher = Teacher(policy, config.teacher) if config.uses_teacher else None
+        self.models = Models(
+            policy=policy,
+            teacher=self.teacher.model if self.teacher else None,
+            reference=initial_copy(policy) if config.loss.kl_coef > 0 else None,
+        )
+        for model in self._sharded_models():
+            shard(model, policy.device, offload=policy.layout == "offloaded")
+        self.optimizer = make_optimizer(policy, config)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _sharded_models(self) -> list[Any]:
+        """The distinct models whose weights are split among processes."""
+        split = [] if self.policy.layout == "whole" else [self.policy.model, self.models.teacher, self.models.reference]
+        return list({id(model): model for model in split if model is not None}.values())
+
+    def update(self, taught: Sequence[Taught], step: int) -> Updated:
+        """Train on the groups of a step, and let teacher and sampler follow.
+
+        From the first change of weights on, interrupts are held; the caller releases them once the step is recorded.
+        """
+        optim = self.config.optim
+        scale = learning_rate_scale(
+            step, schedule=optim.schedule, warmup_steps=optim.warmup_steps, total_steps=self.config.steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = optim.lr * scale
+        kept = [each for each in taught if not is_replaced(each.group)]
+        assembled = [assemble(share, self.config) for share in shares(kept, optim.updates_per_batch)]
+        first, *later = [batch for batch, _ in assembled]
+        batches = [first, *map(self._with_old_logp, later)]
+        totals, traces = TokenTotals(), dict[Key, Trace]()
+        results = [self._update_once(batch, totals, traces, step) for batch in batches]
+        self.interrupts.hold()
+        if self.teacher:
+            self.teacher.after_update(step)
+        self.sampler.update_weights()
+        losses, norms = zip(*results, strict=True)
+        figures = Figures(sum(losses) / len(losses), max(norms), totals)
+        return Updated(figures, traces, frozenset().union(*(not_shown for _, not_shown in assembled)))
+
+    def _with_old_logp(self, batch: Batch) -> Batch:
+        """A batch with log-probabilities under the policy as it is now, for an update that comes after others.
+
+        They are read in the micro-batches of that update: weights that do not move give a ratio of exactly 1.
+        """
+        if not batch.keys or not batch.columns.sampled.all():
+            return batch
+        cuts = self.world.local(self.passes.cut(batch.longest_prompts, batch.responses))
+        own = self.passes.score(batch.prompts, batch.responses, cuts, self.policy.model)
+        scored = {place: found.logp for each in self.world.all_gather(own) for place, found in each.items()}
+        old_logp = padded([scored[place] for place in range(len(batch.keys))], batch.columns.mask)
+        return batch._replace(columns=batch.columns._replace(old_logp=old_logp))
+
+    def _update_once(
+        self, batch: Batch, totals: TokenTotals, traces: dict[Key, Trace], step: int
+    ) -> tuple[float, float]:
+        """One optimiser step: its loss and its gradient norm before clipping."""
+        if not batch.keys:
+            return 0.0, 0.0
+        loss, own_totals, own_traces = self._backward(batch, step)
+        loss = sum(self.world.all_gather(loss))
+        totals.merge(self.world.all_gather(own_totals))
+        for each in self.world.all_gather(own_traces):
+            traces |= each
+        norm = self._clip()
+        if not torch.tensor([loss, norm]).isfinite().all():
+            self.optimizer.zero_grad()
+            raise RlsdError(
+                f"step {step}: the loss ({loss:g}) or gradient norm ({norm:g}) is not finite",
+                hint="a run with a lower `optim.lr` is a new run",
+                exit_code=EXIT_NO,
+            )
+        self.interrupts.hold()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss, norm
+
+    def _backward(self, batch: Batch, step: int) -> tuple[float, TokenTotals, dict[Key, Trace]]:
+        """The gradients of this process's micro-batches, their loss, and what they say of tokens."""
+        loss, totals, traces = 0.0, TokenTotals(), dict[Key, Trace]()
+        cuts = self.passes.cut(batch.longest_prompts, batch.responses)
+        own = self.world.local(cuts)
+        for places in [*own, *self.passes.idle(len(own))]:
+            micro = self.micro_batch(batch, places or cuts[-1])
+            losses = token_loss(self.models, micro, self.config, step)
+            micro_loss = losses.loss.sum() if places else 0.0 * losses.loss.sum()
+            micro_loss.backward()  # type: ignore[no-untyped-call]
+            if not places:
+                continue
+            loss += micro_loss.item()
+            totals.add(micro, losses)
+            traces |= self._traces(batch, places, micro, losses)
+            self._check_live_teacher(losses)
+        return loss, totals, traces
+
+    def micro_batch(self, batch: Batch, places: Sequence[int]) -> MicroBatch:
+        """The rollouts at places of a batch, on the device."""
+        tokens = self.passes.tokens([batch.prompts[at] for at in places], [batch.responses[at] for at in places])
+        told = {}
+        for view, prompts in batch.told.items():
+            shown = [at for at in places if prompts[at] is not None]
+            ids = self.passes.tokens([prompts[at] or () for at in shown], [batch.responses[at] for at in shown])
+            told[view] = Told(ids, torch.tensor([prompts[at] is not None for at in places], device=ids.mask.device))
+        columns = select(batch.columns, torch.tensor(places), tokens.mask.shape[1])
+        return MicroBatch(tokens, mapped(columns, lambda values: values.to(tokens.mask.device)), told)
+
+    def _traces(self, batch: Batch, places: Sequence[int], micro: MicroBatch, losses: TokenLoss) -> dict[Key, Trace]:
+        lengths = [len(batch.responses[place]) for place in places]
+        shown = losses.shown.any(1).tolist()
+        scored = self.config.recipe.has(PolicyGradient)
+        old_logp = micro.columns.old_logp
+        columns = zip(
+            rows(losses.student.logp.detach(), lengths),
+            [None] * len(places) if old_logp is None else rows(old_logp, lengths),
+            (row if seen else None for row, seen in zip(rows(losses.teacher_logp, lengths), shown, strict=True)),
+            rows(losses.credit.value, lengths) if scored else [None] * len(places),
+            strict=True,
+        )
+        return {batch.keys[place]: Trace(*column) for place, column in zip(places, columns, strict=True)}
+
+    def _clip(self) -> float:
+        """Add up the gradients of all processes and clip them; their norm before."""
+        for model in self._sharded_models():
+            reshard(model)
+        if self.policy.layout == "whole":
+            self.world.all_reduce_gradients(self.policy.model.parameters())
+        norms = torch.nn.utils.clip_grad_norm_(self.policy.model.parameters(), self.config.optim.max_grad_norm)
+        return float(full_tensor(norms).item())
+
+    def _check_live_teacher(self, losses: TokenLoss) -> None:
+        """A live teacher that was shown nothing is the student: any gap is an alignment fault."""
+        settings = self.config.teacher
+        if not (self.teacher and settings.view == "none" and settings.weights == "live"):
+            return
+        gap = losses.gap.abs().max().item()
+        if gap > ROUNDING_GAP[self.policy.compute_dtype]:
+            raise AssertionError(
+                f"a live teacher without privileged information differs from the student by {gap:.2g} nats"
+            )
