@@ -21,7 +21,8 @@ class RolloutRecord(NamedTuple):
     leaks: True where it speaks of what only the teacher was shown
     sampled_logp, old_logp, student_logp: log-probabilities of its tokens (nats): by the sampler; before the update,
         where other updates of the same batch came first; during the update
-    teacher_logp, readings: the same by the teacher, after the first text of the first view; after all texts of each view
+    teacher_logp, readings: the same by the teacher, after the first text of the first view; after each text of each
+        view
     credit: what each token was told it earned
     """
 

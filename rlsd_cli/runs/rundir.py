@@ -18,6 +18,7 @@ logs/
 import contextlib
 import fcntl
 import gzip
+import hashlib
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +39,12 @@ from typing import Any, NamedTuple
 from rlsd_cli import __version__
 from rlsd_cli.config.resolve import LOCATIONS, Layer, Resolved, merge, read_toml, to_toml
 from rlsd_cli.config.schema import PLACES, Config
-from rlsd_cli.errors import EXIT_BUSY, RlsdError
+from rlsd_cli.errors import EXIT_BUSY, RlsdError, did_you_mean
 from rlsd_cli.runs.inputs import Input, Inputs, changes
+from rlsd_cli.runs.records import RolloutRecord, read_record
 
 STALE_SECONDS = 600.0
+COPY_AGAIN = "copy the run again from where it was made"
 TRAINER_STATE = "trainer_state"
 """The file of a checkpoint that is written last."""
 PACKAGES = ("torch", "transformers", "tokenizers", "pydantic", "typer", "sympy", "math-verify", "vllm")
@@ -136,11 +140,41 @@ class RunDir(NamedTuple):
             if (stem := path.name.split(".")[0]).isdigit() and int(stem) > step:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def write_rollouts(self, step: int, rows: list[dict[str, Any]]) -> None:
-        folder = self.path / "rollouts"
-        folder.mkdir(exist_ok=True)
-        with gzip.open(folder / f"{step:06d}.jsonl.gz", "wt", encoding="utf-8", compresslevel=3) as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    def rollouts_file(self, step: int) -> Path:
+        """Where the rollouts of a step are."""
+        return self.path / "rollouts" / f"{step:06d}.jsonl.gz"
+
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> str:
+        """Write the rollouts of a step, and return the SHA-256 of their lines, by which they are known again."""
+        lines = "".join(json.dumps(record.row()) + "\n" for record in records).encode()
+        path = self.rollouts_file(step)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(lines, compresslevel=3, mtime=0))
+        return hashlib.sha256(lines).hexdigest()
+
+    def rollouts(self, step: int) -> list[RolloutRecord]:
+        """The rollouts of a step, as they were written.
+
+        Raises:
+            RlsdError: there are none, they cannot be read, or they are others than the step's metrics say.
+        """
+        path = self.rollouts_file(step)
+        known = next((row.get("rollouts_sha256") for row in self.metrics() if row["step"] == step), None)
+        try:
+            lines = gzip.decompress(path.read_bytes())
+            records = [read_record(json.loads(line)) for line in lines.splitlines()]
+        except FileNotFoundError as error:
+            raise RlsdError(f"{self.path} has no rollouts of step {step}", hint=f"{path} is not there") from error
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            raise RlsdError(
+                f"{path} cannot be read: {error}", hint="copy the run again from where it was made"
+            ) from error
+        if known != hashlib.sha256(lines).hexdigest():
+            raise RlsdError(
+                f"{path} is not what the run wrote: its lines do not have the SHA-256 that metrics.jsonl holds",
+                hint=COPY_AGAIN,
+            )
+        return records
 
     def evaluation_dir(self, suite: str, step: int) -> Path:
         """Where an evaluation made after a step is or will be (0: before training)."""
@@ -259,6 +293,16 @@ def newest_finished(root: Path) -> RunDir | None:
     """The run under a root that finished last."""
     done = [(status["heartbeat"], run) for run in list_runs(root) if (status := run.status())["status"] == "done"]
     return max(done, key=lambda pair: pair[0])[1] if done else None
+
+
+def named_run(name: Path, root: Path) -> RunDir:
+    """The run at a path, or of a name under a root; raises RlsdError where there is none."""
+    for path in (name, root / name):
+        if (path / "status.json").is_file():
+            return RunDir(path.resolve())
+    runs = [run.name for run in list_runs(root)]
+    hint = did_you_mean(str(name), runs) or f"runs are looked for under {root}"
+    raise RlsdError(f"no run named `{name}`", hint=hint)
 
 
 def list_runs(root: Path) -> list[RunDir]:

@@ -33,40 +33,31 @@ class Experience(Protocol):
         """The groups of a step (from 1), round by round; each is to be exhausted before the next."""
 
 
-class Sampled:
-    """The policy's own responses to this process's problems.
+class Source(Protocol):
+    """Where responses to problems come from."""
 
-    A round is judged in `PARTS` parts of whole groups, each given as soon as it is judged, so that the teacher reads
-    the first while verifiers work on the last. What is in a part does not depend on how fast verifiers are, or a run
-    would not repeat to the last bit. It is one part where advantages depend on all scores.
-    """
+    def draw(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Pending]]:
+        """Responses to this process's part of problems, group by group, being verified.
 
-    def __init__(
-        self, config: Config, policy: Policy, sampler: Sampler, pool: Pool, problems: list[Problem], world: World
-    ) -> None:
+        first: the place of the first problem among the groups of the step
+        """
+
+    def sleep(self) -> None:
+        """Nothing is drawn until the next step."""
+
+
+class FromPolicy:
+    """The policy's own responses."""
+
+    def __init__(self, config: Config, policy: Policy, sampler: Sampler, pool: Pool, world: World) -> None:
         self.config = config
         self.policy = policy
         self.sampler = sampler
         self.pool = pool
-        self.problems = problems
         self.world = world
 
-    def rounds(self, step: int, clock: Clock) -> Iterator[Parts]:
-        """A round of the step's problems, and while `rollout.refill` lasts one in place of groups without signal."""
-        problems = step_problems(self.problems, self.config, step)
-        num_groups = num_flat = 0
-        while problems:
-            with clock("rollout"):
-                drawn = self._draw(problems, step)
-            flat: list[Group] = []
-            yield self._judged(drawn, num_groups, flat, clock)
-            num_groups += len(problems)
-            num_flat += sum(self.world.all_gather(len(flat)))
-            problems = self._replacements(step, num_groups, num_flat)
-        self.sampler.sleep()
-
-    def _draw(self, problems: Sequence[Problem], step: int) -> list[list[Pending]]:
-        """The responses to this process's problems, group by group, being verified."""
+    def draw(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Pending]]:
+        del first
         config, size = self.config, self.config.group_size
         pending = respond(
             self.policy,
@@ -81,6 +72,38 @@ class Sampled:
             version=step - 1,
         )
         return [pending[start : start + size] for start in range(0, len(pending), size)]
+
+    def sleep(self) -> None:
+        self.sampler.sleep()
+
+
+class Rollouts:
+    """Responses to the problems of a step, judged in rounds.
+
+    A round is judged in `PARTS` parts of whole groups, each given as soon as it is judged, so that the teacher reads
+    the first while verifiers work on the last. What is in a part does not depend on how fast verifiers are, or a run
+    would not repeat to the last bit. It is one part where advantages depend on all scores.
+    """
+
+    def __init__(self, config: Config, source: Source, problems: list[Problem], world: World) -> None:
+        self.config = config
+        self.source = source
+        self.problems = problems
+        self.world = world
+
+    def rounds(self, step: int, clock: Clock) -> Iterator[Parts]:
+        """A round of the step's problems, and while `rollout.refill` lasts one in place of groups without signal."""
+        problems = step_problems(self.problems, self.config, step)
+        num_groups = num_flat = 0
+        while problems:
+            with clock("rollout"):
+                drawn = self.source.draw(problems, step, num_groups)
+            flat: list[Group] = []
+            yield self._judged(drawn, num_groups, flat, clock)
+            num_groups += len(problems)
+            num_flat += sum(self.world.all_gather(len(flat)))
+            problems = self._replacements(step, num_groups, num_flat)
+        self.source.sleep()
 
     def _judged(self, drawn: list[list[Pending]], first: int, flat: list[Group], clock: Clock) -> Parts:
         """Groups as their verdicts arrive, the `first` of all processes at that place; those without signal go to
@@ -151,4 +174,4 @@ def make_experience(
     """What the responses of the method are: the policy's own, or solutions of the data."""
     if config.recipe.responses == "solution":
         return Solutions(config, policy, sampler, problems, world)
-    return Sampled(config, policy, sampler, pool, problems, world)
+    return Rollouts(config, FromPolicy(config, policy, sampler, pool, world), problems, world)

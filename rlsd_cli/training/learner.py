@@ -101,6 +101,25 @@ class Learner:
         figures = Figures(sum(losses) / len(losses), max(norms), totals)
         return Updated(figures, traces, frozenset().union(*(not_shown for _, not_shown in assembled)))
 
+    def gradient(self, taught: Sequence[Taught], step: int) -> tuple[Updated, list[Tensor]]:
+        """The gradients of all groups in one update, flat, with which nothing is done; and what the update would be.
+
+        Raises:
+            RlsdError: the weights are split among processes, so that none has whole gradients.
+        """
+        if self.policy.layout != "whole":
+            raise RlsdError("gradients of weights that are split are whole nowhere", hint="set `optim.layout=whole`")
+        batch, not_shown = assemble([each for each in taught if not is_replaced(each.group)], self.config)
+        loss, totals, traces = self._backward(batch, step) if batch.keys else (0.0, TokenTotals(), {})
+        norm = self._clip()
+        found = [
+            torch.zeros_like(weight) if weight.grad is None else weight.grad.detach().clone()
+            for weight in self.policy.model.parameters()
+            if weight.requires_grad
+        ]
+        self.optimizer.zero_grad()
+        return Updated(Figures(loss, norm, totals), traces, not_shown), [each.flatten() for each in found]
+
     def _with_old_logp(self, batch: Batch) -> Batch:
         """A batch with log-probabilities under the policy as it is now, for an update that comes after others.
 

@@ -20,6 +20,7 @@ from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
+from rlsd_cli.training.digest import weights_digest
 from rlsd_cli.training.health import warnings_of
 from rlsd_cli.training.trainer import Trainer, make_trainer
 from rlsd_verifiers.pool import Pool
@@ -132,10 +133,11 @@ def _every(period: int, step: int) -> bool:
 def _step(trainer: Trainer, run: RunDir, report: Reporter, step: int) -> None:
     started = time.perf_counter()
     metrics, records = trainer.step(step)
+    metrics["weights_digest"] = weights_digest(trainer.learner.policy.model, trainer.world)
     if not trainer.world.is_leader:
         return
     policy = trainer.learner.policy
-    run.write_rollouts(step, [record.row() for record in records])
+    metrics["rollouts_sha256"] = run.write_rollouts(step, records)
     metrics["seconds"] = time.perf_counter() - started
     metrics["peak_memory_mb"] = peak_mb(str(policy.device))
     run.append_metrics(metrics)

@@ -44,18 +44,26 @@ class Trainer:
         From the first change of weights on, interrupts are held; the caller releases them once the step is recorded.
         """
         clock, config = Clock(), self.config
+        taught = self.taught(step, clock)
+        with clock("update"):
+            updated = self.learner.update(taught, step)
+        records = rollout_records(taught, updated, config, self.learner.policy.tokenizer, step)
+        return step_metrics(taught, updated, config, self.learner.learning_rate, clock, step), records
+
+    def taught(self, step: int, clock: Clock) -> list[Taught]:
+        """The groups of a step, of all processes, as teachers have read them.
+
+        Raises:
+            RlsdError: too many responses reached no verdict.
+        """
         taught: list[Taught] = []
         for parts in self.experience.rounds(step, clock):
             with self.reader.ready():
                 own = [each for part in parts for each in self.reader.read(part, step, clock)]
             taught += self.world.all_items(own)
-        groups = replace_zero_variance([each.group for each in taught], config.prompts_per_step)
-        check_verdicts(groups, config)
-        taught = [each._replace(group=group) for each, group in zip(taught, groups, strict=True)]
-        with clock("update"):
-            updated = self.learner.update(taught, step)
-        records = rollout_records(taught, updated, config, self.learner.policy.tokenizer, step)
-        return step_metrics(taught, updated, config, self.learner.learning_rate, clock, step), records
+        groups = replace_zero_variance([each.group for each in taught], self.config.prompts_per_step)
+        check_verdicts(groups, self.config)
+        return [each._replace(group=group) for each, group in zip(taught, groups, strict=True)]
 
 
 def make_trainer(

@@ -1,0 +1,223 @@
+"""A recorded step once more, without a sampler: from the checkpoint before it, with the rollouts that were written."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, read_toml
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.curriculum import bound
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.sources import load_splits
+from rlsd_cli.distributed.world import World
+from rlsd_cli.errors import EXIT_USAGE, RlsdError
+from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.policy.autotune import Plan, follow
+from rlsd_cli.policy.model import Policy, load_trainable
+from rlsd_cli.rollout.records import Pending, Prompt, Rollout
+from rlsd_cli.runs.records import RolloutRecord
+from rlsd_cli.runs.rundir import RunDir
+from rlsd_cli.training.checkpoint import Trained, checkpoints, load_checkpoint
+from rlsd_cli.training.clock import Clock
+from rlsd_cli.training.digest import weights_digest
+from rlsd_cli.training.experience import Experience, Rollouts, Solutions
+from rlsd_cli.training.learner import Learner, Updated
+from rlsd_cli.training.reading import Reader
+from rlsd_cli.training.trainer import Trainer
+from rlsd_verifiers import Outcome, Verdict
+
+COMPARED = ("loss", "grad_norm", "weights_digest")
+"""What a step that is repeated has to have in common with the recorded one."""
+
+
+class NoSampler:
+    """Stands where a sampler would: nothing is sampled."""
+
+    def update_weights(self) -> None:
+        """Nothing follows the weights."""
+
+    def sleep(self) -> None:
+        """Nothing is awake."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def sample(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("a replay samples nothing")
+
+
+class FromRecords:
+    """The responses that a run has written down."""
+
+    def __init__(self, run: RunDir, config: Config, world: World) -> None:
+        self.run = run
+        self.config = config
+        self.world = world
+
+    def draw(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Pending]]:
+        recorded: dict[int, list[RolloutRecord]] = {}
+        for record in self.run.rollouts(step):
+            recorded.setdefault(record.group, []).append(record)
+        own = self.world.local(list(enumerate(problems, start=first)))
+        return [[_pending(record, problem) for record in recorded.get(place, [])] for place, problem in own]
+
+    def sleep(self) -> None:
+        """Nothing is awake."""
+
+
+def _pending(record: RolloutRecord, problem: Problem) -> Pending:
+    """A rollout as it was when it was drawn, with its verdict."""
+    if record.problem_id != problem.id:
+        raise RlsdError(
+            f"group {record.group} of step {record.step} answers problem `{record.problem_id}`, and the data has "
+            f"`{problem.id}` in its place",
+            hint="the data is another than the run was made from: put it back",
+        )
+    rollout = Rollout(
+        problem=problem,
+        number=record.sample,
+        prompt=Prompt(tuple(record.prompt_ids)),
+        token_ids=tuple(record.token_ids),
+        sampled_logp=None if record.sampled_logp is None else tuple(record.sampled_logp),
+        truncated=record.truncated,
+        text=record.response,
+        version=record.version,
+        drawn_under=record.drawn_under,
+    )
+    verdict: Future[Verdict] = Future()
+    assert record.outcome is not None
+    score, reason = record.verdict_score or 0.0, record.reason or ""
+    found = Verdict(Outcome(record.outcome), score, record.extracted, reason, 0.0, record.sandbox, record.weak)
+    verdict.set_result(found)
+    return Pending(rollout, verdict)
+
+
+class Comparison(NamedTuple):
+    """What another method would have made of the rollouts of a step.
+
+    trained: rollouts with a gradient, and tokens of those
+    credit_abs_mean: mean size of the credit of a token; None for a method that gives none
+    cosine: of its gradient with that of the recorded method
+    """
+
+    method: str
+    loss: float
+    grad_norm: float
+    trained_rollouts: int
+    trained_tokens: int
+    credit_abs_mean: float | None
+    cosine: float
+
+
+class Replayed(NamedTuple):
+    """A step that was repeated: what was recorded, what came out now; and what methods would make of it."""
+
+    run: str
+    step: int
+    started_from: int
+    recorded: Mapping[str, Any]
+    now: Mapping[str, Any]
+    comparisons: Sequence[Comparison] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """True where all that is compared is the same, bit for bit."""
+        return all(self.recorded[name] == self.now[name] for name in COMPARED)
+
+
+def replay(run: RunDir, step: int, method: str | None = None) -> Replayed:
+    """Repeat a step of a run; with `method`, compute what that method would have made of its rollouts, too.
+
+    Steps between the checkpoint and this one are repeated likewise. The run is not changed.
+
+    Raises:
+        RlsdError: the run has no such step, or its rollouts are not those that it wrote.
+    """
+    config, world = run.config(), World()
+    known = {row["step"]: row for row in run.metrics()}
+    if step not in known:
+        last = max(known, default=0)
+        raise RlsdError(f"{run.path} has no step {step}", hint=f"its last step is {last}" if last else None)
+    other = None if method is None else _other(run, config, method)
+    earlier = [path for path in checkpoints(run.checkpoints) if int(path.name) < step]
+    started_from = int(earlier[-1].name) if earlier else 0
+    for between in range(started_from + 1, step + 1):
+        run.rollouts(between)
+    policy, trainer = _trainer(run, config, world)
+    if earlier:
+        load_checkpoint(earlier[-1], Trained(policy, trainer.learner.optimizer, trainer.learner.teacher))
+    for between in range(started_from + 1, step):
+        trainer.step(between)
+    comparisons = [] if other is None else _compare(run, step, trainer, other, policy)
+    metrics, _ = trainer.step(step)
+    now = metrics | {"weights_digest": weights_digest(policy.model, world)}
+    recorded = {name: known[step].get(name) for name in COMPARED}
+    return Replayed(
+        str(run.path), step, started_from, recorded, {name: now[name] for name in COMPARED}, tuple(comparisons)
+    )
+
+
+def _other(run: RunDir, config: Config, method: str) -> Config:
+    """The config of the run with another method; keys that it does not read are left out."""
+    layers = [read_toml(run.path / "config.toml", f"run {run.name}")]
+    other = merge(layers, Layer(COMMAND_LINE, {"method": method})).config
+    if "solution" in (config.recipe.responses, other.recipe.responses) and config.method != other.method:
+        raise RlsdError(
+            f"`{config.method}` and `{other.method}` do not learn from the same responses",
+            hint="one of them takes the worked solutions of the data",
+            exit_code=EXIT_USAGE,
+        )
+    return other
+
+
+def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = None) -> tuple[Policy, Trainer]:
+    """A trainer that reads the run's rollouts, on the policy of its config, run as the run did."""
+    if policy is None:
+        policy = load_trainable(config)
+        if plan := run.plan():
+            follow(policy, Plan(**plan))
+    splits = load_splits(config)
+    problems = bound(splits.train, config).kept
+    learner = Learner(config, policy, NoSampler(), Interrupts(), world)
+    experience: Experience
+    if config.recipe.responses == "solution":
+        experience = Solutions(config, policy, NoSampler(), problems, world)
+    else:
+        experience = Rollouts(config, FromRecords(run, config, world), problems, world)
+    reader = Reader(config, policy, learner.models.teacher, learner.passes)
+    return policy, Trainer(config, experience, reader, learner, world)
+
+
+def _compare(run: RunDir, step: int, trainer: Trainer, other: Config, policy: Policy) -> list[Comparison]:
+    """The recorded method and another one on the rollouts of a step, with the weights before it."""
+    _, second = _trainer(run, other, trainer.world, policy)
+    found = [
+        (each.config.method, *each.learner.gradient(each.taught(step, Clock()), step)) for each in (trainer, second)
+    ]
+    return [_comparison(name, updated, gradient, found[0][2]) for name, updated, gradient in found]
+
+
+def _comparison(method: str, updated: Updated, gradient: Sequence[Tensor], recorded: Sequence[Tensor]) -> Comparison:
+    credits = [trace.credit for trace in updated.traces.values() if trace.credit is not None]
+    return Comparison(
+        method=method,
+        loss=updated.figures.loss,
+        grad_norm=updated.figures.grad_norm,
+        trained_rollouts=len(updated.traces),
+        trained_tokens=int(updated.figures.tokens.sums["tokens"]),
+        credit_abs_mean=float(torch.cat(credits).abs().mean()) if credits else None,
+        cosine=_cosine(gradient, recorded),
+    )
+
+
+def _cosine(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    """Of two gradients; NaN where one is 0."""
+    products = (
+        sum(float(a.double() @ b.double()) for a, b in zip(left, right, strict=True))
+        for left, right in ((one, other), (one, one), (other, other))
+    )
+    both, first, second = products
+    return both / (first * second) ** 0.5 if first and second else float("nan")
