@@ -589,8 +589,8 @@ ATTENTION = (
     ),
     Mutation(
         "a row reads on after its end",
-        "torch.arange(width), sizes[:, None] - 1)",
-        "torch.arange(width), sizes[:, None])",
+        "torch.arange(width), sizes - 1)",
+        "torch.arange(width), sizes)",
         BATCH,
     ),
     Mutation(

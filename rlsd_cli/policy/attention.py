@@ -76,9 +76,8 @@ def attention_rows(parts: Parts, device: torch.device) -> AttentionRows:
     before = parts.lengths[parts.shared]
     rows = torch.stack([before + parts.lengths[own], before, parts.starts[parts.shared], parts.starts[own] - before])
     order = rows[0].argsort(descending=True, stable=True)
-    rows = rows[:, order]
-    buckets = _buckets(rows[0].tolist())
-    members = torch.split(rows, [count for count, _ in buckets], dim=1)
+    buckets = _buckets(rows[0, order].tolist())
+    members = torch.split(rows[:, order, None], [count for count, _ in buckets], dim=1)
     slots = [_slots(width, *columns) for (_, width), columns in zip(buckets, members, strict=True)]
     widths = torch.tensor([width for count, width in buckets for _ in range(count)])
     first = torch.empty_like(order).index_copy_(0, order, offsets(widths))
@@ -88,12 +87,12 @@ def attention_rows(parts: Parts, device: torch.device) -> AttentionRows:
 
 
 def _slots(width: int, sizes: Tensor, before: Tensor, prompts: Tensor, bodies: Tensor) -> Tensor:
-    """The tokens in the slots of one bucket's rows: `before` from `prompts` on, the others from `bodies + before` on.
+    """The tokens in the slots of one bucket; the other arguments are [rows, 1].
 
-    The last of the `sizes` tokens of a row is repeated up to the width.
+    `before` of a row's `sizes` tokens lie from `prompts` on, the others from `bodies + before` on; the last fills up.
     """
-    column = torch.minimum(torch.arange(width), sizes[:, None] - 1)
-    return torch.where(column < before[:, None], prompts[:, None], bodies[:, None]).add_(column).flatten()
+    column = torch.minimum(torch.arange(width), sizes - 1)
+    return torch.where(column < before, prompts, bodies).add_(column).flatten()
 
 
 def _buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:

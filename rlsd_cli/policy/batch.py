@@ -63,7 +63,7 @@ def make_batch(
         None if layout.position_ids is None else layout.position_ids.to(device),
         layout.rows,
         predictors.mul_(mask).to(device),
-        answers.padded(len(column), pad_id).to(device),
+        torch.full(mask.shape, pad_id).masked_scatter_(mask, answers.values).to(device),
         mask.to(device),
     )
 
@@ -95,7 +95,10 @@ def _padded(prompts: Sequence[TokenIds], answers: Ragged, pad_id: int) -> _Layou
 
 
 def _packed(prompts: Sequence[TokenIds], answers: Ragged, device: torch.device) -> _Layout:
-    """Each distinct prompt, and behind it the responses to it without their last tokens."""
+    """Each distinct prompt, and behind it the responses to it without their last tokens.
+
+    `given` and `read` count the tokens of each part with and without those. A stable sort puts prompts before responses.
+    """
     groups = by_prompt(prompts)
     asked = Ragged.of([prompts[group[0]] for group in groups], torch.int64)
     prompt_of = {place: number for number, group in enumerate(groups) for place in group}
