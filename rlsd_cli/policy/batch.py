@@ -97,7 +97,7 @@ def _padded(prompts: Sequence[TokenIds], answers: Ragged, pad_id: int) -> _Layou
 def _packed(prompts: Sequence[TokenIds], answers: Ragged, device: torch.device) -> _Layout:
     """Each distinct prompt, and behind it the responses to it without their last tokens.
 
-    `given` and `read` count the tokens of each part with and without those. A stable sort puts prompts before responses.
+    `given` and `read` count the tokens of each part with and without those. The stable sort puts prompts first.
     """
     groups = by_prompt(prompts)
     asked = Ragged.of([prompts[group[0]] for group in groups], torch.int64)
