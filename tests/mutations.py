@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("rlsd_cli", "verifiers", "presets", "tests", "pyproject.toml")
+COPIED = ("rlsd_cli", "verifiers", "presets", "tests", "benchmarks", "pyproject.toml")
 WORKERS = 2
 
 ORACLE = "tests/oracle/test_oracle.py::test_three_steps_are_those_of_the_oracle[{}]"
@@ -579,6 +579,7 @@ DIVERGENCES = (
         "the tail holds everything", "logp.scatter(-1, support, nothing)", "logp", "tests/core/test_divergences.py"
     ),
 )
+BATCH = "tests/policy/test_batch.py"
 ATTENTION = (
     Mutation(
         "guards see the buckets",
@@ -586,6 +587,25 @@ ATTENTION = (
         "from typing import NamedTuple\nclass AttentionRows(NamedTuple):",
         "tests/policy/test_compile_check.py::test_a_layer_is_compiled_once_for_batches_of_any_number_of_buckets",
     ),
+    Mutation(
+        "a row reads on after its end",
+        "torch.arange(width), sizes - 1)",
+        "torch.arange(width), sizes)",
+        BATCH,
+    ),
+    Mutation(
+        "a row's own tokens come one late", "parts.starts[own] - before])", "parts.starts[own] - before + 1])", BATCH
+    ),
+    Mutation("an own token is at home in the prompt", "home[own] = first + before", "home[own] = first", BATCH),
+)
+LAYOUT = (
+    Mutation("the first token is predicted by nothing before it", "predictors[:, 0] = layout.last", "pass", BATCH),
+    Mutation(
+        "a token predicts itself", "layout.first[:, None] + (column - 1)", "layout.first[:, None] + column", BATCH
+    ),
+    Mutation("a response begins at position 0", "positions[own] = given[shared]", "pass", BATCH),
+    Mutation("a packed response keeps its last token", "read[own] -= 1", "pass", BATCH),
+    Mutation("padding counts", "mask = column < ", "mask = column <= ", BATCH),
 )
 PRESETS = "tests/config/test_schema.py"
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
@@ -597,6 +617,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/training/run.py": RUN,
     "rlsd_cli/policy/teacher.py": TEACHER,
     "rlsd_cli/policy/attention.py": ATTENTION,
+    "rlsd_cli/policy/batch.py": LAYOUT,
     "rlsd_cli/core/divergences.py": DIVERGENCES,
     "rlsd_cli/evaluation/difficulty.py": DIFFICULTY,
     "rlsd_cli/evaluation/evaluate.py": EVALUATE,

@@ -1,7 +1,7 @@
 """Attention over a packed sequence: many rows that share prompts, without padding and without computing a prompt twice.
 
 Everything in a decoder but attention works token by token. So a batch is laid out as one sequence of distinct tokens
-(see `batch.Packed`), and only here, between the projections, are its rows put together: each row takes its prompt's
+(see `batch.make_batch`), and only here, between the projections, are its rows put together: each row takes its prompt's
 and its own queries, keys and values, attends causally, and every token takes its output back from one row that holds
 it. Gradients of a shared prompt add up over its rows.
 """
@@ -9,12 +9,14 @@ it. Gradients of a shared prompt add up over its rows.
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from rlsd_cli.policy.ragged import offsets
 
 PACKED = "rlsd_packed"
 NEUTRAL = frozenset(("cache_position", "dropout", "output_attentions", "position_ids", "use_cache"))
@@ -51,20 +53,57 @@ def check_is_plain(attention_mask: Tensor | None, options: Mapping[str, Any]) ->
         raise OwnAttentionError(", ".join(asked) or "attention_mask")
 
 
-def attention_rows(rows: Sequence[Sequence[int]], num_tokens: int, device: torch.device) -> AttentionRows:
-    """Rows of tokens (places in the packed sequence, none empty) in buckets that waste little on padding."""
-    slots: list[int] = []
+class Parts(NamedTuple):
+    """The parts of a packed sequence of `L` tokens: the prompts, and what each of `B` rows has after its prompt.
+
+    starts, lengths [prompts + B]: where each part lies, prompts first. of_token [L]: the part of each token.
+    shared [B]: the prompt of each row. None is empty but those of rows that are a prompt alone.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+    of_token: Tensor
+    shared: Tensor
+
+    def count_from(self, first: Tensor) -> Tensor:
+        """Numbers [L] that count up within each part, from its `first` [prompts + B]."""
+        return (first - self.starts).index_select(0, self.of_token).add_(torch.arange(len(self.of_token)))
+
+
+def attention_rows(parts: Parts, device: torch.device) -> AttentionRows:
+    """The rows of a packed sequence in buckets that waste little on padding."""
+    own = slice(-len(parts.shared), None)
+    before = parts.lengths[parts.shared]
+    rows = torch.stack([before + parts.lengths[own], before, parts.starts[parts.shared], parts.starts[own] - before])
+    order = rows[0].argsort(descending=True, stable=True)
+    buckets = _buckets(rows[0, order].tolist())
+    members = torch.split(rows[:, order, None], [count for count, _ in buckets], dim=1)
+    slots = [_slots(width, *columns) for (_, width), columns in zip(buckets, members, strict=True)]
+    widths = torch.tensor([width for count, width in buckets for _ in range(count)])
+    first = torch.empty_like(order).index_copy_(0, order, offsets(widths))
+    home = torch.zeros_like(parts.starts).scatter_reduce_(0, parts.shared, first, "amax")
+    home[own] = first + before
+    return AttentionRows(torch.cat(slots).to(device), buckets, parts.count_from(home).to(device))
+
+
+def _slots(width: int, sizes: Tensor, before: Tensor, prompts: Tensor, bodies: Tensor) -> Tensor:
+    """The tokens in the slots of one bucket; the other arguments are [rows, 1].
+
+    `before` of a row's `sizes` tokens lie from `prompts` on, the others from `bodies + before` on; the last fills up.
+    """
+    column = torch.minimum(torch.arange(width), sizes - 1)
+    return torch.where(column < before, prompts, bodies).add_(column).flatten()
+
+
+def _buckets(sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Number and width of rows that share a bucket, of sizes that fall."""
     buckets: list[tuple[int, int]] = []
-    home = [0] * num_tokens
-    for row in sorted(rows, key=len, reverse=True):
-        if not buckets or len(row) < 0.9 * buckets[-1][1] - 8:
-            buckets.append((0, len(row)))
+    for size in sizes:
+        if not buckets or size < 0.9 * buckets[-1][1] - 8:
+            buckets.append((0, size))
         count, width = buckets[-1]
         buckets[-1] = (count + 1, width)
-        for slot, token in enumerate(row, start=len(slots)):
-            home[token] = slot
-        slots += [*row, *[row[-1]] * (width - len(row))]
-    return AttentionRows(torch.tensor(slots, device=device), tuple(buckets), torch.tensor(home, device=device))
+    return tuple(buckets)
 
 
 def packed_attention(

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rlsd_cli.policy.attention import AttentionRows, attention_rows, packing
+from rlsd_cli.policy.attention import AttentionRows, Parts, attention_rows, packing
+from rlsd_cli.policy.ragged import Ragged, offsets, spans
 
-TokenIds = Sequence[int]
+TokenIds = Sequence[int] | Tensor
+"""Token ids as numbers, or int64 [N] on the CPU, which is faster where they are batched more than once."""
 TRUNK = "gathered_trunk"
 """Name of a sharded model's method that computes what its layers do, see `policy.sharding`."""
 
@@ -47,46 +49,74 @@ def make_batch(
     *,
     packed: bool = False,
 ) -> TokenBatch:
-    """One batch of responses, none empty, and the prompts they answer."""
-    lay_out = _packed if packed else _padded
-    input_ids, position_ids, rows, predictors = lay_out(prompts, responses, pad_id, device)
-    response_ids = _pad(responses, pad_id).to(device)
-    lengths = torch.tensor([len(response) for response in responses], device=device)
-    mask = torch.arange(response_ids.shape[1], device=device) < lengths[:, None]
-    return TokenBatch(input_ids, position_ids, rows, _pad(predictors, 0).to(device), response_ids, mask)
+    """One batch of responses and the prompts they answer, none of them empty."""
+    if len(prompts) != len(responses):
+        raise ValueError(f"{len(prompts)} prompts of {len(responses)} responses")
+    answers = Ragged.of(responses, torch.int64)
+    layout = _packed(prompts, answers, device) if packed else _padded(prompts, answers, pad_id)
+    column = torch.arange(max(answers.lengths))
+    mask = column < torch.tensor(answers.lengths)[:, None]
+    predictors = layout.first[:, None] + (column - 1)
+    predictors[:, 0] = layout.last
+    return TokenBatch(
+        layout.input_ids.to(device),
+        None if layout.position_ids is None else layout.position_ids.to(device),
+        layout.rows,
+        predictors.mul_(mask).to(device),
+        torch.full(mask.shape, pad_id).masked_scatter_(mask, answers.values).to(device),
+        mask.to(device),
+    )
 
 
-def _padded(
-    prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int, device: torch.device
-) -> tuple[Tensor, None, None, list[TokenIds]]:
-    sequences = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
-    width = max(map(len, sequences))
-    predictors: list[TokenIds] = [
-        range(row * width + len(prompt) - 1, row * width + len(sequence) - 1)
-        for row, (prompt, sequence) in enumerate(zip(prompts, sequences, strict=True))
-    ]
-    return _pad(sequences, pad_id).to(device), None, None, predictors
+class _Layout(NamedTuple):
+    """What the model reads, and where in it, flattened, each prompt ends and each response begins.
+
+    last: the place of a prompt's last token. first: of a response's first; packed, a response of one token is left out,
+    and this is where it would be. Both int64 [B].
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor | None
+    rows: AttentionRows | None
+    last: Tensor
+    first: Tensor
 
 
-def _packed(
-    prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor, AttentionRows, list[TokenIds]]:
-    del pad_id
-    ids: list[int] = []
-    positions: list[int] = []
-    rows: list[list[int]] = [[] for _ in responses]
-    for prompt, members in by_prompt(prompts).items():
-        shared = range(len(ids), len(ids) + len(prompt))
-        ids += prompt
-        positions += range(len(prompt))
-        for member in members:
-            body = responses[member][:-1]
-            rows[member] = [*shared, *range(len(ids), len(ids) + len(body))]
-            ids += body
-            positions += range(len(prompt), len(prompt) + len(body))
-    predictors: list[TokenIds] = [row[len(prompt) - 1 :] for row, prompt in zip(rows, prompts, strict=True)]
-    input_ids, position_ids = (torch.tensor([values], device=device) for values in (ids, positions))
-    return input_ids, position_ids, attention_rows(rows, len(ids), device), predictors
+def _padded(prompts: Sequence[TokenIds], answers: Ragged, pad_id: int) -> _Layout:
+    asked = Ragged.of(prompts, torch.int64)
+    before, after = torch.tensor(asked.lengths), torch.tensor(answers.lengths)
+    width = int((before + after).max())
+    starts = torch.arange(len(before)) * width
+    first = starts + before
+    input_ids = torch.full((len(before) * width,), pad_id)
+    input_ids.scatter_(0, spans(starts, before), asked.values)
+    input_ids.scatter_(0, spans(first, after), answers.values)
+    return _Layout(input_ids.view(-1, width), None, None, first - 1, first)
+
+
+def _packed(prompts: Sequence[TokenIds], answers: Ragged, device: torch.device) -> _Layout:
+    """Each distinct prompt, and behind it the responses to it without their last tokens.
+
+    `given` and `read` count the tokens of each part with and without those. The stable sort puts prompts first.
+    """
+    groups = by_prompt(prompts)
+    asked = Ragged.of([prompts[group[0]] for group in groups], torch.int64)
+    prompt_of = {place: number for number, group in enumerate(groups) for place in group}
+    shared = torch.tensor([prompt_of[place] for place in range(len(prompts))])
+    own = slice(len(groups), None)
+
+    given = torch.tensor(asked.lengths + answers.lengths)
+    read = given.clone()
+    read[own] -= 1
+    order = torch.cat([torch.arange(len(groups)), shared]).argsort(stable=True)
+    starts = torch.empty_like(read).index_copy_(0, order, offsets(read[order]))
+    parts = Parts(starts, read, order.repeat_interleave(read[order]), shared)
+
+    positions = torch.zeros_like(read)
+    positions[own] = given[shared]
+    ids = torch.cat([asked.values, answers.values]).index_select(0, parts.count_from(offsets(given)))
+    last = starts[shared] + given[shared] - 1
+    return _Layout(ids[None], parts.count_from(positions)[None], attention_rows(parts, device), last, starts[own])
 
 
 def trunk_states(model: Any, batch: TokenBatch) -> Tensor:
@@ -130,17 +160,16 @@ def _num_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def by_prompt(prompts: Sequence[TokenIds]) -> dict[tuple[int, ...], list[int]]:
-    """The places of each distinct prompt, in the order of its first."""
+def by_prompt(prompts: Sequence[TokenIds]) -> list[list[int]]:
+    """The places of each distinct prompt, in the order of its first. An object met again is not read again."""
     groups: dict[tuple[int, ...], list[int]] = {}
+    of_object: dict[int, list[int]] = {}
     for place, prompt in enumerate(prompts):
-        groups.setdefault(tuple(prompt), []).append(place)
-    return groups
-
-
-def _pad(rows: Sequence[TokenIds], pad_id: int) -> Tensor:
-    width = max(1, max(len(row) for row in rows))
-    return torch.tensor([[*row, *[pad_id] * (width - len(row))] for row in rows])
+        if id(prompt) not in of_object:
+            ids = prompt.tolist() if isinstance(prompt, Tensor) else prompt
+            of_object[id(prompt)] = groups.setdefault(tuple(ids), [])
+        of_object[id(prompt)].append(place)
+    return list(groups.values())
 
 
 def micro_batches(
@@ -152,7 +181,7 @@ def micro_batches(
     together; padded, a batch counts as many tokens a row as its longest has.
     """
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
-    groups = by_prompt(prompts).values() if packed else [[place] for place in range(len(prompts))]
+    groups = by_prompt(prompts) if packed else [[place] for place in range(len(prompts))]
     groups = [sorted(group, key=lambda place: -lengths[place]) for group in groups]
     batches: list[list[int]] = []
     used = 0

@@ -1,10 +1,15 @@
 """What a batch holds, packed and padded, and how batches are cut."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsd_cli.policy.batch import make_batch, micro_batches
+from benchmarks.batch_lists import list_batch
+from rlsd_cli.policy.batch import TokenBatch, TokenIds, by_prompt, make_batch, micro_batches
 
 CPU = torch.device("cpu")
 PROMPTS = [[5, 6], [7], [5, 6]]
@@ -53,6 +58,69 @@ def test_every_token_finds_its_row_and_its_way_back(
         assert any(candidate[: len(row)] == row for candidate in held)
     assert len(widths) == len(rows)
     assert all(width >= length for width, length in zip(widths, reversed(lengths), strict=True))
+
+
+FORMS: list[Callable[[list[int]], TokenIds]] = [list, tuple, torch.tensor]
+places = st.integers(0, 3)
+
+
+def parts(batch: TokenBatch) -> list[tuple[str, Any]]:
+    """Name, value and, of a tensor, its kind."""
+    rows = vars(batch.rows) if batch.rows else {}
+    named = {**batch._asdict(), **rows, "rows": type(batch.rows)}
+    return [
+        (name, (value.dtype, value.device, value.is_contiguous(), value.tolist()) if torch.is_tensor(value) else value)
+        for name, value in named.items()
+    ]
+
+
+@given(
+    st.lists(st.integers(1, 120), min_size=4, max_size=4),
+    st.lists(st.tuples(places, st.integers(1, 120), st.sampled_from(FORMS), st.booleans()), min_size=1, max_size=20),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_a_batch_of_lists_tuples_or_tensors_is_exactly_the_one_put_together_token_by_token(
+    widths: list[int], rows: list[tuple[int, int, Any, bool]], pad_id: int, packed: bool
+) -> None:
+    prompts = [[which, *range(100, 99 + width)] for which, width in enumerate(widths)]
+    responses = [[*range(1000 * place, 1000 * place + length)] for place, (_, length, _, _) in enumerate(rows)]
+    same = [form(prompt) for form, prompt in zip((*FORMS, tuple), prompts, strict=True)]
+    asked = [same[which] if is_same else form(prompts[which]) for which, _, form, is_same in rows]
+    answers = [form(response) for (_, _, form, _), response in zip(rows, responses, strict=True)]
+    expected = list_batch([prompts[which] for which, *_ in rows], responses, pad_id, CPU, packed=packed)
+    assert parts(make_batch(asked, answers, pad_id, CPU, packed=packed)) == parts(expected)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_response_needs_its_prompt(packed: bool) -> None:
+    with pytest.raises(ValueError, match="1 prompts of 3 responses"):
+        make_batch(PROMPTS[:1], RESPONSES, pad_id=0, device=CPU, packed=packed)
+
+
+def test_equal_prompts_are_one_whatever_they_are_written_as() -> None:
+    once = torch.tensor([5, 6])
+    assert by_prompt([once, (7,), [5, 6], once, (5, 6), torch.tensor([5, 6, 7])]) == [[0, 2, 3, 4], [1], [5]]
+
+
+class CountedIds(tuple[int, ...]):
+    """Token ids that count how often they are walked through."""
+
+    walks = 0
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_token_is_read_twice(packed: bool) -> None:
+    prompts, responses = [CountedIds([5, 6]), CountedIds([7])], [CountedIds(ids) for ids in RESPONSES]
+    asked = [prompts[0], prompts[1], prompts[0]]
+    micro_batches(asked, responses, 8, packed=packed)
+    assert [ids.walks for ids in (*prompts, *responses)] == [int(packed)] * 2 + [0] * 3
+    make_batch(asked, responses, pad_id=0, device=CPU, packed=packed)
+    assert [ids.walks for ids in responses] == [1] * 3
 
 
 @given(
