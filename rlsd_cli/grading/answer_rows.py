@@ -8,9 +8,8 @@ row of output like every other, with the outcome `invalid_row`.
 import json
 import os
 import select
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
@@ -18,13 +17,13 @@ from rlsd_cli.data.layouts import as_choices
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_verifiers import AUTO, VERIFIERS, Job, Leniency, Outcome, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
+from rlsd_verifiers.stream import IDLE_SECONDS, Pending, Stream
 from rlsd_verifiers.verdict import shorten
 
 BLOCK_BYTES = 2**18
-IDLE_SECONDS = 0.05
 MAX_WAITING = 2048
 MAX_WAITING_BYTES = 2**25
-"""From the first to the last row that is being graded."""
+"""Rows that are being graded, and the bytes of all their lines."""
 
 
 # -- lines ---------------------------------------------------------------------------------------------------------
@@ -224,51 +223,30 @@ def to_line(values: Mapping[str, Any]) -> str:
     return json.dumps(values)
 
 
-class Grading:
-    """Rows and their verdicts in order, with a bounded number of rows under way.
+def graded(rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> Stream[tuple[Row, Future[Verdict]]]:
+    """Rows with their verdicts, in order, with a bounded number of rows under way.
 
     Iterating gives None now and then while there is nothing to give, so that the caller can look after other things.
     """
+    return Stream(_submitted(rows, pool, leniency), MAX_WAITING, MAX_WAITING_BYTES, IDLE_SECONDS)
 
-    def __init__(self, rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> None:
-        self.rows = rows
-        self.pool = pool
-        self.leniency = leniency
-        self._waiting: deque[tuple[Row, Future[Verdict]]] = deque()
 
-    def __iter__(self) -> Iterator[tuple[Row, Verdict] | None]:
-        for row in self.rows:
-            if row is None:
-                yield None
-            else:
-                self._waiting.append((row, self._submit(row)))
-            yield from self.finished()
-            while self._is_full():
-                yield from self._next()
-        while self._waiting:
-            yield from self._next()
-
-    def finished(self) -> Iterator[tuple[Row, Verdict]]:
-        """What can be given at once."""
-        while self._waiting and self._waiting[0][1].done():
-            row, future = self._waiting.popleft()
-            yield row, future.result()
-
-    def _is_full(self) -> bool:
-        waiting = self._waiting
-        return len(waiting) >= MAX_WAITING or (
-            len(waiting) > 1 and waiting[-1][0].end - waiting[0][0].end >= MAX_WAITING_BYTES
-        )
-
-    def _submit(self, row: Row) -> Future[Verdict]:
-        if row.submission and row.verifier:
-            return self.pool.submit(Job(row.submission, row.verifier, self.leniency))
-        future: Future[Verdict] = Future()
-        future.set_result(Verdict(Outcome.INVALID_ROW, 0.0, None, row.fault or ""))
-        return future
-
-    def _next(self) -> Iterator[tuple[Row, Verdict] | None]:
-        if wait([self._waiting[0][1]], timeout=IDLE_SECONDS).done:
-            yield from self.finished()
-        else:
+def _submitted(
+    rows: Iterable[Row | None], pool: Pool, leniency: Leniency
+) -> Iterator[Pending[tuple[Row, Future[Verdict]]] | None]:
+    end = None
+    for row in rows:
+        if row is None:
             yield None
+            continue
+        verdict = _submit(row, pool, leniency)
+        yield Pending((row, verdict), [verdict], 0 if end is None else row.end - end)
+        end = row.end
+
+
+def _submit(row: Row, pool: Pool, leniency: Leniency) -> Future[Verdict]:
+    if row.submission and row.verifier:
+        return pool.submit(Job(row.submission, row.verifier, leniency))
+    future: Future[Verdict] = Future()
+    future.set_result(Verdict(Outcome.INVALID_ROW, 0.0, None, row.fault or ""))
+    return future
