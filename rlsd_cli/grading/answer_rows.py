@@ -8,12 +8,13 @@ row of output like every other, with the outcome `invalid_row`.
 import json
 import os
 import select
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
 from rlsd_cli.data.layouts import as_choices
+from rlsd_cli.data.row_fields import RESPONSE
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_verifiers import AUTO, VERIFIERS, Job, Leniency, Outcome, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
@@ -121,8 +122,8 @@ def read_row(line: Line, reading: Reading) -> Row:
     name, answer, label = fields.get("id"), fields.get("answer"), fields.get("correct")
     row = Row(
         line.end,
-        _echo(name) if name is not None and _is_scalar(name) else line.number,
-        _echo(answer) if _is_scalar(answer) else None,
+        _echo(name) if RESPONSE["id"].fits(name) else line.number,
+        _echo(answer) if RESPONSE["answer"].fits(answer) else None,
         label if isinstance(label, bool) else None,
     )
     try:
@@ -135,7 +136,7 @@ def read_row(line: Line, reading: Reading) -> Row:
 
 def _submission(given: Mapping[str, Any]) -> Submission:
     fields = {**given, "choices": as_choices(given.get("choices"))}
-    for name, (fits, expected) in FIELDS.items():
+    for name, (fits, expected) in RESPONSE.items():
         value = fields.get(name)
         if value is None and name != "response":
             continue
@@ -172,27 +173,9 @@ def unknown_verifier(name: str) -> tuple[str, str]:
     return f"no verifier named `{shorten(name)}`", hint
 
 
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
 def _echo(value: Any) -> Any:
     """A text or number as it can be written again: JSON knows no infinity."""
     return value.text if isinstance(value, Number) and value in (float("inf"), float("-inf")) else value
-
-
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "response": (lambda value: isinstance(value, str), "text"),
-    "answer": (_is_scalar, "text or a number"),
-    "tests": (lambda value: isinstance(value, str | list), "a list or text"),
-    "choices": (lambda value: isinstance(value, list) and all(map(_is_scalar, value)), "a list of texts"),
-    "question": (lambda value: isinstance(value, str), "text"),
-    "entry_point": (lambda value: isinstance(value, str), "text"),
-    "verifier": (lambda value: isinstance(value, str), "text"),
-    "id": (_is_scalar, "text or a number"),
-    "correct": (lambda value: isinstance(value, bool), "true or false"),
-}
-"""What a row may hold: what fits, and that in words. Null is as good as absent."""
 
 
 # -- verdicts ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rlsd_cli.data import jsons
+from rlsd_cli.data.problems import problem_of
 from rlsd_cli.grading import answer_rows
 from rlsd_cli.grading.answer_rows import (
     Line,
@@ -131,6 +132,19 @@ def test_a_bad_row_says_file_line_field_and_problem(line: object, words: str) ->
     assert row.fault.startswith("f.jsonl:3: ")
     assert words in row.fault
     assert (row.submission, row.verifier) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["id", "question", "answer", "verifier", "tests", "entry_point", "choices"])
+@pytest.mark.parametrize("value", ['"exact"', "7", "2.5", "1e400", "true", '["a"]', "[1]", "[null]", '{"A": "a"}'])
+def test_a_field_may_hold_the_same_in_a_row_of_responses_and_in_a_problem(name: str, value: str) -> None:
+    fields = {"question": '"q"', "answer": '"7"', "response": '""', name: value}
+    line = ("{" + ", ".join(f'"{key}": {text}' for key, text in fields.items()) + "}").encode()
+    try:
+        problem_of(jsons.decode_object(line))
+    except ValueError:
+        assert row_of(line).fault is not None
+    else:
+        assert row_of(line).fault is None
 
 
 def test_what_is_known_of_a_bad_row_stays() -> None:
