@@ -93,11 +93,12 @@ def _config(overrides: dict[str, Any]) -> "Config":
     """The config of the command line; its verifier is loaded, so that it is there before anything is read."""
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
     from rlsd_cli.grading.answer_rows import unknown_verifier
+    from rlsd_cli.grading.jobs import is_of_grading
     from rlsd_verifiers import AUTO, UnknownVerifierError, find_verifier
 
     config = merge([], Layer(COMMAND_LINE, overrides)).config
     for key in overrides:
-        if key != "verifier" and not key.startswith(("verification.", "sandbox.")):
+        if not is_of_grading(key):
             raise RlsdError(
                 f"`{key}` ({COMMAND_LINE}) changes nothing here",
                 hint="keys: `verifier` and those of `rlsd config keys verification` and `rlsd config keys sandbox`",
