@@ -39,16 +39,17 @@ def prepare(*arguments: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     summary: dict[str, Any] = json.loads(done.stdout)
     peak = int(done.stderr.rsplit("peak ", 1)[1])
-    return summary | {"wall_seconds": time.perf_counter() - started, "peak_mb": peak / 1024}
+    return summary | {"wall_seconds": time.perf_counter() - started, "peak_mb": peak / 2**20}
 
 
 CHILD = """
-import resource, sys
+import sys
 from rlsd_cli.app import main
+from rlsd_cli.policy.meter import peak_bytes
 try:
     main()
 finally:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+    print("peak", peak_bytes(), file=sys.stderr)
 """
 
 

@@ -16,7 +16,8 @@ import time
 from typing import Any
 
 from common import write
-from training_meter import memory_mib
+
+from rlsd_cli.policy.meter import peak_bytes, resident_bytes
 
 BASE = {"vocabulary": 32_000, "hidden": 128, "layers": 4, "group": 8, "prompt": 128, "response": 128}
 AXES = {
@@ -69,12 +70,12 @@ def measure(point: dict[str, Any]) -> dict[str, float]:
                 -(all_logp.exp() * all_logp).sum(-1)
         logp.mean().backward()
 
-    base, seconds = memory_mib("VmRSS"), []
+    base, seconds = resident_bytes(), []
     for _ in range(point["passes"] + 1):
         started = time.perf_counter()
         one_pass()
         seconds.append(time.perf_counter() - started)
-    return {"seconds": statistics.median(seconds[1:]), "mib": memory_mib("VmHWM") - base}
+    return {"seconds": statistics.median(seconds[1:]), "mib": (peak_bytes() - base) / 2**20}
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from verifier_rows import CHOICE, HOSTILE, MATHS, SLOW, Row, disagreement, missi
 from verifier_side import UNDECIDED
 from verifier_speed import throughput
 
+from rlsd_cli.policy.meter import forget_peak, peak_bytes
 from rlsd_cli.statistics import wilson
 from rlsd_verifiers import Job, Leniency, Outcome, Pool, Submission, Verdict
 
@@ -240,7 +241,7 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         self.workers_mb = self.caller_mb = 0.0
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        forget_peak()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -249,19 +250,16 @@ class PeakMemory:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self.caller_mb = self._peak("self")
+        self.caller_mb = self._peak()
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            self.workers_mb = max([self.workers_mb, *(self._peak(str(pid)) for pid in children())])
+            self.workers_mb = max([self.workers_mb, *(self._peak(pid) for pid in children())])
 
     @staticmethod
-    def _peak(pid: str) -> float:
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-        except OSError:
-            return 0.0
-        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    def _peak(pid: int | str = "self") -> float:
+        """MiB; 0 of a worker that has ended since."""
+        return (peak_bytes(process=pid) or 0) / 2**20
 
 
 def previous(about: dict[str, Any]) -> dict[str, Any]:

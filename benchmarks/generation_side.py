@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from training_meter import memory_mib
 
 from rlsd_cli.config.resolve import Layer, merge
 from rlsd_cli.policy.batch import make_batch
+from rlsd_cli.policy.meter import forget_peak, peak_bytes, resident_bytes
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
@@ -115,14 +114,14 @@ def main() -> None:
     task = json.load(sys.stdin)
     generate = SIDES[task["side"]](task)
     generate(task["prompts"][:1], 2)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    base = memory_mib("VmRSS")
+    forget_peak()
+    base = resident_bytes() / 2**20
     started, cpu_started = time.perf_counter(), time.process_time()
     responses = generate(task["prompts"], task["num_tokens"])
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     if {len(response) for response in responses} != {task["num_tokens"]}:
         raise AssertionError("a response is shorter or longer than it should be")
-    said = {"seconds": seconds, "cpu_seconds": cpu_seconds, "base_mib": base, "peak_mib": memory_mib("VmHWM")}
+    said = {"seconds": seconds, "cpu_seconds": cpu_seconds, "base_mib": base, "peak_mib": peak_bytes() / 2**20}
     if task["side"] in ("vllm", "here"):
         said |= gaps(task)
     print(json.dumps(said | {"threads": torch.get_num_threads(), "responses": responses if task["show"] else None}))

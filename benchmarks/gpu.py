@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch, make_batch
 from rlsd_cli.policy.compile_check import compile_fault
+from rlsd_cli.policy.meter import forget_peak, peak_bytes
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import can_pack, head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
@@ -218,13 +219,13 @@ def take_turns(
         for way, work in ways.items():
             policy.model.zero_grad(set_to_none=True)
             if on_gpu:
-                torch.cuda.reset_peak_memory_stats()
+                forget_peak(str(policy.device))
                 torch.cuda.synchronize()
             started = time.perf_counter()
             work()
             if on_gpu:
                 torch.cuda.synchronize()
-                peaks[way] = torch.cuda.max_memory_allocated() / 2**30
+                peaks[way] = peak_bytes(str(policy.device)) / 2**30
             if number:
                 seconds[way].append(time.perf_counter() - started)
     policy.model.zero_grad(set_to_none=True)

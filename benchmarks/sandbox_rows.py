@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlsd_cli.policy.meter import free_bytes, resident_bytes
 from rlsd_sandbox import Settings
 from rlsd_verifiers import Job, Outcome, Pool, Submission, Verdict
 
@@ -97,14 +98,10 @@ def machine() -> dict[str, int]:
         "listening sockets": len(listening),
         "files in scratch": len(list(Path("/tmp").glob("rlsd-scratch-*"))) + len(list(Path("/dev/shm").glob("*"))),
         "own descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "own memory, MB": _kilobytes("/proc/self/status", "VmRSS") // 1024,
-        "free memory, MB": _kilobytes("/proc/meminfo", "MemAvailable") // 1024,
+        "own memory, MB": resident_bytes() // 2**20,
+        "free memory, MB": free_bytes("cpu") // 2**20,
         "free disk, MB": os.statvfs("/tmp").f_bavail * os.statvfs("/tmp").f_frsize // 2**20,
     }
-
-
-def _kilobytes(path: str, name: str) -> int:
-    return next(int(line.split()[1]) for line in _text(path).splitlines() if line.startswith(f"{name}:"))
 
 
 def _text(path: Path | str) -> str:

@@ -1,8 +1,13 @@
 """What both sides of a training leg measure of themselves. Standard library only: it runs in either environment."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # the peers' environment has no rlsd
+
+from rlsd_cli.policy.meter import peak_bytes, resident_bytes
 
 
 class Step(NamedTuple):
@@ -27,7 +32,7 @@ class Meter:
 
     def start(self) -> None:
         if not self.steps:
-            self.base_mib = memory_mib("VmRSS")
+            self.base_mib = resident_bytes() / 2**20
         self._started = (time.perf_counter(), time.process_time())
 
     def stop(self) -> tuple[float, float]:
@@ -36,13 +41,5 @@ class Meter:
 
     def report(self, **details: Any) -> dict[str, Any]:
         """What the process prints; call it right after the last step, so that the peak is that of training."""
-        memory = {"base_mib": self.base_mib, "peak_mib": memory_mib("VmHWM")}
+        memory = {"base_mib": self.base_mib, "peak_mib": peak_bytes() / 2**20}
         return {"steps": self.steps} | memory | details
-
-
-def memory_mib(name: str) -> float:
-    """`VmRSS`, what this process holds now, or `VmHWM`, the most that it has held."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1024
-    raise LookupError(name)

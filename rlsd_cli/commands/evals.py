@@ -128,14 +128,12 @@ def suite_of(config: "Config", problems: "Iterable[Problem]") -> str:
     from rlsd_cli.data.inputs import name_of
     from rlsd_cli.data.sources import problems_digest
     from rlsd_cli.evaluation.difficulty import sampling_of
-    from rlsd_cli.evaluation.fingerprint import verifier_input
+    from rlsd_cli.grading.jobs import verdict_settings
 
-    verifier = verifier_input(config.verifier)
     what = [
         *(problems_digest(problems), config.seed, config.dtype, config.prompt.model_dump()),
         *(config.rollout.engine, config.rollout.dtype, config.evaluation.samples, sampling_of(config)),
-        *(config.verifier, verifier and verifier.digest),
-        *(config.verification.model_dump(exclude={"workers", "launchers"}), config.sandbox.model_dump(mode="json")),
+        *verdict_settings(config),
     ]
     digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()
     return f"{name_of(config.eval_data or config.data)}-k{config.evaluation.samples}-{digest[:8]}"

@@ -16,6 +16,8 @@ from rlsd_cli.commands.programs import announce_sandbox
 from rlsd_cli.errors import EXIT_NO, RlsdError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from rlsd_cli.config.schema import Config
     from rlsd_cli.grading.answer_rows import Row
     from rlsd_verifiers import Outcome, Verdict
@@ -91,11 +93,12 @@ def _config(overrides: dict[str, Any]) -> "Config":
     """The config of the command line; its verifier is loaded, so that it is there before anything is read."""
     from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
     from rlsd_cli.grading.answer_rows import unknown_verifier
+    from rlsd_cli.grading.jobs import is_of_grading
     from rlsd_verifiers import AUTO, UnknownVerifierError, find_verifier
 
     config = merge([], Layer(COMMAND_LINE, overrides)).config
     for key in overrides:
-        if key != "verifier" and not key.startswith(("verification.", "sandbox.")):
+        if not is_of_grading(key):
             raise RlsdError(
                 f"`{key}` ({COMMAND_LINE}) changes nothing here",
                 hint="keys: `verifier` and those of `rlsd config keys verification` and `rlsd config keys sandbox`",
@@ -153,7 +156,7 @@ def _text(response: str) -> str:
 def _verify_file(
     source: str, out: Path | None, config: "Config", *, explicit: bool, again: bool, as_json: bool
 ) -> None:
-    from rlsd_cli.grading.answer_rows import Grading, Lines, Reading, read_rows, record, to_line
+    from rlsd_cli.grading.answer_rows import Lines, Reading, graded, read_rows, record, to_line
     from rlsd_cli.grading.jobs import leniency_of, open_pool
     from rlsd_cli.grading.verdict_file import VerdictFile
     from rlsd_cli.interrupts import Interrupted, Interrupts
@@ -167,12 +170,12 @@ def _verify_file(
         work = stack.enter_context(_Work(descriptor, to_file=out is not None))
         file = stack.enter_context(VerdictFile(out, again=again)) if out else None
         write = file.write if file else console.data
-        grading = Grading(rows, stack.enter_context(open_pool(config)), leniency)
+        verdicts = graded(rows, stack.enter_context(open_pool(config)), leniency)
         stack.enter_context(interrupts.installed())
 
-        def deliver(row: "Row", verdict: "Verdict") -> None:
-            write(to_line(record(row, verdict)))
-            work.count(row, verdict.outcome)
+        def deliver(row: "Row", verdict: "Future[Verdict]") -> None:
+            write(to_line(record(row, verdict.result())))
+            work.count(row, verdict.result().outcome)
 
         def breathe() -> None:
             """The one place where a signal gets through: no row is half written, and none is lost."""
@@ -187,14 +190,14 @@ def _verify_file(
                     work.count(*known)
                 breathe()
             earlier = work.tally.rows
-            for item in grading:
+            for item in verdicts:
                 if item:
                     if work.tally.rows == earlier > 0:
                         console.talk(f"continuing at row {earlier + 1}")
                     deliver(*item)
                 breathe()
         except Interrupted as interrupt:
-            for item in grading.finished():
+            for item in verdicts.finished():
                 deliver(*item)
             work.close()
             console.say(f"interrupted after row {work.tally.rows}")

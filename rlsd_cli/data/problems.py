@@ -1,14 +1,13 @@
 """The problem record, and files of them.
 
-A row has `question` and `answer`, and where they exist the other fields of `FIELDS`; `tests` may stand in for `answer`.
-Training ignores anything else. Rows as `layouts` knows them are read too, from every kind of file that `readers` knows.
+A row has `question` and `answer`, and where they exist the other fields of `row_fields.PROBLEM`; `tests` may stand in
+for `answer`. Training ignores anything else. Rows as `layouts` knows them are read too, from every kind of file that
+`readers` knows.
 """
 
 import hashlib
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from rlsd_cli.data.jsons import DECODER, as_text
 from rlsd_cli.data.layouts import as_choices, in_own_fields
 from rlsd_cli.data.readers import RawRow, read_rows
+from rlsd_cli.data.row_fields import PROBLEM
 from rlsd_cli.errors import RlsdError
 from rlsd_verifiers.verdict import shorten
 
@@ -84,7 +84,7 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
     """
     row = {name: _read(name, value) for name, value in in_own_fields(given).items()}
     row["choices"] = as_choices(row.get("choices"))
-    for name, (fits, expected) in FIELDS.items():
+    for name, (fits, expected) in PROBLEM.items():
         value = row.get(name)
         required = name == "question" or (name == "answer" and row.get("tests") is None)
         if value is None and required:
@@ -112,7 +112,7 @@ def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:
         hints=None if hints is None else tuple(hints),
         pass_rate=None if row.get("pass_rate") is None else float(row["pass_rate"]),
     )
-    return problem, {name: value for name, value in row.items() if name not in FIELDS and value is not None}
+    return problem, {name: value for name, value in row.items() if name not in PROBLEM and value is not None}
 
 
 def _read(name: str, value: Any) -> Any:
@@ -134,7 +134,7 @@ _NUMBER = re.compile(r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 def _missing(name: str, row: Mapping[str, Any]) -> str:
-    others = [other for other in row if other not in FIELDS]
+    others = [other for other in row if other not in PROBLEM]
     found = f"; there is {', '.join(f'`{shorten(other)}`' for other in others[:6])}" if others else ""
     also = ", and so is `tests`" if name == "answer" else ""
     return f"field `{name}` is missing{also}{found}"
@@ -153,7 +153,7 @@ def _check_text(name: str, text: str, *, required: bool) -> None:
 
 def to_row(problem: Problem) -> dict[str, Any]:
     """The fields of a problem that it has, as they stand in a file."""
-    row = {name: getattr(problem, name) for name in FIELDS}
+    row = {name: getattr(problem, name) for name in PROBLEM}
     return {name: value for name, value in row.items() if value is not None and (name, value) != ("answer", "")}
 
 
@@ -230,36 +230,3 @@ def read_problems(path: Path) -> list[Problem]:
 def _shown(value: object) -> str:
     """A number as it is, for it may be out of range; anything else by its type."""
     return as_text(value) if isinstance(value, float) else type(value).__name__
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_scalar(value: object) -> bool:
-    if isinstance(value, float | Decimal):
-        return math.isfinite(value)
-    return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _is_list(fits: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and all(map(fits, value))
-
-
-FIELDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
-    "id": (_is_scalar, "text or a number"),
-    "question": (_is_text, "text"),
-    "answer": (_is_scalar, "text or a number"),
-    "solution": (_is_text, "text"),
-    "verifier": (_is_text, "text"),
-    "tests": (lambda value: isinstance(value, str | list), "a list or text"),
-    "entry_point": (_is_text, "text"),
-    "choices": (_is_list(_is_scalar), "a list of texts"),
-    "hints": (_is_list(_is_text), "a list of texts"),
-    "pass_rate": (_is_rate, "a number from 0 to 1"),
-}
-"""What a row may hold: what fits, and that in words. Null is as good as absent."""

@@ -4,9 +4,8 @@ A row is taken through in order, with a bounded number of rows under way, so mem
 a hash of each id and of each question is kept.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
@@ -26,9 +25,9 @@ from rlsd_cli.grading.jobs import (
     verifier_of,
 )
 from rlsd_verifiers import Outcome, Pool, Verdict, extract
+from rlsd_verifiers.stream import IDLE_SECONDS, Pending, Stream
 from rlsd_verifiers.verdict import shorten
 
-IDLE_SECONDS = 0.05
 MAX_WAITING = 512
 MAX_WAITING_CHARS = 2**25
 """Rows that are under way, and characters of all their problems."""
@@ -98,34 +97,14 @@ class Checking:
         self.config = config
         self.pool = pool
         self.reading = reading
-        self._waiting: deque[tuple[_Row, int]] = deque()
-        self._chars = 0
         self._questions: set[int] = set()
         self._owners: dict[int, int] = {}
 
     def __iter__(self) -> Iterator[Checked | None]:
-        for found in self.found:
-            row = self._begin(found)
-            size = row.size
-            self._waiting.append((row, size))
-            self._chars += size
-            yield from self._done()
-            while len(self._waiting) >= MAX_WAITING or (len(self._waiting) > 1 and self._chars > MAX_WAITING_CHARS):
-                yield from self._next()
-        while self._waiting:
-            yield from self._next()
-
-    def _done(self) -> Iterator[Checked]:
-        while self._waiting and all(future.done() for future in self._waiting[0][0].futures):
-            row, size = self._waiting.popleft()
-            self._chars -= size
-            yield self._end(row)
-
-    def _next(self) -> Iterator[Checked | None]:
-        if wait(self._waiting[0][0].futures, timeout=IDLE_SECONDS).not_done:
-            yield None
-        else:
-            yield from self._done()
+        begun = (self._begin(found) for found in self.found)
+        pending = (Pending(row, row.futures, row.size) for row in begun)
+        for row in Stream(pending, MAX_WAITING, MAX_WAITING_CHARS, IDLE_SECONDS):
+            yield self._end(row) if row else None
 
     # -- one row ---------------------------------------------------------------------------------------------------
 

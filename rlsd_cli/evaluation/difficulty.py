@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.jsons import plain
 from rlsd_cli.data.problems import Found, Problem, strictly, to_row
-from rlsd_cli.grading.jobs import stop_on_sandbox_error
+from rlsd_cli.grading.jobs import stop_on_sandbox_error, verdict_settings
 from rlsd_cli.grading.verdict_file import LineFile
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.statistics import clustered
@@ -78,9 +78,7 @@ def digest(config: Config) -> str:
         batch_size(config),
         config.evaluation.samples,
         sampling_of(config),
-        config.verifier,
-        config.verification.model_dump(exclude={"workers", "launchers"}),
-        config.sandbox.model_dump(),
+        *(part for part in verdict_settings(config) if part is not None),  # what is absent is in no older digest
     ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:8]
 
@@ -179,12 +177,12 @@ class DifficultyFile(LineFile):
             RlsdError: a row in it is not that of the source, or was measured with other settings.
         """
         earlier: list[Measured] = []
-        ends = [0]
+        ends, mark = [0], digest(config)
         for number, line in enumerate(self.lines()):
             values, measured = self._taken_apart(line)
             if number == len(rows):
                 raise self.mismatch(f"it holds more than the {len(rows)} problems there are")
-            if why := _other_row(values, rows[number]) or _other_settings(measured, config):
+            if why := _other_row(values, rows[number]) or _other_settings(measured, config, mark):
                 raise self.mismatch(f"in row {number + 1}, {why}")
             earlier.append(measured)
             ends.append(ends[-1] + len(line))
@@ -213,14 +211,14 @@ def _other_row(values: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _other_settings(measured: Measured, config: Config) -> str | None:
+def _other_settings(measured: Measured, config: Config, mark: str) -> str | None:
     for name, was, here in (
         ("model", measured.model, config.model),
         ("number of samples", measured.samples, config.evaluation.samples),
     ):
         if was != here:
             return f"the {name} was {was} and is {here}"
-    if measured.config != digest(config):
+    if measured.config != mark:
         return "a setting of the prompt, the sampling or the verification was another, or the seed"
     return None
 

@@ -2,22 +2,14 @@
 
 import contextlib
 import hashlib
-import importlib
-import sys
-from collections.abc import Iterator
-from importlib.machinery import PathFinder
-from io import BufferedReader
 from pathlib import Path
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.catalog import base_of, locate
+from rlsd_cli.runs.digests import data_input, file_digest, verifier_input, weights_digest
 from rlsd_cli.runs.inputs import Input
 
-MIB = 2**20
-HASHED_WHOLE_BYTES = 50 * MIB
-NUM_BLOCKS = 8
-"""How many blocks of a MiB stand for a larger file of weights."""
 WEIGHTS = frozenset((".safetensors", ".bin"))
 MODEL_FILES = WEIGHTS | {".json", ".model", ".txt", ".jinja"}
 """Endings of the files that make a model: config, weights, tokenizer."""
@@ -30,33 +22,6 @@ def inputs_of(config: Config) -> dict[str, Input]:
     inputs = {key: data_input(name) for key in DATA if (name := getattr(config, key)) is not None}
     inputs |= {"verifier": verifier_input(config.verifier), "model": model_input(config.model)}
     return {key: found for key, found in inputs.items() if found is not None}
-
-
-def data_input(name: str) -> Input | None:
-    """The file of a `data` value; None where it names none."""
-    with contextlib.suppress(OSError, ValueError):  # what cannot be a path is none
-        if Path(name).is_file():
-            return Input(name, file_digest(Path(name)))
-    return None
-
-
-def verifier_input(name: str) -> Input | None:
-    """The source of a verifier of the user's; None for one of rlsd, or where there is no such file."""
-    path = source_of(name.partition(":")[0]) if ":" in name else None
-    return None if path is None else Input(str(path), file_digest(path))
-
-
-def source_of(module: str) -> Path | None:
-    """The file of a module, looked for in the working directory and on Python's path; nothing is imported for it."""
-    importlib.invalidate_caches()
-    places, spec = [str(Path.cwd()), *sys.path], None
-    for part in module.split("."):
-        spec = PathFinder.find_spec(part, places)
-        if spec is None:
-            return None
-        places = [*(spec.submodule_search_locations or [])]
-    path = Path(spec.origin) if spec and spec.origin else None
-    return path if path and path.is_file() else None
 
 
 def model_input(name: str) -> Input | None:
@@ -89,37 +54,3 @@ def _cached_commit(name: str) -> str | None:
 
     path = Path(HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "refs", "main")
     return f"commit {path.read_text(encoding='utf-8').strip()}" if path.is_file() else None
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file. Raises RlsdError where it cannot be read."""
-    with _opened(path) as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def weights_digest(path: Path) -> str:
-    """The SHA-256 of a file of weights, of one above 50 MiB that of a part.
-
-    The part is its size, the header of a safetensors file, which lists its tensors, and eight blocks of a MiB that are
-    spread evenly from the first to the last. Raises RlsdError where it cannot be read.
-    """
-    size = path.stat().st_size
-    if size <= HASHED_WHOLE_BYTES:
-        return file_digest(path)
-    digest = hashlib.sha256(str(size).encode())
-    with _opened(path) as file:
-        if path.suffix == ".safetensors":
-            digest.update(file.read(min(int.from_bytes(file.read(8), "little"), HASHED_WHOLE_BYTES)))
-        for block in range(NUM_BLOCKS):
-            file.seek((size - MIB) * block // (NUM_BLOCKS - 1))
-            digest.update(file.read(MIB))
-    return f"sha256 {digest.hexdigest()}"
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise RlsdError(f"cannot read {path}: {error.strerror}") from error

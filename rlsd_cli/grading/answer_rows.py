@@ -8,23 +8,23 @@ row of output like every other, with the outcome `invalid_row`.
 import json
 import os
 import select
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from rlsd_cli.data.jsons import MAX_LINE_BYTES, Number, as_text, decode_object, kind_of
 from rlsd_cli.data.layouts import as_choices
+from rlsd_cli.data.row_fields import RESPONSE
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_verifiers import AUTO, VERIFIERS, Job, Leniency, Outcome, Pool, Submission, Verdict
 from rlsd_verifiers.registry import resolve
+from rlsd_verifiers.stream import IDLE_SECONDS, Pending, Stream
 from rlsd_verifiers.verdict import shorten
 
 BLOCK_BYTES = 2**18
-IDLE_SECONDS = 0.05
 MAX_WAITING = 2048
 MAX_WAITING_BYTES = 2**25
-"""From the first to the last row that is being graded."""
+"""Rows that are being graded, and the bytes of all their lines."""
 
 
 # -- lines ---------------------------------------------------------------------------------------------------------
@@ -122,8 +122,8 @@ def read_row(line: Line, reading: Reading) -> Row:
     name, answer, label = fields.get("id"), fields.get("answer"), fields.get("correct")
     row = Row(
         line.end,
-        _echo(name) if name is not None and _is_scalar(name) else line.number,
-        _echo(answer) if _is_scalar(answer) else None,
+        _echo(name) if RESPONSE["id"].fits(name) else line.number,
+        _echo(answer) if RESPONSE["answer"].fits(answer) else None,
         label if isinstance(label, bool) else None,
     )
     try:
@@ -136,7 +136,7 @@ def read_row(line: Line, reading: Reading) -> Row:
 
 def _submission(given: Mapping[str, Any]) -> Submission:
     fields = {**given, "choices": as_choices(given.get("choices"))}
-    for name, (fits, expected) in FIELDS.items():
+    for name, (fits, expected) in RESPONSE.items():
         value = fields.get(name)
         if value is None and name != "response":
             continue
@@ -173,27 +173,9 @@ def unknown_verifier(name: str) -> tuple[str, str]:
     return f"no verifier named `{shorten(name)}`", hint
 
 
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
 def _echo(value: Any) -> Any:
     """A text or number as it can be written again: JSON knows no infinity."""
     return value.text if isinstance(value, Number) and value in (float("inf"), float("-inf")) else value
-
-
-FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "response": (lambda value: isinstance(value, str), "text"),
-    "answer": (_is_scalar, "text or a number"),
-    "tests": (lambda value: isinstance(value, str | list), "a list or text"),
-    "choices": (lambda value: isinstance(value, list) and all(map(_is_scalar, value)), "a list of texts"),
-    "question": (lambda value: isinstance(value, str), "text"),
-    "entry_point": (lambda value: isinstance(value, str), "text"),
-    "verifier": (lambda value: isinstance(value, str), "text"),
-    "id": (_is_scalar, "text or a number"),
-    "correct": (lambda value: isinstance(value, bool), "true or false"),
-}
-"""What a row may hold: what fits, and that in words. Null is as good as absent."""
 
 
 # -- verdicts ------------------------------------------------------------------------------------------------------
@@ -224,51 +206,30 @@ def to_line(values: Mapping[str, Any]) -> str:
     return json.dumps(values)
 
 
-class Grading:
-    """Rows and their verdicts in order, with a bounded number of rows under way.
+def graded(rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> Stream[tuple[Row, Future[Verdict]]]:
+    """Rows with their verdicts, in order, with a bounded number of rows under way.
 
     Iterating gives None now and then while there is nothing to give, so that the caller can look after other things.
     """
+    return Stream(_submitted(rows, pool, leniency), MAX_WAITING, MAX_WAITING_BYTES, IDLE_SECONDS)
 
-    def __init__(self, rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> None:
-        self.rows = rows
-        self.pool = pool
-        self.leniency = leniency
-        self._waiting: deque[tuple[Row, Future[Verdict]]] = deque()
 
-    def __iter__(self) -> Iterator[tuple[Row, Verdict] | None]:
-        for row in self.rows:
-            if row is None:
-                yield None
-            else:
-                self._waiting.append((row, self._submit(row)))
-            yield from self.finished()
-            while self._is_full():
-                yield from self._next()
-        while self._waiting:
-            yield from self._next()
-
-    def finished(self) -> Iterator[tuple[Row, Verdict]]:
-        """What can be given at once."""
-        while self._waiting and self._waiting[0][1].done():
-            row, future = self._waiting.popleft()
-            yield row, future.result()
-
-    def _is_full(self) -> bool:
-        waiting = self._waiting
-        return len(waiting) >= MAX_WAITING or (
-            len(waiting) > 1 and waiting[-1][0].end - waiting[0][0].end >= MAX_WAITING_BYTES
-        )
-
-    def _submit(self, row: Row) -> Future[Verdict]:
-        if row.submission and row.verifier:
-            return self.pool.submit(Job(row.submission, row.verifier, self.leniency))
-        future: Future[Verdict] = Future()
-        future.set_result(Verdict(Outcome.INVALID_ROW, 0.0, None, row.fault or ""))
-        return future
-
-    def _next(self) -> Iterator[tuple[Row, Verdict] | None]:
-        if wait([self._waiting[0][1]], timeout=IDLE_SECONDS).done:
-            yield from self.finished()
-        else:
+def _submitted(
+    rows: Iterable[Row | None], pool: Pool, leniency: Leniency
+) -> Iterator[Pending[tuple[Row, Future[Verdict]]] | None]:
+    end = None
+    for row in rows:
+        if row is None:
             yield None
+            continue
+        verdict = _submit(row, pool, leniency)
+        yield Pending((row, verdict), [verdict], 0 if end is None else row.end - end)
+        end = row.end
+
+
+def _submit(row: Row, pool: Pool, leniency: Leniency) -> Future[Verdict]:
+    if row.submission and row.verifier:
+        return pool.submit(Job(row.submission, row.verifier, leniency))
+    future: Future[Verdict] = Future()
+    future.set_result(Verdict(Outcome.INVALID_ROW, 0.0, None, row.fault or ""))
+    return future

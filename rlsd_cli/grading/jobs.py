@@ -5,11 +5,13 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.distributed.ranks import processes_here
 from rlsd_cli.errors import EXIT_MACHINE, EXIT_NO, RlsdError, did_you_mean
+from rlsd_cli.runs.digests import verifier_input
 from rlsd_sandbox.settings import Settings
 from rlsd_verifiers import (
     AUTO,
@@ -27,6 +29,31 @@ from rlsd_verifiers.registry import resolve
 
 NUM_TRIED = 8
 """References that a verifier of the user's is tried on before a run."""
+
+
+GRADING = ("verifier", "verification", "sandbox")
+"""The parts of a config that grading reads."""
+WORKFORCE = frozenset(("workers", "launchers"))
+"""Keys of `verification` that say who does the work, and change no verdict."""
+
+
+def is_of_grading(key: str) -> bool:
+    """True where grading reads a key of the config."""
+    return key.partition(".")[0] in GRADING
+
+
+def verdict_settings(config: Config) -> list[Any]:
+    """All that decides a verdict, as JSON can hold it: what two results must have in common to be of one kind.
+
+    The name of the verifier; the digest of its source, None for one of rlsd; its choices and limits; the sandbox.
+    """
+    source = verifier_input(config.verifier)
+    return [
+        config.verifier,
+        source and source.digest,
+        config.verification.model_dump(mode="json", exclude={*WORKFORCE}),
+        config.sandbox.model_dump(mode="json"),
+    ]
 
 
 def leniency_of(config: Config) -> Leniency:

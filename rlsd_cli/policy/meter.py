@@ -1,4 +1,8 @@
-"""Memory that is free, and the most that this process has had. On a CPU the system is asked and torch is not loaded."""
+"""Memory: what is free, what a process has, and the most that it has had.
+
+Of main memory the system is asked. Importing this loads the standard library alone, so that a program can measure
+itself wherever it runs; torch is loaded for a GPU.
+"""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlsd_cli.distributed.ranks import processes_here
-from rlsd_cli.policy.memory import MB
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -46,14 +49,34 @@ def free_bytes(device: str, proc: Path = PROC, cgroups: Path = CGROUPS) -> int |
     return min((count // processes_here() for count in known if count is not None), default=None)
 
 
-def peak_mb(device: str, proc: Path = PROC) -> int | None:
-    """The most so far, MiB: what torch has had on a GPU, else this process in main memory. None where nobody counts."""
+def resident_bytes(process: int | str = "self", proc: Path = PROC) -> int | None:
+    """What a process has in main memory now. None where the system does not say."""
+    return _bytes_of(proc / str(process) / "status", "VmRSS")
+
+
+def peak_bytes(device: str = "cpu", process: int | str = "self", proc: Path = PROC) -> int | None:
+    """The most so far: what torch has had on a GPU, else a process in main memory. None where nobody counts."""
     if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.max_memory_allocated(device)) // MB
-    peak = _bytes_of(proc / "self" / "status", "VmHWM")
-    return None if peak is None else peak // MB
+        return int(torch.cuda.max_memory_allocated(device))
+    return _bytes_of(proc / str(process) / "status", "VmHWM")
+
+
+def peak_mb(device: str, proc: Path = PROC) -> int | None:
+    """`peak_bytes` of this process in MiB."""
+    peak = peak_bytes(device, proc=proc)
+    return None if peak is None else peak // 2**20
+
+
+def forget_peak(device: str = "cpu") -> None:
+    """Count `peak_bytes` of this process from now on."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        (PROC / "self" / "clear_refs").write_text("5", encoding="ascii")
 
 
 def _bytes_of(path: Path, field: str) -> int | None:
@@ -81,7 +104,11 @@ def _left_by_limits(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    """A report of the kernel; empty where there is none, as of a process that has ended."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def samples_faster_in_bfloat16(proc: Path = PROC) -> bool:

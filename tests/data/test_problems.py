@@ -1,10 +1,11 @@
 import gzip
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from rlsd_cli.data.problems import Problem, content_hash, is_held_out, read_problems
+from rlsd_cli.data.problems import Problem, content_hash, is_held_out, problem_of, read_problems
 from rlsd_cli.errors import RlsdError
 
 
@@ -103,6 +104,12 @@ def test_an_answer_may_be_a_number_of_any_size(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_read_is_named_by_file_line_and_field(tmp_path: Path, line: str, words: str) -> None:
     path = write(tmp_path / "p.jsonl", '{"question": "q", "answer": "a"}', "", line)
     assert fault_of(path).startswith(f"{path}:3: {words}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), Decimal("NaN")])
+def test_what_cannot_be_written_as_it_was_given_is_no_answer(value: object) -> None:
+    with pytest.raises(ValueError, match="`answer` must be text or a number"):
+        problem_of({"question": "q", "answer": value})
 
 
 def test_all_bad_rows_are_counted_and_the_first_five_listed(tmp_path: Path) -> None:

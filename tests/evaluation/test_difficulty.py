@@ -283,6 +283,17 @@ def test_the_digest_names_whatever_changes_the_answers_or_their_verdicts(configu
     assert len(digests | {digest(configure())}) == len(others)  # the two limits of new tokens are the same limit
 
 
+def test_an_edited_verifier_of_the_users_gives_another_digest(
+    configure: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = set()
+    for source in ("def grade(submission): return True", "def grade(submission): return False"):
+        (tmp_path / "own_digest.py").write_text(source)
+        found.add(digest(configure({"verifier": "own_digest:grade"})))
+    assert len(found) == 2
+
+
 # -- what it adds up to --------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import pytest
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.evaluate import conclude, evaluate, select
+from rlsd_cli.evaluation.evaluate import conclude, evaluate, select, summarise
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout.engine import make_sampler
@@ -141,3 +141,47 @@ def test_a_response_without_a_verdict_is_in_no_mean(run: Callable[..., Rows], co
     assert None not in judged
     assert summary["n"] == 2
     assert summary["mean"] == pytest.approx(sum(judged) / len(judged))
+
+
+def test_the_problems_evaluated_do_not_depend_on_their_order() -> None:
+    problems = [Problem(f"{n:02}", f"{n:02}", "q", "1") for n in range(20)]
+    assert select(problems, 5) == select(problems[::-1], 5) == problems[:5]
+
+
+def test_a_problem_that_cannot_be_graded_is_counted_and_leaves_the_mean() -> None:
+    rows = [
+        {"score": score, "outcome": outcome, "tokens": 10, "truncated": False, "leaks": score == 0.0}
+        for score, outcome in ((1.0, "correct"), (0.0, "wrong"), (None, "bad_reference"), (None, "bad_reference"))
+    ]
+    summary = summarise(rows, 2)
+    assert (summary["n"], summary["mean"], summary["pass_at_k"]) == (1, 0.5, {"1": 0.5, "2": 1.0})
+    assert summary["outcomes"] == {"bad_reference": 2, "correct": 1, "wrong": 1}
+    assert summary["leakage_rate"] == 0.25
+    assert (summary["problems"], summary["responses"], summary["judged"], summary["no_verdict"]) == (2, 4, 2, 2)
+    assert summary["pass_at_k_problems"] == {"1": 1, "2": 1}
+    nothing = summarise(rows[2:], 2)
+    assert (nothing["pass_at_k_problems"], nothing["judged"]) == ({"1": 0, "2": 0}, 0)
+    assert (nothing["n"], nothing["mean"], nothing["ci95"], nothing["pass_at_k"]) == (
+        0,
+        None,
+        None,
+        {"1": None, "2": None},
+    )
+
+
+def test_a_missing_verdict_leaves_its_problem_in_every_mean_that_can_be_had_without_it() -> None:
+    scores = [[1.0, None, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [None, None, None, None], [1.0, 1.0, None, None]]
+    rows = [
+        {"score": score, "outcome": "crash" if score is None else "judged", "tokens": 1, "truncated": 0, "leaks": 0}
+        for group in scores
+        for score in group
+    ]
+    summary = summarise(rows, 4)
+    assert summary["pass_at_k_problems"] == {"1": 3, "2": 3, "4": 1}
+    assert summary["pass_at_k"] == {
+        "1": pytest.approx((1 / 3 + 1 / 2 + 1) / 3),
+        "2": pytest.approx((2 / 3 + 5 / 6 + 1) / 3),
+        "4": 1.0,
+    }
+    assert (summary["problems"], summary["n"], summary["mean"]) == (4, 3, summary["pass_at_k"]["1"])
+    assert (summary["responses"], summary["judged"], summary["no_verdict"]) == (16, 9, 7)

@@ -11,19 +11,21 @@ from typing import Any
 import pytest
 
 from rlsd_cli.data import jsons
+from rlsd_cli.data.problems import problem_of
 from rlsd_cli.grading import answer_rows
 from rlsd_cli.grading.answer_rows import (
-    Grading,
     Line,
     Lines,
     Reading,
     Row,
+    graded,
     read_row,
     read_rows,
     record,
     to_line,
 )
 from rlsd_verifiers import Job, Leniency, Outcome, Submission, Verdict
+from rlsd_verifiers.stream import Stream
 
 GOOD = {"response": "so 7", "answer": "7"}
 KEYS = ["id", "correct", "score", "outcome", "extracted", "answer", "verifier", "seconds", "reason"]
@@ -132,6 +134,19 @@ def test_a_bad_row_says_file_line_field_and_problem(line: object, words: str) ->
     assert (row.submission, row.verifier) == (None, None)
 
 
+@pytest.mark.parametrize("name", ["id", "question", "answer", "verifier", "tests", "entry_point", "choices"])
+@pytest.mark.parametrize("value", ['"exact"', "7", "2.5", "1e400", "true", '["a"]', "[1]", "[null]", '{"A": "a"}'])
+def test_a_field_may_hold_the_same_in_a_row_of_responses_and_in_a_problem(name: str, value: str) -> None:
+    fields = {"question": '"q"', "answer": '"7"', "response": '""', name: value}
+    line = ("{" + ", ".join(f'"{key}": {text}' for key, text in fields.items()) + "}").encode()
+    try:
+        problem_of(jsons.decode_object(line))
+    except ValueError:
+        assert row_of(line).fault is not None
+    else:
+        assert row_of(line).fault is None
+
+
 def test_what_is_known_of_a_bad_row_stays() -> None:
     row = row_of({"id": "x", "answer": 7, "correct": False})
     assert (row.id, row.answer, row.label, row.submission) == ("x", 7, False, None)
@@ -232,9 +247,9 @@ class SlowPool:
         self.futures[number].set_result(Verdict(Outcome.CORRECT, 1.0, None, str(number)))
 
 
-def grading(rows: Iterable[Row | None]) -> tuple[Grading, Any]:
+def grading(rows: Iterable[Row | None]) -> tuple[Stream[tuple[Row, Future[Verdict]]], Any]:
     pool: Any = SlowPool()
-    return Grading(rows, pool, Leniency()), pool
+    return graded(rows, pool, Leniency()), pool
 
 
 def test_verdicts_come_in_the_order_of_the_rows_whichever_is_done_first() -> None:
@@ -242,11 +257,11 @@ def test_verdicts_come_in_the_order_of_the_rows_whichever_is_done_first() -> Non
     verdicts = iter(work)
     first = next(verdicts)
     assert first is not None
-    assert first[1].outcome == "invalid_row"
+    assert first[1].result().outcome == "invalid_row"
     assert next(verdicts) is None
     for number in reversed(range(6)):
         pool.finish(number)
-    rest = [item for item in verdicts if item]
+    rest = [(item[0], item[1].result()) for item in verdicts if item]
     assert [row.id for row, _ in rest] == [1, 2, 3, 4, 5, 3, 7, 8]
     assert [verdict.reason for _, verdict in rest if verdict.correct] == [str(number) for number in range(6)]
 

@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,13 +7,20 @@ from unittest.mock import patch
 
 import pytest
 
-from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
+from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, merge
 from rlsd_cli.config.schema import Config, VerificationConfig
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.evaluate import select, summarise
 from rlsd_cli.grading import jobs
-from rlsd_cli.grading.jobs import check_problems, grade, leniency_of, open_pool, submission
+from rlsd_cli.grading.jobs import (
+    check_problems,
+    grade,
+    is_of_grading,
+    leniency_of,
+    open_pool,
+    submission,
+    verdict_settings,
+)
 from rlsd_sandbox import Settings
 from rlsd_verifiers import Leniency, Pool
 
@@ -75,6 +83,28 @@ def test_the_configs_leniency_reaches_the_verifier(pool: Pool) -> None:
     close = config(**{"verifier": "numeric", "verification.relative_tolerance": 0.1})
     assert grade([problem("100")], [r"\boxed{95}"], close, pool)[0].correct
     assert not grade([problem("100")], [r"\boxed{95}"], config(verifier="numeric"), pool)[0].correct
+
+
+def test_all_of_the_config_that_grading_reads_decides_verdicts_but_for_who_does_the_work() -> None:
+    verifier, source, verification, sandbox = verdict_settings(config(verifier="math"))
+    assert (verifier, source) == ("math", None)
+    held = {"verifier", *(f"verification.{key}" for key in verification), *(f"sandbox.{key}" for key in sandbox)}
+    read = {key for key in FIELDS if is_of_grading(key)}
+    assert read - held == {"verification.workers", "verification.launchers"}
+    assert held <= read
+    assert not is_of_grading("verifier_error_limit")
+
+
+def test_a_verifier_of_the_users_decides_verdicts_by_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for source in ("def grade(submission): return True", "def grade(submission): return False"):
+        (tmp_path / "own_source.py").write_text(source)
+        found.append(verdict_settings(config(verifier="own_source:grade")))
+    assert found[0] != found[1]
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_the_configs_limits_are_the_pools(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,47 +207,3 @@ def test_data_may_not_name_code_to_import(pool: Pool) -> None:
     with pytest.raises(RlsdError, match="problem `p` asks for verifier `os:getcwd`, which is code") as caught:
         check_problems([problem("1"), problem("1", "os:getcwd")], config(), pool)
     assert caught.value.hint == "set the key `verifier=os:getcwd`"
-
-
-def test_the_problems_evaluated_do_not_depend_on_their_order() -> None:
-    problems = [problem("1", name=f"{n:02}") for n in range(20)]
-    assert select(problems, 5) == select(problems[::-1], 5) == problems[:5]
-
-
-def test_a_problem_that_cannot_be_graded_is_counted_and_leaves_the_mean() -> None:
-    rows = [
-        {"score": score, "outcome": outcome, "tokens": 10, "truncated": False, "leaks": score == 0.0}
-        for score, outcome in ((1.0, "correct"), (0.0, "wrong"), (None, "bad_reference"), (None, "bad_reference"))
-    ]
-    summary = summarise(rows, 2)
-    assert (summary["n"], summary["mean"], summary["pass_at_k"]) == (1, 0.5, {"1": 0.5, "2": 1.0})
-    assert summary["outcomes"] == {"bad_reference": 2, "correct": 1, "wrong": 1}
-    assert summary["leakage_rate"] == 0.25
-    assert (summary["problems"], summary["responses"], summary["judged"], summary["no_verdict"]) == (2, 4, 2, 2)
-    assert summary["pass_at_k_problems"] == {"1": 1, "2": 1}
-    nothing = summarise(rows[2:], 2)
-    assert (nothing["pass_at_k_problems"], nothing["judged"]) == ({"1": 0, "2": 0}, 0)
-    assert (nothing["n"], nothing["mean"], nothing["ci95"], nothing["pass_at_k"]) == (
-        0,
-        None,
-        None,
-        {"1": None, "2": None},
-    )
-
-
-def test_a_missing_verdict_leaves_its_problem_in_every_mean_that_can_be_had_without_it() -> None:
-    scores = [[1.0, None, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [None, None, None, None], [1.0, 1.0, None, None]]
-    rows = [
-        {"score": score, "outcome": "crash" if score is None else "judged", "tokens": 1, "truncated": 0, "leaks": 0}
-        for group in scores
-        for score in group
-    ]
-    summary = summarise(rows, 4)
-    assert summary["pass_at_k_problems"] == {"1": 3, "2": 3, "4": 1}
-    assert summary["pass_at_k"] == {
-        "1": pytest.approx((1 / 3 + 1 / 2 + 1) / 3),
-        "2": pytest.approx((2 / 3 + 5 / 6 + 1) / 3),
-        "4": 1.0,
-    }
-    assert (summary["problems"], summary["n"], summary["mean"]) == (4, 3, summary["pass_at_k"]["1"])
-    assert (summary["responses"], summary["judged"], summary["no_verdict"]) == (16, 9, 7)

@@ -26,7 +26,6 @@ from rlsd_cli.policy.memory import (
     largest_batch,
     layer_bytes,
 )
-from rlsd_cli.policy.meter import free_bytes, peak_mb
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.quickstart import untrained
 from rlsd_cli.policy.scoring import features
@@ -333,41 +332,3 @@ def test_what_the_machine_chooses_is_assumed_to_be_what_takes_more(configure: Co
 
 def test_sizes_in_words() -> None:
     assert [in_words(size) for size in (0, 513 * MB, 3 * 2**30)] == ["0 MiB", "513 MiB", "3.0 GiB"]
-
-
-# -- the machine ------------------------------------------------------------------------------------------------------
-
-
-def system(root: Path, groups: str, **files: str) -> tuple[Path, Path]:
-    """A /proc and a /sys/fs/cgroup with 4 GiB available."""
-    proc, cgroups = root / "proc", root / "cgroup"
-    (proc / "self").mkdir(parents=True)
-    (proc / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    4194304 kB\n", encoding="utf-8")
-    (proc / "self" / "cgroup").write_text(groups, encoding="utf-8")
-    for name, text in files.items():
-        path = cgroups / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return proc, cgroups
-
-
-def test_free_is_what_the_machine_and_every_limit_leave(tmp_path: Path) -> None:
-    limit = {
-        "a/memory.max": f"{3 * 2**30}\n",
-        "a/memory.current": f"{2**30}\n",
-        "a/memory.stat": f"inactive_file {2**29}\n",
-    }
-    own = {"a/b/memory.max": "max\n", "a/b/memory.current": "5\n"}
-    assert free_bytes("cpu", *system(tmp_path / "none", "0::/\n")) == 4 * 2**30
-    assert free_bytes("cpu", *system(tmp_path / "two", "0::/a/b\n", **limit, **own)) == 2.5 * 2**30
-    old = {"memory/memory.limit_in_bytes": f"{2**30}", "memory/memory.usage_in_bytes": f"{2**29}"}
-    groups = "5:cpu:/x\n4:memory:/elsewhere/x\n0::/\n"
-    assert free_bytes("cpu", *system(tmp_path / "one", groups, **old)) == 2**29
-    assert free_bytes("cpu", tmp_path / "nowhere", tmp_path) is None
-
-
-def test_the_peak_of_this_process_is_read_from_the_kernel(tmp_path: Path) -> None:
-    (tmp_path / "self").mkdir()
-    (tmp_path / "self" / "status").write_text("VmPeak:\t 99 kB\nVmHWM:\t  524288 kB\n", encoding="utf-8")
-    assert peak_mb("cpu", tmp_path) == 512
-    assert peak_mb("cpu", tmp_path / "nowhere") is None

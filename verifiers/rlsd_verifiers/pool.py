@@ -17,6 +17,7 @@ from rlsd_verifiers.job import Job, Row, begin, crash
 from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import Limits, Worker
 from rlsd_verifiers.registry import AUTO, describe, find_verifier
+from rlsd_verifiers.stream import Pending, Stream
 from rlsd_verifiers.verdict import Submission, Verdict
 
 __all__ = ["Job", "Pool", "check_reference", "verify", "verify_all"]
@@ -87,24 +88,16 @@ class Pool:
 
     def verify(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
         """Verdicts in the order of the jobs. Reads as far ahead as keeps the workers busy, and no further."""
-        pending: deque[tuple[Future[Verdict], int]] = deque()
-        chars = 0
+        begun = (self._pending(job) for job in jobs)
+        stream = Stream(begun, AHEAD_ROWS * self.workers, AHEAD_CHARS)
         try:
-            for job in jobs:
-                size = len(response) if isinstance(response := job.submission.response, str) else 0
-                pending.append((self.submit(job), size))
-                chars += size
-                while pending and (
-                    pending[0][0].done() or len(pending) >= AHEAD_ROWS * self.workers or chars >= AHEAD_CHARS
-                ):
-                    future, size = pending.popleft()
-                    chars -= size
-                    yield future.result()
-            while pending:
-                yield pending.popleft()[0].result()
+            yield from (verdict.result() for verdict in stream if verdict)
         finally:
-            for future, _ in pending:
-                future.cancel()
+            stream.cancel()
+
+    def _pending(self, job: Job) -> Pending[Future[Verdict]]:
+        response, verdict = job.submission.response, self.submit(job)
+        return Pending(verdict, [verdict], len(response) if isinstance(response, str) else 0)
 
     def close(self) -> None:
         """Kill the workers and wait for their ends. Rows without a verdict get the outcome `crash`."""

@@ -129,7 +129,7 @@ def _with_options(source: str, split: str | None, revision: str | None) -> str:
 
 
 def _columns(pairs: Sequence[str]) -> dict[str, str]:
-    from rlsd_cli.data.problems import FIELDS
+    from rlsd_cli.data.row_fields import PROBLEM
     from rlsd_cli.errors import did_you_mean
 
     columns = {}
@@ -137,8 +137,8 @@ def _columns(pairs: Sequence[str]) -> dict[str, str]:
         field, equals, column = pair.partition("=")
         if not equals or not column:
             raise RlsdError(f"`--map {pair}`: expected FIELD=COLUMN", hint="e.g. `--map answer=gold`")
-        if field not in FIELDS:
-            hint = did_you_mean(field, FIELDS) or f"fields: {', '.join(FIELDS)}"
+        if field not in PROBLEM:
+            hint = did_you_mean(field, PROBLEM) or f"fields: {', '.join(PROBLEM)}"
             raise RlsdError(f"`--map {pair}`: there is no field `{field}`", hint=hint)
         columns[field] = column
     return columns

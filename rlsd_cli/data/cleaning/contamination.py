@@ -1,4 +1,4 @@
-"""Evaluation problems that occur in training problems.
+"""Contamination: evaluation problems that occur in training problems.
 
 Numbers are masked, so a problem asked again with other numbers is found too. An overlap is the share of an evaluation
 problem's distinct n-grams that a training problem holds, which does not fall when the problem stands in a longer text.
@@ -36,7 +36,7 @@ class Target(NamedTuple):
     question: str
 
 
-class Overlap(NamedTuple):
+class Contamination(NamedTuple):
     """A training problem, by its place among those that were searched, and an evaluation problem that it holds.
 
     `exact`: the same question up to blanks; `numbers`: up to its numbers, case and punctuation; `near`: a share of
@@ -49,7 +49,7 @@ class Overlap(NamedTuple):
     share: float
 
 
-class OverlapIndex:
+class ContaminationIndex:
     """Evaluation problems, ready to be looked for."""
 
     def __init__(self, targets: Iterable[Target], n: int = NGRAM, near: float = NEAR) -> None:
@@ -67,22 +67,22 @@ class OverlapIndex:
         same = _by_key(map(_key, masked))
         self._masked = {key: owners for key, owners in same.items() if len(owners) <= MAX_OWNERS}
 
-    def find(self, questions: Sequence[str]) -> list[Overlap]:
-        """The overlaps of these questions with evaluation problems, by question and then the largest first.
+    def find(self, questions: Sequence[str]) -> list[Contamination]:
+        """The evaluation problems that these questions hold, by question and then the largest first.
 
         Of each question there are at most `MOST`.
         """
         masked = [words(question, masked=True) for question in questions]
-        found: dict[tuple[int, int], Overlap] = {}
+        found: dict[tuple[int, int], Contamination] = {}
         for index, owner, share in self._shares(ngrams(masked, self.n)):
-            found[index, owner] = Overlap(index, self.targets[owner], "near", share)
+            found[index, owner] = Contamination(index, self.targets[owner], "near", share)
         for index, (question, text) in enumerate(zip(questions, masked, strict=True)):
             for owner in self._masked.get(_key(text), []) if text else []:
-                found[index, owner] = Overlap(index, self.targets[owner], "numbers", 1.0)
+                found[index, owner] = Contamination(index, self.targets[owner], "numbers", 1.0)
             for owner in self._exact.get(content_hash(question), [])[:MOST]:
-                found[index, owner] = Overlap(index, self.targets[owner], "exact", 1.0)
-        ranked = sorted(found.values(), key=lambda overlap: (overlap.place, KINDS.index(overlap.kind), -overlap.share))
-        return [each for _, group in groupby(ranked, key=lambda overlap: overlap.place) for each in islice(group, MOST)]
+                found[index, owner] = Contamination(index, self.targets[owner], "exact", 1.0)
+        ranked = sorted(found.values(), key=lambda each: (each.place, KINDS.index(each.kind), -each.share))
+        return [each for _, group in groupby(ranked, key=lambda each: each.place) for each in islice(group, MOST)]
 
     def _shares(self, grams: Grams) -> Iterator[tuple[int, int, float]]:
         pairs = _distinct(grams)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlsd_cli.data.cleaning.contamination import Overlap, OverlapIndex, Target
-from rlsd_cli.data.cleaning.minhash import Sketches
+from rlsd_cli.data.cleaning.contamination import Contamination, ContaminationIndex, Target
+from rlsd_cli.data.cleaning.minhash import MinHashLSH
 from rlsd_cli.data.cleaning.ngrams import Hashes, jaccard, ngrams, words
 from rlsd_cli.data.cleaning.spool import Spool, tests_text
 from rlsd_cli.data.problems import asked, content_hash, folded
@@ -22,7 +22,7 @@ from rlsd_verifiers.maths.quick import grade_math_quickly
 SHINGLE = 3
 BATCH, BATCH_CHARS = 2000, 2**24
 
-STAYS, DUPLICATE, CONFLICT, HOLDS, NEAR = range(5)
+STAYS, DUPLICATE, CONFLICT, CONTAMINATED, NEAR = range(5)
 REASONS = ("", "duplicate", "conflict", "overlap", "near_duplicate")
 
 
@@ -49,7 +49,7 @@ class Fates(NamedTuple):
             return self.gone(other, spool, keep_duplicates=True)
         if reason == STAYS:
             return None
-        if reason == HOLDS:
+        if reason == CONTAMINATED:
             return REASONS[reason], "see overlap.tsv"
         near = f"similarity {self.similarities[index]:.3f} to " if reason == NEAR else "see "
         return REASONS[reason], near + spool.where(other)
@@ -93,7 +93,7 @@ def _are_equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return verdict is not None and verdict.correct is True
 
 
-# -- overlap and near repeats --------------------------------------------------------------------------------------
+# -- contamination and near repeats ---------------------------------------------------------------------------------
 
 
 def _left(spool: Spool, fates: Fates, chosen: NDArray[np.bool_]) -> Iterator[tuple[list[int], list[str]]]:
@@ -124,23 +124,25 @@ def held_out_targets(spool: Spool, fates: Fates, suite: str) -> Iterator[Target]
             yield Target(suite, spool.row(index)["id"], content_hash(question), question)
 
 
-def find_overlaps(spool: Spool, fates: Fates, targets: Sequence[Target]) -> Iterator[tuple[int, str, Overlap]]:
+def find_contamination(
+    spool: Spool, fates: Fates, targets: Sequence[Target]
+) -> Iterator[tuple[int, str, Contamination]]:
     """The training rows that hold one of these problems, what they ask, and what was found."""
     if not targets:
         return
-    index = OverlapIndex(targets)
+    index = ContaminationIndex(targets)
     for indices, questions in _left(spool, fates, ~spool.held):
-        for overlap in index.find(questions):
-            yield indices[overlap.place], questions[overlap.place], overlap
+        for found in index.find(questions):
+            yield indices[found.place], questions[found.place], found
 
 
 def mark_near(spool: Spool, fates: Fates, near: float) -> None:
     """Mark rows whose question is nearly that of an earlier row of the same kind."""
     rows = array("q")
-    with Sketches() as sketches:
+    with MinHashLSH() as lsh:
         for indices, questions in _left(spool, fates, np.ones(len(spool), dtype=np.bool_)):
             kinds = spool.hashes("kinds")[indices]
-            sketches.add(ngrams([words(question) for question in questions], SHINGLE), kinds)
+            lsh.add(ngrams([words(question) for question in questions], SHINGLE), kinds)
             rows.extend(indices)
 
         @lru_cache(maxsize=256)
@@ -148,7 +150,7 @@ def mark_near(spool: Spool, fates: Fates, near: float) -> None:
             return ngrams([words(_asked(spool, index))], SHINGLE).values
 
         kinds = spool.hashes("kinds")
-        for place, candidates in sketches.candidates():
+        for place, candidates in lsh.candidates():
             later = rows[place]
             for first in (rows[candidate] for candidate in candidates):
                 leader = int(fates.others[first]) if fates.reasons[first] == NEAR else first

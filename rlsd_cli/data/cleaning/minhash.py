@@ -26,7 +26,7 @@ MOST = 3
 BLOCK = 2**16
 
 
-class Sketches:
+class MinHashLSH:
     """Signatures of texts as they come, and the pairs that they propose."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Texts as hashed word n-grams: what near duplicates and overlaps are measured with.
+"""Texts as hashed word n-grams: what near duplicates and contamination are measured with.
 
 Words are folded to lower case and compatibility forms (NFKC); sentence punctuation, `$` and what LaTeX has for looks
 are left out, and a text in a script without blanks is cut into its characters. Hashes are the same on every machine.

@@ -1,11 +1,11 @@
 """Sources into files of problems that are clean, with an account of every row that was left out.
 
-1. read        the rows of a split stream into a spool; what cannot be read, or does not fit, goes
-2. repeats     of one question the first row stays; a question whose references differ loses all its rows, for one of
-               them is wrong
-3. overlap     training problems that hold an evaluation problem are listed, and go if that is asked for
-4. near ones   of nearly one question, with the same numbers, signs and reference, the first of those left stays
-5. write       what stays, in its order, to the file of its split; the manifest last
+1. read           the rows of a split stream into a spool; what cannot be read, or does not fit, goes
+2. repeats        of one question the first row stays; a question whose references differ loses all its rows, for one
+                  of them is wrong
+3. contamination  training problems that hold an evaluation problem are listed, and go if that is asked for
+4. near ones      of nearly one question, with the same numbers, signs and reference, the first of those left stays
+5. write          what stays, in its order, to the file of its split; the manifest last
 
 An evaluation split keeps every row that can be read: without it its scores would be those of another set. What would
 have gone is noted. Equal sources and options give equal bytes, wherever and whenever.
@@ -25,7 +25,15 @@ import numpy as np
 
 from rlsd_cli import __version__
 from rlsd_cli.data.cleaning.contamination import Target
-from rlsd_cli.data.cleaning.fates import HOLDS, Fates, find_overlaps, groups, held_out_targets, mark_near, mark_repeats
+from rlsd_cli.data.cleaning.fates import (
+    CONTAMINATED,
+    Fates,
+    find_contamination,
+    groups,
+    held_out_targets,
+    mark_near,
+    mark_repeats,
+)
 from rlsd_cli.data.cleaning.folder import OVERLAP, REPORT, file_facts, staged, write_manifest
 from rlsd_cli.data.cleaning.spool import Spool, question_of
 from rlsd_cli.data.inputs import TEST, TRAIN, Input, describe
@@ -192,7 +200,7 @@ def _prepare_split(split: str, inputs: Sequence[Input], work: Work) -> Account:
         mark_repeats(spool, fates)
         if training:
             work.targets.extend(held_out_targets(spool, fates, TEST))
-            _list_overlaps(spool, fates, account, work, generated=generated)
+            _list_contamination(spool, fates, account, work, generated=generated)
         if not generated:
             mark_near(spool, fates, options.near)
         _note_ids(spool, account)
@@ -262,23 +270,23 @@ def _row(problem: Problem, rest: Mapping[str, Any], where: str) -> tuple[dict[st
     return to_row(problem._replace(id=name)) | origin | ({"meta": whole} if whole else {}), [*others]
 
 
-# -- 3: overlap ----------------------------------------------------------------------------------------------------
+# -- 3: contamination ----------------------------------------------------------------------------------------------
 
 
-def _list_overlaps(spool: Spool, fates: Fates, account: Account, work: Work, *, generated: bool) -> None:
+def _list_contamination(spool: Spool, fates: Fates, account: Account, work: Work, *, generated: bool) -> None:
     """List the training rows that hold an evaluation problem, and mark them if they are to go.
 
     Problems of a generated task differ in little more than their numbers, so there only the same question counts.
     """
-    for row, question, overlap in find_overlaps(spool, fates, work.targets):
-        if generated and overlap.kind != "exact":
+    for row, question, found in find_contamination(spool, fates, work.targets):
+        if generated and found.kind != "exact":
             continue
-        account.overlaps[overlap.kind] += 1
-        target = overlap.target
-        cells = spool.where(row), target.suite, target.id, overlap.kind, f"{overlap.share:.3f}"
+        account.overlaps[found.kind] += 1
+        target = found.target
+        cells = spool.where(row), target.suite, target.id, found.kind, f"{found.share:.3f}"
         work.overlaps.write(_tabs((*cells, question, target.question)))
         if work.options.remove_overlap:
-            fates.set(row, HOLDS)
+            fates.set(row, CONTAMINATED)
 
 
 # -- 5: writing ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Word n-grams, and the near duplicates and overlaps that are found with them."""
+"""Word n-grams, and the near duplicates and the contamination that are found with them."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsd_cli.data.cleaning.contamination import MAX_OWNERS, MOST, OverlapIndex, Target
-from rlsd_cli.data.cleaning.minhash import BANDS, ROWS, Sketches
+from rlsd_cli.data.cleaning.contamination import MAX_OWNERS, MOST, ContaminationIndex, Target
+from rlsd_cli.data.cleaning.minhash import BANDS, ROWS, MinHashLSH
 from rlsd_cli.data.cleaning.ngrams import details, jaccard, ngrams, words
 from rlsd_cli.data.problems import content_hash
 
@@ -94,12 +94,12 @@ def test_jaccard_is_that_of_the_sets() -> None:
 
 
 def candidates(texts: list[list[str]], keys: list[int] | None = None) -> dict[int, list[int]]:
-    with Sketches() as sketches:
+    with MinHashLSH() as lsh:
         for start in range(0, len(texts), 7):
             part = texts[start : start + 7]
             given_keys = keys[start : start + 7] if keys else [0] * len(part)
-            sketches.add(ngrams(part, 3), np.array(given_keys, dtype=np.uint64))
-        return dict(sketches.candidates())
+            lsh.add(ngrams(part, 3), np.array(given_keys, dtype=np.uint64))
+        return dict(lsh.candidates())
 
 
 @pytest.mark.parametrize(("changed", "low", "high"), [(1, 0.97, 1.0), (12, 0.0, 0.35)])
@@ -136,15 +136,15 @@ def test_no_texts_give_no_candidates() -> None:
     assert candidates([[], []]).keys() <= {1}
 
 
-# -- overlaps ------------------------------------------------------------------------------------------------------
+# -- contamination -------------------------------------------------------------------------------------------------
 
 HELD = "Bella bought 11 snowflake stamps and 9 more truck stamps than snowflake stamps at the post office. How many?"
 
 
-def overlaps(held: list[str], trained: list[str]) -> list[tuple[int, str, float]]:
-    index = OverlapIndex(Target("test", "id", content_hash(question), question) for question in held)
+def contamination(held: list[str], trained: list[str]) -> list[tuple[int, str, float]]:
+    index = ContaminationIndex(Target("test", "id", content_hash(question), question) for question in held)
     found = index.find(trained)
-    return [(overlap.place, overlap.kind, round(overlap.share, 3)) for overlap in found]
+    return [(each.place, each.kind, round(each.share, 3)) for each in found]
 
 
 def test_an_evaluation_problem_is_found_exactly_with_other_numbers_and_inside_another_text() -> None:
@@ -155,7 +155,7 @@ def test_an_evaluation_problem_is_found_exactly_with_other_numbers_and_inside_an
         f"Read this first. {HELD} Then answer in one word.",
         " ".join(HELD.split()[:14]) + " for somebody.",
     ]
-    assert overlaps([HELD, "Another question that nobody has."], trained) == [
+    assert contamination([HELD, "Another question that nobody has."], trained) == [
         (1, "exact", 1.0),
         (2, "numbers", 1.0),
         (3, "near", 1.0),
@@ -164,7 +164,7 @@ def test_an_evaluation_problem_is_found_exactly_with_other_numbers_and_inside_an
 
 
 def test_a_question_shorter_than_an_ngram_is_found_as_a_whole_only() -> None:
-    assert overlaps(["What is 3 + 4?"], ["What is 30 + 4?", "What is 3 + 4 - 2?", "What is 3 + 4?"]) == [
+    assert contamination(["What is 3 + 4?"], ["What is 30 + 4?", "What is 3 + 4 - 2?", "What is 3 + 4?"]) == [
         (0, "numbers", 1.0),
         (2, "exact", 1.0),
     ]
@@ -173,21 +173,21 @@ def test_a_question_shorter_than_an_ngram_is_found_as_a_whole_only() -> None:
 def test_a_template_that_many_evaluation_problems_share_tells_nothing_but_a_repeat_does() -> None:
     template = "A farmer has {} cows and sells {} of them at the market on a rainy day. How many are left?"
     held = [template.format(n + 50, n) for n in range(MAX_OWNERS + 1)]
-    assert overlaps(held, [template.format(7, 6), held[3]]) == [(1, "exact", 1.0)]
-    assert overlaps(held[:2], [template.format(7, 6)]) == [(0, "numbers", 1.0), (0, "numbers", 1.0)]
+    assert contamination(held, [template.format(7, 6), held[3]]) == [(1, "exact", 1.0)]
+    assert contamination(held[:2], [template.format(7, 6)]) == [(0, "numbers", 1.0), (0, "numbers", 1.0)]
 
 
 @pytest.mark.parametrize("count", [MAX_OWNERS, MAX_OWNERS + 1, MAX_OWNERS + 9])
 def test_words_of_a_template_count_on_neither_side(count: int) -> None:
     template = "Here is a problem of the autumn contest, which you are asked to solve with care, at home, and alone: {}"
     held = [template.format(" ".join(text_of(Random(n), 20))) for n in range(count)]
-    assert overlaps(held, [f"Read this. {held[3]} Go on."]) == [(0, "near", 1.0)]
+    assert contamination(held, [f"Read this. {held[3]} Go on."]) == [(0, "near", 1.0)]
 
 
 def test_of_evaluation_problems_that_ask_the_same_some_are_named() -> None:
-    assert overlaps([HELD] * 500, [HELD]) == [(0, "exact", 1.0)] * MOST
+    assert contamination([HELD] * 500, [HELD]) == [(0, "exact", 1.0)] * MOST
 
 
 def test_without_evaluation_problems_there_is_nothing_to_find() -> None:
-    assert overlaps([], [HELD]) == []
-    assert overlaps([HELD], []) == []
+    assert contamination([], [HELD]) == []
+    assert contamination([HELD], []) == []
