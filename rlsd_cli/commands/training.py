@@ -148,7 +148,8 @@ def _train_on(
     import torch
 
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
-    from rlsd_cli.policy.memory import MB, check_fits
+    from rlsd_cli.policy.memory_estimate import check_fits
+    from rlsd_cli.policy.memory_parts import MB
     from rlsd_cli.policy.plan import Plan, follow, make_plan
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.interrupts import Interrupted

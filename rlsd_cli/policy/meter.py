@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rlsd_cli.policy.memory import MB
+from rlsd_cli.policy.memory_parts import MB
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
