@@ -3,7 +3,8 @@
 Nothing here knows what a program is tested for: inputs go in, values come out, and they are compared elsewhere.
 """
 
-from rlsd_sandbox.sandbox import End, Ended, OverError, RefusedError, Running, Sandbox, SandboxError
+from rlsd_sandbox.running import End, Ended, OverError, Running
+from rlsd_sandbox.sandbox import RefusedError, Sandbox, SandboxError
 from rlsd_sandbox.settings import AUTO, Level, Settings
 
 __all__ = [

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlsd_sandbox.sandbox import End, Ended, Sandbox
+from rlsd_sandbox.running import End, Ended
+from rlsd_sandbox.sandbox import Sandbox
 from rlsd_sandbox.settings import Settings
 
 LIMIT_SECONDS, GRACE_SECONDS = 1.0, 1.0
