@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rlsd_verifiers.code.tests import MAX_TESTS, BadTestsError, Beside, Calls, Remote, Streams, read_tests
+from rlsd_verifiers.code.collection import BadTestsError
+from rlsd_verifiers.code.tests import MAX_TESTS, Beside, Calls, Remote, Streams, read_tests
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ each call, and they are compared here.
 """
 
 from rlsd_sandbox import RefusedError, SandboxError, Settings
+from rlsd_verifiers.code.collection import BadTestsError
 from rlsd_verifiers.code.extract import Code, complete, extract_code, to_bytes
 from rlsd_verifiers.code.finding import DecidedError, Finding
 from rlsd_verifiers.code.jails import Jails, close
@@ -13,7 +14,7 @@ from rlsd_verifiers.code.module import JailedModule
 from rlsd_verifiers.code.run_calls import run_calls
 from rlsd_verifiers.code.run_streams import run_streams
 from rlsd_verifiers.code.run_suite import run_beside, run_remote
-from rlsd_verifiers.code.tests import BadTestsError, Calls, Remote, Streams, Tests, read_tests
+from rlsd_verifiers.code.tests import Calls, Remote, Streams, Tests, read_tests
 from rlsd_verifiers.policy import Policy
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 

@@ -13,18 +13,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rlsd_verifiers.code.suite import (
-    BadTestsError as BadTestsError,
-)
-from rlsd_verifiers.code.suite import (
-    Suite,
-    as_of_program,
-    asserts,
-    call_of_root,
-    is_vacuous,
-    last_name,
-    make_suite,
-)
+from rlsd_verifiers.code.assertions import asserts, is_vacuous, last_name
+from rlsd_verifiers.code.collection import BadTestsError, as_of_program, call_of_root
+from rlsd_verifiers.code.suite import Suite, make_suite
 from rlsd_verifiers.verdict import shorten
 
 MAX_TESTS = 10_000
