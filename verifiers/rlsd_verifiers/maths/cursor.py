@@ -40,6 +40,18 @@ class Cursor:
         if not self.take(text):
             raise self.refusal(f"expected `{text}`")
 
+    def enclosed(self) -> list[str]:
+        """The texts up to the brace that closes an open one, which is taken."""
+        texts: list[str] = []
+        depth = 1
+        while self.token.kind != "end":
+            text = self.next().text
+            depth += (text == "{") - (text == "}")
+            if depth == 0:
+                break
+            texts.append(text)
+        return texts
+
     def refusal(self, why: str = "") -> UnreadableError:
         shown = self.token.text or "the end"
         return UnreadableError(f"{why + ', ' if why else ''}cannot read `{shown[:30]}` there")

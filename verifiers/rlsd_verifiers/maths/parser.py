@@ -13,9 +13,11 @@ A precedence climber over the notation that answers are written in, LaTeX and pl
 It reads the whole text or refuses it; nothing is skipped. Depth is limited, time is linear.
 """
 
-from rlsd_verifiers.maths.atoms import Atoms, as_number, product_of
+from rlsd_verifiers.maths.atoms import Atoms
+from rlsd_verifiers.maths.numerals import as_number
+from rlsd_verifiers.maths.powers import Powers
 from rlsd_verifiers.maths.tokens import END, UnreadableError, tokenize
-from rlsd_verifiers.maths.tree import Node, number, symbol
+from rlsd_verifiers.maths.tree import Node, number, product_of, symbol
 from rlsd_verifiers.maths.vocabulary import (
     ALTERNATIVES,
     DEGREE_WORDS,
@@ -35,7 +37,7 @@ def parse(text: str) -> Node:
     return _Parser(tokenize(text)).answer()
 
 
-class _Parser(Atoms):
+class _Parser(Powers, Atoms):
     def answer(self) -> Node:
         self.take("=", "\\approx")
         if self.token.kind == "end":
@@ -259,75 +261,6 @@ class _Parser(Atoms):
                 unit += self.next().text.strip("{} ")
         factors[:] = [Node("unit", (product_of(factors), unit.strip()))]
         return True
-
-    def power(self) -> Node:
-        self.deeper()
-        node = self.postfix(self.atom())
-        self.depth -= 1
-        return node
-
-    def postfix(self, node: Node) -> Node:
-        while True:
-            if self.token.text == "^" and self.token.kind in ("mark", "command"):
-                self.next()
-                node = self.raised(node)
-            elif self.token.kind == "mark" and self.token.text == "!":
-                self.next()
-                node = Node("factorial2" if self.take("!") else "factorial", (node,))
-            elif self.take("%", "\\%"):
-                node = Node("percent", (node,))
-            elif self.token.kind == "mark" and self.token.text == "'" and node.op == "symbol":
-                self.next()
-                node = symbol(node.args[0] + "'")
-            elif self.take("\\circ") or self.take("\\degree"):
-                node = Node("degrees", (node,))
-            else:
-                return node
-
-    def raised(self, base: Node) -> Node:
-        if self.take("\\circ"):
-            return Node("degrees", (base,))
-        if self.token.text == "{" and self.peek().text == "\\circ" and self.peek(2).text == "}":
-            self.place += 3
-            return Node("degrees", (base,))
-        if self.token.text == "{" and self.peek().kind == "text" and self.peek(2).text == "}":
-            self.place += 3  # an ordinal: 12^{\text{th}}
-            return base
-        if self.token.text in ("'", "\\prime"):
-            self.next()
-            return symbol(base.args[0] + "'") if base.op == "symbol" else base
-        exponent = self.script()
-        if self.token.text == "_" and self.token.kind == "mark" and base.op == "symbol" and "_" not in base.args[0]:
-            base = self.subscripted(base.args[0])
-        return Node("power", (base, exponent))
-
-    def script(self) -> Node:
-        """What a `^` or `_` takes: a group, a signed number in plain text, or one symbol."""
-        self.deeper()
-        try:
-            if self.take("{"):
-                node = self.group("}")
-            elif self.token.text in ("-", "+") and self.peek().kind in ("number", "letter", "mark"):
-                negative = self.next().text == "-"
-                inner = self.script()
-                node = Node("negative", (inner,)) if negative else inner
-            else:
-                node = as_number(self.next().text) if self.token.kind == "number" else self.atom()
-                if self.token.kind == "mark" and self.token.text == "^":
-                    self.next()
-                    node = self.raised(node)
-        finally:
-            self.depth -= 1
-        return node
-
-    def group(self, closing: str) -> Node:
-        bars, self.bars = self.bars, 0
-        self.bracketed += 1
-        node = self.list_until(closing)
-        self.bracketed -= 1
-        self.bars = bars
-        self.expect(closing)
-        return node
 
 
 def _is_domain(node: Node) -> bool:

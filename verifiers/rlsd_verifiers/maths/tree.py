@@ -24,6 +24,11 @@ def symbol(name: str) -> Node:
     return Node("symbol", (name,))
 
 
+def product_of(factors: list[Node]) -> Node:
+    """The product of some factors; a lone factor is itself."""
+    return factors[0] if len(factors) == 1 else Node("product", tuple(factors))
+
+
 def walk(node: Node) -> Iterator[Node]:
     """Every node of a tree, itself first."""
     stack: list[Any] = [node]
