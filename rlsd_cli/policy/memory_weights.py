@@ -51,7 +51,7 @@ def fewer_parameters(config: Config) -> str:
 
 
 def keeps_teacher(config: Config) -> bool:
-    """Whether a run has a copy of the weights for its teacher."""
+    """True where a run has a copy of the weights for its teacher."""
     return config.uses_teacher and config.teacher.weights != "live"
 
 

@@ -17,7 +17,7 @@ MAX_REPLY_BYTES = 2**22
 
 
 class End(StrEnum):
-    """Why a program is over."""
+    """Why a program ended."""
 
     EXITED = "exited"
     TIMEOUT = "timeout"
@@ -27,7 +27,7 @@ class End(StrEnum):
 
 
 class Ended(NamedTuple):
-    """How a program ended. `status`: its exit status, or minus the signal that killed it."""
+    """How a program ended; `status` is its exit status, or minus the number of the signal that killed it."""
 
     end: End
     status: int
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 
 
 class OverError(Exception):
-    """The program is over and will not answer any more."""
+    """The program has ended and will not answer any more."""
 
     def __init__(self, end: End) -> None:
         super().__init__(end)
@@ -81,7 +81,7 @@ class Running:
         self._poll.register(control, select.POLLIN)
 
     def open_outputs(self, *, separate: bool) -> list[int]:
-        """The program's ends of its standard output and error; kept whole only where they are separate."""
+        """Open standard output and error, and return the program's ends. Only separate ones are kept whole."""
         self._keep_all = separate
         out = self._open_output(self._stdout)
         return [out, self._open_output(self._stderr) if separate else out]
@@ -96,6 +96,7 @@ class Running:
         return theirs
 
     def open_channel(self) -> int:
+        """Open the conversation, and return the program's end."""
         self._channel, theirs = socket.socketpair()
         self._channel.setblocking(False)
         self._poll.register(self._channel, select.POLLIN)
@@ -104,7 +105,7 @@ class Running:
         return self._theirs[-1]
 
     def started(self) -> None:
-        """The program has its ends; they are closed here."""
+        """Close the program's ends here, once it has them."""
         for descriptor in self._theirs:
             os.close(descriptor)
         self._theirs.clear()
@@ -120,7 +121,7 @@ class Running:
         self._send()
 
     def hear(self) -> dict[str, Any]:
-        """The next line the program says.
+        """The next line that the program writes.
 
         Raises:
             OverError: it ended instead, or went over a limit.
@@ -140,18 +141,18 @@ class Running:
         return message if isinstance(message, dict) else {}
 
     def wait(self) -> None:
-        """Until the program ends by itself or goes over a limit."""
+        """Wait until the program ends by itself or goes over a limit."""
         with suppress(OverError):
             while not self._exited:
                 self._pump()
 
     @property
     def has_more(self) -> bool:
-        """Whether it has said more than it was asked."""
+        """True where the program has written more than was asked of it."""
         return bool(self._received)
 
     def end(self) -> Ended:
-        """Kill what is left of the program. How it ended."""
+        """Kill what is left of the program, and return how it ended."""
         if self._ended is None:
             report = self._finish(not self._exited)
             for descriptor in list(self._outputs):
@@ -168,7 +169,7 @@ class Running:
         raise OverError(self._why)
 
     def _pump(self) -> None:
-        """Wait for whatever comes next, and take it."""
+        """Wait for what comes next, and take it in."""
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
             self._give_up(End.TIMEOUT)
@@ -187,7 +188,7 @@ class Running:
                 pass
 
     def _drain(self, descriptor: int, *, last: bool = False) -> None:
-        """Take what was printed. The last time, as much as there is; nobody is left to print more."""
+        """Take in a block of what was printed, or the last time all of it: no process is left that prints more."""
         kept = self._outputs[descriptor]
         while True:
             try:
@@ -211,7 +212,7 @@ class Running:
                 return
 
     def _send(self) -> None:
-        """As much of what is to be said as it takes now."""
+        """Send as much of what waits as the socket takes now."""
         if self._channel is None:
             return
         with suppress(BlockingIOError, ConnectionError):
@@ -219,7 +220,7 @@ class Running:
         self._poll.modify(self._channel, select.POLLIN | (select.POLLOUT if self._to_send else 0))
 
     def _receive(self) -> bool:
-        """What it has said by now; whether there may be more."""
+        """Take in what the program has written. True where there may be more."""
         if self._channel is None or len(self._received) > MAX_REPLY_BYTES:
             return False
         try:

@@ -1,4 +1,4 @@
-"""A jail as seen from outside: programs go in, what they say comes out, and a clock runs."""
+"""The sandbox: a jail in a process of its own, which runs one program after the other."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ from rlsd_sandbox.zygote import KILL
 
 START_SECONDS = 30.0
 END_SECONDS = 10.0
-"""How long a jail may take to come up, and to kill a program, before it counts as broken."""
+"""Seconds that a jail may take to start, and to kill a program, before it counts as failed."""
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -37,15 +37,15 @@ _LEVELS = (Level.NAMESPACES, Level.BUBBLEWRAP, Level.LANDLOCK)
 
 
 class SandboxError(Exception):
-    """The jail failed, not the program: nothing is known about the program."""
+    """The jail failed, so nothing is known about the program."""
 
 
 class RefusedError(SandboxError):
-    """No jail that is strong enough can be put up here; the message says why, level by level."""
+    """No jail of an allowed level can be started here; the message says why, level by level."""
 
 
 class Sandbox:
-    """A jail and the zygote in it, started when first needed and again when it breaks. For one thread at a time."""
+    """A jail, started when first needed and again when it failed. For one thread at a time."""
 
     def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008
         self.settings = settings
@@ -60,19 +60,19 @@ class Sandbox:
 
     @property
     def name(self) -> str:
-        """The walls in words, as every result names them."""
+        """The layers of isolation, as every result names them."""
         return ", ".join(self.layers) if self.level is not Level.NONE else f"UNSAFE: {', '.join(self.layers)}"
 
     def start(self) -> None:
-        """Put the jail up if it is not.
+        """Start the jail, unless it runs.
 
         Raises:
-            RefusedError: no level can be had, and the settings do not allow to go on without.
+            RefusedError: no allowed level is to be had here.
         """
         if self._control:
             return
         if sys.platform != "linux":
-            raise RefusedError("programs are jailed by the Linux kernel, and this is another")
+            raise RefusedError("programs are jailed by the Linux kernel, and this system has another")
         reasons = []
         for level in self._candidates():
             try:
@@ -145,7 +145,7 @@ class Sandbox:
         return f"({lines[-1]})" if lines else ""
 
     def close(self) -> None:
-        """Take the jail down, and wait until nothing is left of it. It comes up again when needed."""
+        """End the jail, and wait until no process of it is left. It starts again when needed."""
         if self._control:
             self._control.close()
             self._control = None
@@ -160,7 +160,7 @@ class Sandbox:
             self._process = None
 
     def forget(self) -> None:
-        """Let go of the jail without taking it down: it belongs to the process that this one was forked from."""
+        """Let go of the jail without ending it: it belongs to the process that this one was forked from."""
         if self._control:
             self._control.close()
         self._control = self._process = None
@@ -198,7 +198,7 @@ class Sandbox:
     def program(
         self, mode: str, code: bytes, stdin: bytes | None = None, *, seconds: float, output_mb: int | None = None
     ) -> Iterator[Running]:
-        """Start a program; when the block is left it is over, with everything it started.
+        """Start a program, which is killed with all its processes when the block is left.
 
         Raises:
             SandboxError: the jail failed.
@@ -232,7 +232,7 @@ class Sandbox:
             running.end()
 
     def _finish(self, kill: bool) -> dict[str, Any]:
-        """Have the program killed if it is not over, and say how it ended; `memory` if the kernel killed for that."""
+        """Have the program killed if asked, and report how it ended; `memory` where the kernel killed it for that."""
         try:
             if kill:
                 self._connection.send(json.dumps([self._number, KILL, 0]).encode())
@@ -261,7 +261,7 @@ class Sandbox:
 
 
 def _file(opened: ExitStack, content: bytes) -> int:
-    """A file without a name, at its beginning."""
+    """The descriptor of a file in memory with this content, at its beginning."""
     descriptor = os.memfd_create("program", os.MFD_CLOEXEC)
     opened.callback(os.close, descriptor)
     rest = memoryview(content)

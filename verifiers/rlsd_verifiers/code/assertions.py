@@ -11,7 +11,7 @@ _EXITS = frozenset({"exit", "quit", "_exit"})
 
 
 def asserts(node: ast.AST) -> bool:
-    """Whether something in it may fail by the tests' own will."""
+    """True where there is an assertion in it."""
     return any(
         (isinstance(part, ast.Assert) and not is_vacuous(part.test))
         or (isinstance(part, ast.stmt) and fails(part))
@@ -21,7 +21,7 @@ def asserts(node: ast.AST) -> bool:
 
 
 def is_vacuous(test: ast.expr) -> bool:
-    """Whether an assertion holds whatever the program does: a constant, `(a test, "a message")`, `... or True`."""
+    """True where an assertion holds whatever the program does: a constant, `(a test, "a message")`, `... or True`."""
     match test:
         case ast.BoolOp(op, values):
             return (all if isinstance(op, ast.And) else any)(map(is_vacuous, values))
@@ -35,7 +35,7 @@ def is_vacuous(test: ast.expr) -> bool:
 
 
 def fails(statement: ast.stmt) -> bool:
-    """Whether it does nothing but fail: `assert False`, `raise AssertionError`, `self.fail()`, `sys.exit(1)`."""
+    """True for a statement that only fails: `assert False`, `raise AssertionError`, `self.fail()`, `sys.exit(1)`."""
     match statement:
         case ast.Assert(ast.Constant(value)):
             return not value
@@ -49,7 +49,7 @@ def fails(statement: ast.stmt) -> bool:
 
 
 def is_assertion(node: ast.AST) -> bool:
-    """A call that raises unless something holds: `self.assertEqual(f(1), 2)`, `pytest.raises(ValueError, f, 1)`."""
+    """True for a call that asserts: `self.assertEqual(f(1), 2)`, `pytest.raises(ValueError, f, 1)`."""
     if not isinstance(node, ast.Call):
         return False
     name = last_name(node)

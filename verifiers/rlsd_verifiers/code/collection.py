@@ -1,4 +1,4 @@
-"""Which parts of a module are tests, what they leave to whoever runs them, and what they take from the program."""
+"""Collection of tests: which parts of a module are tests, what calls them, and what they take from the program."""
 
 import ast
 import sys
@@ -13,7 +13,7 @@ _PROGRAM = frozenset(
 """Names under which tests import the program that they are for."""
 _FIXTURES = ("setup", "teardown")
 _CANDIDATES = frozenset("candidate f fn func function method program solution".split())
-"""What a parameter that stands for the program is called."""
+"""Names of a parameter that stands for the program."""
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -24,7 +24,7 @@ class BadTestsError(ValueError):
 
 
 def call_of_root(tree: ast.Module, entry_point: str | None) -> str | None:
-    """The call that tests leave to whoever runs them: of `check`, or of the one function that holds all assertions.
+    """The call that the tests leave to the test runner: of `check`, or of the one function that holds all assertions.
 
     A function with one parameter is called with the entry point. None where nothing is left.
 
@@ -59,7 +59,7 @@ def call_of_root(tree: ast.Module, entry_point: str | None) -> str | None:
 
 
 def is_test(definition: Definition, others: dict[str, Definition]) -> bool:
-    """Whether those who run tests know it as one, or as what belongs to them, by its name, decorator or base."""
+    """True where a test runner knows it by its name, decorator or base: a test, a fixture, a setup or a teardown."""
     if isinstance(definition, ast.ClassDef):
         return definition.name.startswith("Test") or any(
             base.endswith("TestCase") or (base in others and base != definition.name and is_test(others[base], {}))
@@ -73,7 +73,7 @@ def is_test(definition: Definition, others: dict[str, Definition]) -> bool:
 
 
 def required(function: Definition) -> list[str]:
-    """The names of the arguments that it cannot be called without."""
+    """The names of the arguments that have no default."""
     if isinstance(function, ast.ClassDef):
         return []
     given = [*function.args.posonlyargs, *function.args.args]
@@ -108,7 +108,7 @@ def _reached(name: str, references: dict[str, set[str]]) -> set[str]:
 
 
 def as_of_program(tree: ast.Module, entry_point: str | None) -> set[str]:
-    """Take out, in place, what imports the program as a module: its names stand for themselves. Returns those names."""
+    """Remove, in place, what imports the program as a module, and return the names that are taken from it."""
     program = _OfProgram(entry_point)
     program.visit(tree)
     return program.names

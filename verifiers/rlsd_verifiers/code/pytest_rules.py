@@ -1,6 +1,6 @@
-"""What pytest offers to tests, as far as a jail needs it: there it is the module `pytest`. Its rules, not its code.
+"""A module that takes the place of `pytest` in a jail and follows its rules, written anew.
 
-Whatever is not here cannot be graded, and the suite says so.
+Tests that need more of pytest cannot be graded, and the verdict says so.
 """
 
 import inspect
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
 
 def main(*_: Any, **__: Any) -> int:
-    """Nothing: the tests are run anyway."""
+    """Do nothing: the tests are run anyway."""
     return 0
 
 
@@ -45,7 +45,7 @@ class Mark(NamedTuple):
     kwargs: dict[str, Any] = {}  # noqa: RUF012
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Marks a function, or is the same mark with arguments."""
+        """Mark a function, or return the same mark with arguments."""
         if len(args) == 1 and not kwargs and inspect.isroutine(args[0]) | inspect.isclass(args[0]):
             args[0].pytestmark = [self, *args[0].__dict__.get("pytestmark", [])]
             return args[0]
@@ -108,7 +108,7 @@ class Fixture(NamedTuple):
 
 
 _shared: dict[Any, Any] = {}
-"""What fixtures of a wider scope than a test have made."""
+"""Values of fixtures with a wider scope than a test."""
 
 
 def fixture(
@@ -124,7 +124,7 @@ def fixture(
 def fixtures(
     test: Any, given: dict[str, Any], namespace: dict[str, Any], instance: Any
 ) -> tuple[dict[str, Any], list[Iterator[Any]]]:
-    """The arguments of a test, with what its fixtures give; and what is to be gone on with when it is over."""
+    """The arguments of a test with the values of its fixtures, and the generators to resume after it."""
     places = [*namespace.values(), *(value for kind in type(instance).__mro__[::-1] for value in vars(kind).values())]
     known = {each.name: each for each in places if isinstance(each, Fixture)}
     methods = {id(value) for kind in type(instance).__mro__ for value in vars(kind).values()}
@@ -160,7 +160,7 @@ def fixtures(
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
-    """Those without a default."""
+    """Names of the parameters without a default."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [each.name for each in parameters if each.default is each.empty and each.kind not in kinds]

@@ -1,7 +1,6 @@
-"""Tests that are a program, ready to run: rewritten so that they count what they assert.
+"""Suites: tests that are a program, rewritten so that they count what they assert.
 
-Source is rewritten before it runs: it tells `__suite__`, an object of the harness that it runs under, what it asserts,
-before and after.
+The rewritten source reports each assertion, before and after it, to `__suite__`, an object of the harness.
 """
 
 import ast
@@ -23,8 +22,10 @@ HARNESS, PYTEST = "rlsd_verifiers.code.harness", "rlsd_verifiers.code.pytest_rul
 class Suite(NamedTuple):
     """Tests that are ready to run.
 
-    `code`: what they do, compiled. `tests`: names of functions and classes that are tests. `names`: all that they take
-    from the program.
+    code: the tests, compiled and marshalled.
+    tests: names of functions and classes that are tests.
+    names: names that they take from the program.
+    uses_pytest: whether they need the module `pytest`.
     """
 
     code: bytes
@@ -33,7 +34,7 @@ class Suite(NamedTuple):
     uses_pytest: bool
 
     def message(self, *, probed: bool = False) -> dict[str, Any]:
-        """What a jail needs to run them; `probed`: with anything at all in place of the program."""
+        """What a jail needs to run them; where `probed`, with other answers in place of the program's."""
         given = marshal.dumps((self.code, self.tests, self.names if probed else None))
         modules = {HARNESS: _code_of(HARNESS)} | ({"pytest": _code_of(PYTEST)} if self.uses_pytest else {})
         return {"modules": modules, "runner": HARNESS, "suite": base64.b64encode(given).decode()}
@@ -141,7 +142,7 @@ def _as_list(node: Any) -> list[ast.stmt]:
 
 
 def _is_narrow(handler: ast.ExceptHandler) -> bool:
-    """Whether it lets the failure of an assertion pass."""
+    """True where it does not catch the failure of an assertion."""
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return not any(kind is None or last_name(kind) in {*FAILURES, "BaseException"} for kind in kinds)
 

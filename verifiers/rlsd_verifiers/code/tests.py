@@ -22,9 +22,12 @@ MAX_TESTS = 10_000
 
 
 class Call(NamedTuple):
-    """A call of a function of the program, and what must hold of its result: `operator` and `expected`.
+    """A call of a function of the program, and what must hold of its result.
 
-    `operator` is `==`, `!=`, `true` or `false`; the last two take any value that counts as such.
+    operator: `==`, `!=`, `true` or `false`; the last two take any value with that truth value.
+    expected: the other side of `==` and `!=`.
+    from_json: whether `expected` comes from JSON, which has no tuples and no keys but text.
+    words: the call in words.
     """
 
     function: str
@@ -47,9 +50,10 @@ class Streams(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """Source that calls functions of the program by these names, and needs nothing else of it.
+    """Source that calls functions of the program, and needs nothing else of it.
 
-    `modules` of the standard library are used in it without being imported.
+    functions: the names of these functions.
+    modules: modules of the standard library that it uses and does not import.
     """
 
     source: str
@@ -59,7 +63,7 @@ class Remote(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """Source that must run beside the program: it needs these names of it, which it does not just call."""
+    """Source that must run beside the program, because it uses `names` of it in other ways than to call them."""
 
     source: str
     names: tuple[str, ...]
@@ -208,7 +212,7 @@ def _sides(test: ast.expr) -> Iterator[ast.Call]:
 
 
 class _MoreThanCallsError(Exception):
-    """The tests do something else than to assert of single calls."""
+    """The tests do more than assertions about single calls."""
 
 
 def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
@@ -229,7 +233,7 @@ def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those that do something, with the insides of main guards and of test functions in the place of these."""
+    """The statements that do something; main guards and test functions are replaced by what is inside them."""
     tests = [part.name for part in body if isinstance(part, ast.FunctionDef) and part.name.startswith("test")]
     if len(set(tests)) < len(tests):
         raise _MoreThanCallsError
@@ -244,8 +248,8 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
-    """A constant, an assertion that always holds, what runs tests that run anyway, and a constant with a name that
-    nothing here reads, as the `METADATA` of HumanEval."""
+    """True for a constant, an assertion that always holds, what runs tests that run anyway, and the `METADATA` of
+    HumanEval."""
     match statement:
         case ast.Expr(ast.Constant() | ast.Name()) | ast.Pass():
             return True

@@ -1,4 +1,4 @@
-"""A place in a list of tokens, and the ways to move it."""
+"""A cursor over the tokens of an answer."""
 
 from rlsd_verifiers.maths.tokens import END, Token, TooComplexError, UnreadableError
 
@@ -6,7 +6,14 @@ MAX_DEPTH = 50
 
 
 class Cursor:
-    """Reads tokens one by one; `depth` counts the nesting, `bracketed` the open brackets, `bars` the open `|`."""
+    """Reads tokens one by one.
+
+    place: index of the next token.
+    depth: levels of nesting.
+    bracketed: open brackets.
+    bars: open `|`.
+    set_level: `bracketed` inside a set whose `:` has not come yet, else 0.
+    """
 
     def __init__(self, tokens: list[Token]) -> None:
         while tokens and tokens[-1].text in (".", ",", ";", "\\", "!.", ":", "\\quad"):

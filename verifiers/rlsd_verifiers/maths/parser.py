@@ -1,6 +1,6 @@
-r"""Tokens to a tree: what an answer says, before anybody works anything out.
+r"""The parser: tokens to the syntax tree of an answer, of which nothing is worked out here.
 
-A precedence climber over the notation that answers are written in, LaTeX and plain. From loose to tight:
+It climbs precedences over the notation that answers are written in, LaTeX and plain. From loose to tight:
 
     list          a, b; c and d or e
     relation      a < b <= c, x = 3, x \in S, a : b
@@ -10,7 +10,7 @@ A precedence climber over the notation that answers are written in, LaTeX and pl
     power         -a^b, a!, a\%, a^\circ
     atom          3, x, \pi, \frac{a}{b}, \sqrt[n]{a}, \sin a, f(a), |a|, (a, b), [a, b), \{a, b\}, matrices, text
 
-It reads the whole text or refuses it; nothing is skipped. Depth is limited, time is linear.
+It reads the whole text or refuses it. Depth is limited, time is linear.
 """
 
 from rlsd_verifiers.maths.atoms import Atoms
@@ -76,7 +76,7 @@ class _Parser(Powers, Atoms):
         return Node("or" if set(joiners) == {"or"} else "list", tuple(items))
 
     def caption(self) -> None:
-        """Pass over a name in words before a colon: `Minimum: 1`."""
+        """Skip a name in words before a colon: `Minimum: 1`."""
         ahead = self.place
         while self.tokens[ahead].kind in ("word", "text") and not self.tokens[ahead].text.rstrip().endswith(":"):
             ahead += 1
@@ -205,7 +205,7 @@ class _Parser(Powers, Atoms):
         return self.power()
 
     def is_mixed_fraction(self, whole: Node) -> bool:
-        """An integer directly before a fraction of two integers."""
+        """True where an integer stands directly before a fraction of two integers."""
         if whole.op != "number" or whole.args[1] is not None or self.tokens[self.place - 1].kind != "number":
             return False
         if self.token.text == "\\frac":
@@ -228,7 +228,7 @@ class _Parser(Powers, Atoms):
         return top
 
     def suffix(self, factors: list[Node]) -> bool:
-        """A unit, a scale word or a remark behind a product; False if nothing of the kind stands there."""
+        """Read a unit, a scale word or a remark behind a product. True where there is one."""
         token = self.token
         if token.kind not in ("text", "word"):
             return False
@@ -264,7 +264,7 @@ class _Parser(Powers, Atoms):
 
 
 def _is_domain(node: Node) -> bool:
-    """A remark such as `k \\in \\mathbb{Z}`."""
+    """True for a remark such as `k \\in \\mathbb{Z}`."""
     if node.op != "relation" or node.args[0] != ("in",) or node.args[1].op != "symbol":
         return False
     return node.args[2].op == "symbol" and str(node.args[2].args[0]).startswith("mathbb")

@@ -35,7 +35,7 @@ class Probe(ExactValues):
         self._evaluator = Evaluator(mpmath.mp)
 
     def equal(self, left: Node, right: Node) -> bool:
-        """Whether two expressions are equal wherever both are real. Raises UndecidedError, TooComplexError."""
+        """True where two expressions are equal wherever both are real. Raises UndecidedError, TooComplexError."""
         try:
             return super().equal(left, right)
         except UndecidedError:
@@ -60,7 +60,7 @@ class Probe(ExactValues):
         return True
 
     def proportional(self, left: Node, right: Node, *, positive: bool) -> bool:
-        """Whether one expression is a constant multiple (not 0) of the other, by a positive constant if asked."""
+        """True where one expression is a constant multiple (not 0) of the other, by a positive constant if asked."""
         if not symbols(left) or symbols(left) != symbols(right):
             return False
         first: tuple[Any, Any] | None = None
@@ -86,7 +86,7 @@ class Probe(ExactValues):
         return True
 
     def constant_difference(self, left: Node, right: Node) -> bool:
-        """Whether two expressions differ by a constant only."""
+        """True where two expressions differ by a constant only."""
         first = None
         agreed = 0
         for signed, values in self._points(left, right):
@@ -126,7 +126,7 @@ class Probe(ExactValues):
     # -- points and values --------------------------------------------------------------------------------------------
 
     def _points(self, left: Node, right: Node) -> Iterator[tuple[bool, dict[str, Any]]]:
-        """Where to look: positive points, then points of both signs; whole numbers where only those make sense."""
+        """The points to compare at: positive ones, then of both signs; whole numbers where only those make sense."""
         names = sorted(symbols(left) | symbols(right))
         if not names:
             yield False, {}
@@ -154,7 +154,7 @@ class Probe(ExactValues):
             return None
 
     def _same(self, left: Node, right: Node, values: Mapping[str, Any], pair: tuple[Any, Any], *, finely: bool) -> bool:
-        """Equal to working precision, and if asked to `CHECK_DIGITS`.
+        """True where two values are equal to working precision and, if asked, to `CHECK_DIGITS`.
 
         A difference between values near 0 may be rounding alone; then it shrinks when the precision grows.
         """
@@ -174,7 +174,7 @@ class Probe(ExactValues):
 
 
 def _is_opaque(node: Node) -> bool:
-    """Whether a sum, integral or limit stands in the tree, which is only compared as it is written."""
+    """True where a sum, integral or limit stands in the tree, which is only compared as it is written."""
     return any(part.op == "unevaluated" for part in walk(node))
 
 
@@ -183,7 +183,7 @@ def _close(mp: Any, a: Any, b: Any) -> bool:
 
 
 def _integers_only(node: Node) -> bool:
-    """Whether the symbols of a tree can only stand for whole numbers: under a mod, in `(-1)^n` or `sin n pi`."""
+    """True where symbols of a tree can only stand for whole numbers: under a mod, in `(-1)^n` or `sin n pi`."""
     for part in walk(node):
         if part.op in ("mod",) or (part.op == "call" and part.args[0] in ("floor", "ceil", "gcd", "lcm")):
             if symbols(part):

@@ -1,4 +1,4 @@
-"""What a parsed answer is made of."""
+"""The syntax tree of an answer."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,7 +9,7 @@ CONSTANTS = frozenset({"pi", "e", "i", "oo", "empty"})
 
 
 class Node(NamedTuple):
-    """`op` says what it is, `args` holds nodes, names or numbers; equal trees are equal."""
+    """An operation `op` with its operands `args`: nodes, names or numbers. Equal trees compare equal."""
 
     op: str
     args: tuple[Any, ...] = ()
@@ -46,7 +46,7 @@ def symbols(node: Node) -> frozenset[str]:
 
 
 def rename(node: Node, old: str, new: str) -> Node:
-    """The tree with one symbol called otherwise."""
+    """The tree with one symbol renamed."""
     if node.op == "symbol":
         return Node("symbol", (new,)) if node.args[0] == old else node
     return Node(node.op, tuple(rename(arg, old, new) if isinstance(arg, Node) else arg for arg in node.args))
