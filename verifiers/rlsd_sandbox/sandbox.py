@@ -83,8 +83,7 @@ class Sandbox:
             else:
                 self.level = level
                 return
-        unsafe = self.settings.level == Level.NONE and not self.settings.allow_unsafe
-        raise RefusedError("; ".join(reasons) or ("no jail is asked for" if unsafe else "nothing to try"))
+        raise RefusedError("; ".join(reasons) or "level `none` needs `allow_unsafe`")
 
     def _candidates(self) -> Iterator[Level]:
         asked = self.settings.level
@@ -134,7 +133,7 @@ class Sandbox:
         except ConnectionError:
             message = b""
         if not message:
-            raise SandboxError(f"the jail came down {self._last_words()}".rstrip())
+            raise SandboxError(f"the jail ended {self._last_words()}".rstrip())
         return json.loads(message)  # type: ignore[no-any-return]
 
     def _last_words(self) -> str:
@@ -221,7 +220,7 @@ class Sandbox:
                 socket.send_fds(self._connection, [json.dumps([self._number, mode, seconds]).encode()], descriptors)
             except OSError as error:
                 self.close()
-                raise SandboxError(f"the jail came down: {error}") from error
+                raise SandboxError(f"the jail ended: {error}") from error
             running.started()
             try:
                 yield running
@@ -256,7 +255,7 @@ class Sandbox:
     def _connection(self) -> socket.socket:
         """The socket to the zygote."""
         if self._control is None:
-            raise SandboxError("the jail is down")
+            raise SandboxError("the jail has ended")
         return self._control
 
 

@@ -54,7 +54,7 @@ def call_of_root(tree: ast.Module, entry_point: str | None) -> str | None:
     if not is_lone or isinstance(root, ast.AsyncFunctionDef | ast.ClassDef) or len(required(root)) > 1:
         raise BadTestsError(f"`{name}` asserts, and nothing {'uses' if isinstance(root, ast.ClassDef) else 'calls'} it")
     if required(root) and not entry_point:
-        raise BadTestsError(f"`{name}` is defined and not called, and no `entry_point` says with what")
+        raise BadTestsError(f"`{name}` is never called, and there is no `entry_point` to call it with")
     return f"{name}({entry_point if required(root) else ''})"
 
 

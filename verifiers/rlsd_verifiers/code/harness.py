@@ -210,7 +210,7 @@ def _check_arguments(test: Any, arguments: dict[str, Any], is_method: bool) -> N
     required = code.co_varnames[is_method : code.co_argcount - len(test.__defaults__ or ())]
     for name in required:
         if name not in arguments:
-            raise UnsupportedError(f"`{test.__name__}` asks for `{name}`, which nothing gives")
+            raise UnsupportedError(f"`{test.__name__}` needs `{name}`, and no fixture gives it")
 
 
 def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
         if isinstance(member, type) and name.startswith("Test"):
             _run_class(suite, member, namespace)
         elif name.startswith("test") and not isinstance(member, types.FunctionType):
-            raise UnsupportedError(f"`{name}` is no method of an object")
+            raise UnsupportedError(f"`{name}` is not an instance method")
         elif name.startswith("test"):
             _run_function(suite, member, namespace, owner)
     _prepare(_member(owner, "teardown_class"), owner)

@@ -20,7 +20,7 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-6, 1e-12
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise UnsupportedError(f"`pytest.{name}` is not known here")
+    raise UnsupportedError(f"`pytest.{name}` is not supported")
 
 
 def main(*_: Any, **__: Any) -> int:
@@ -82,13 +82,13 @@ def variants(test: Any, owner: type | None) -> Iterator[dict[str, Any]]:
 
 def _parametrized(argnames: Any, argvalues: Any, indirect: Any = False, **_: Any) -> Iterator[dict[str, Any]]:
     if indirect:
-        raise UnsupportedError("`parametrize` with `indirect` is not known here")
+        raise UnsupportedError("`parametrize` with `indirect` is not supported")
     names = [name.strip() for name in argnames.split(",")] if isinstance(argnames, str) else [*argnames]
     names = [name for name in names if name]
     for given in argvalues:
         if isinstance(given, Parameters):
             if given.marks:
-                raise UnsupportedError("`pytest.param` with marks is not known here")
+                raise UnsupportedError("`pytest.param` with marks is not supported")
             values = given.values
         else:
             values = (given,) if isinstance(argnames, str) and len(names) == 1 else tuple(given)
@@ -115,7 +115,7 @@ def fixture(
     function: Any = None, *, scope: str = "function", autouse: bool = False, name: str = "", **more: Any
 ) -> Any:
     if more.get("params") is not None:
-        raise UnsupportedError("fixtures with `params` are not known here")
+        raise UnsupportedError("fixtures with `params` are not supported")
     if function is None:
         return lambda function: fixture(function, scope=scope, autouse=autouse, name=name)
     return Fixture(function, name or function.__name__, scope, autouse)
@@ -140,7 +140,7 @@ def fixtures(
         if name == "tmp_path":
             return Path(tempfile.mkdtemp())
         if name not in known:
-            raise UnsupportedError(f"the fixture `{name}` is not known here")
+            raise UnsupportedError(f"the fixture `{name}` is not supported")
         function, _, scope, _ = known[name]
         owners = [instance] if id(known[name]) in methods else []
         value = function(*owners, **{each: make(each) for each in _parameters(function)[len(owners) :]})

@@ -85,8 +85,8 @@ def _finding(said: dict[str, Any], tests: Remote | Beside, jails: Jails, *, answ
     report = report if isinstance(report, dict) else {}
     if report.get("unsupported"):
         return Finding(Outcome.BAD_REFERENCE, f"tests: {shorten(str(report['unsupported']), 120)}")
-    if report.get("swallowed"):
-        return Finding(Outcome.WRONG, f"a test fails and catches that{_at(report['swallowed'], tests.source)}")
+    if line := report.get("swallowed"):
+        return Finding(Outcome.WRONG, f"a test catches the failure of its own assertion{_at(line, tests.source)}")
     if report.get("held") and answered:
         return Finding(Outcome.CORRECT, "it passes the tests")
     if answered and _could_assert(tests, jails.settings):

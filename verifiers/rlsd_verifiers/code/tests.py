@@ -84,7 +84,7 @@ def read_tests(tests: object, entry_point: str | None) -> Tests:
     if not isinstance(tests, list):
         raise BadTestsError("neither a list nor text")
     if not tests:
-        raise BadTestsError("there are none")
+        raise BadTestsError("the list is empty")
     if len(tests) > MAX_TESTS:
         raise BadTestsError(f"more than {MAX_TESTS}")
     if all(isinstance(test, str) for test in tests):
@@ -112,7 +112,7 @@ def _case(test: object, place: int, entry_point: str | None) -> Call | tuple[byt
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadTestsError(f"[{place}]: `args` must be a list and `kwargs` an object")
     if not entry_point:
-        raise BadTestsError(f"[{place}] is a call, and no `entry_point` says of what")
+        raise BadTestsError(f"[{place}] is a call, and there is no `entry_point` to call")
     named = [*map(_words, args), *(f"{name}={_words(value)}" for name, value in kwargs.items())]
     return Call(entry_point, tuple(args), kwargs, "==", test["expected"], True, f"{entry_point}({', '.join(named)})")
 

@@ -78,7 +78,7 @@ class Brackets(Grammar):
         if name == "array":
             self.braced_name()
         if name not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "Vmatrix", "array", "smallmatrix"):
-            raise UnreadableError(f"the environment `{name}` is not read")
+            raise UnreadableError(f"the environment `{name}` is not supported")
         rows: list[tuple[Node, ...]] = []
         row: list[Node] = []
         self.bracketed += 1
@@ -99,7 +99,7 @@ class Brackets(Grammar):
         if row:
             rows.append(tuple(row))
         if not rows or len({len(r) for r in rows}) != 1:
-            raise UnreadableError("the rows of a matrix are not of one length")
+            raise UnreadableError("the rows of a matrix differ in length")
         matrix = Node("matrix", tuple(Node("row", r) for r in rows))
         return Node("determinant", (matrix,)) if name == "vmatrix" else matrix
 

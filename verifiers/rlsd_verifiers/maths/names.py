@@ -74,7 +74,7 @@ class Names(Grammar):
             self.tokens[self.place] = Token("letter", word[-1])
             return self.function(word[:-1])
         if not self.word_is_maths(word) and not (len(word) <= 3 and find_unit(word)):
-            raise UnreadableError(f"`{word}` is a word")
+            raise UnreadableError(f"`{word}` is a word, not a formula")
         self.tokens[self.place - 1 : self.place] = [Token("letter", letter) for letter in word]
         return self.letter(word[0])
 
@@ -105,7 +105,7 @@ class Names(Grammar):
         try:
             return inside.answer()
         except UnreadableError:
-            raise UnreadableError(f"`{inner[:30]}` is a word") from None
+            raise UnreadableError(f"`{inner[:30]}` is a word, not a formula") from None
 
     def accented(self, accent: str) -> Node:
         accent = "\\" + accent.lstrip("\\")
