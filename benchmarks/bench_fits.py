@@ -16,7 +16,9 @@ from common import RESULTS, write
 
 from rlsd_cli.config.resolve import Layer, merge
 from rlsd_cli.config.schema import Config
-from rlsd_cli.policy.memory import FLOAT32, Memory, Setting, estimate, keeps_teacher, num_trained
+from rlsd_cli.policy.memory_estimate import estimate
+from rlsd_cli.policy.memory_parts import FLOAT32, Memory, Setting
+from rlsd_cli.policy.memory_weights import keeps_teacher, num_trained
 from rlsd_cli.policy.shape import ModelShape, llama_shape, read_shape
 
 GIB = 2**30

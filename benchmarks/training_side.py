@@ -25,6 +25,8 @@ SETTINGS = {
 def run(task: dict[str, Any]) -> dict[str, Any]:
     """Every step of a task on its rollouts; the task's settings rank above those here."""
     import torch
+    from rlsd_cli.training.rewards import assign_advantages
+    from rlsd_cli.training.samples import Sample
 
     from rlsd_cli.config.resolve import Layer, merge
     from rlsd_cli.data.problems import Problem
@@ -33,8 +35,6 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.policy.autotune import follow, make_plan
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
-    from rlsd_cli.training.rewards import assign_advantages
-    from rlsd_cli.training.samples import Sample
     from rlsd_cli.training.trainer import Trainer
     from rlsd_verifiers.pool import Pool
 

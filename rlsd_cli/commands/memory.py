@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.problems import Problem
-    from rlsd_cli.policy.memory import Memory
+    from rlsd_cli.policy.memory_parts import Memory
     from rlsd_cli.policy.model import Policy
     from rlsd_cli.runs.rundir import RunDir
 
@@ -19,7 +19,13 @@ NUM_LONG_PROMPTS = 8
 
 
 class Forecast(NamedTuple):
-    """An estimate, or why there is none; and, in bytes, what is free here and what a run of the config has taken."""
+    """What is known of the memory of a run before it begins.
+
+    memory: the estimate, or None.
+    unknown: why there is no estimate.
+    free: bytes that are free here.
+    measured: bytes that a run of this config has taken.
+    """
 
     memory: "Memory | None"
     unknown: str | None
@@ -37,7 +43,7 @@ class Forecast(NamedTuple):
         return {**(estimated or {"unknown": self.unknown}), "free_bytes": self.free, "measured_bytes": self.measured}
 
     def in_lines(self) -> list[str]:
-        from rlsd_cli.policy.memory import in_words
+        from rlsd_cli.policy.memory_parts import in_words
 
         free = "" if self.free is None else f"; {in_words(self.free)} are free"
         measured = "" if self.measured is None else f"; the run of this config took {in_words(self.measured)}"
@@ -55,10 +61,10 @@ class Forecast(NamedTuple):
 
 
 def forecast(resolved: "Resolved", root: Path) -> Forecast:
-    """The memory of a run, from files alone: what it began to do where it has begun, else what is likely."""
+    """The memory of a run, from files alone: by what it chose where it has begun, else by what is likely."""
     from rlsd_cli.distributed.ranks import num_processes
     from rlsd_cli.policy import meter
-    from rlsd_cli.policy.memory import estimate, expected
+    from rlsd_cli.policy.memory_estimate import estimate, expected
     from rlsd_cli.policy.shape import read_shape
     from rlsd_cli.runs.rundir import RunDir, run_name
 
@@ -79,20 +85,20 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
 
 
 def _measured(run: "RunDir") -> int | None:
-    """The bytes that a run has taken, as far as it has come."""
-    from rlsd_cli.policy.memory import MB
+    """Bytes that a run has taken so far; None before its first step."""
+    from rlsd_cli.policy.memory_parts import MB
 
     peaks = [row["peak_memory_mb"] for row in run.metrics()]
     return max((peak * MB for peak in peaks if peak is not None), default=None)
 
 
 def refuse_what_cannot_fit(resolved: "Resolved", root: Path) -> int | None:
-    """Refuse a run that cannot fit; returns the bytes that are free before its model is loaded.
+    """Refuse a run that cannot fit. Returns the bytes that are free before its model is loaded.
 
     Raises:
         RlsdError: (exit 3) what does not depend on the number of tokens takes more than is free.
     """
-    from rlsd_cli.policy.memory import check_fits
+    from rlsd_cli.policy.memory_estimate import check_fits
 
     found = forecast(resolved, root)
     if found.memory and found.free is not None:
@@ -101,9 +107,10 @@ def refuse_what_cannot_fit(resolved: "Resolved", root: Path) -> int | None:
 
 
 def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]") -> "Memory | None":
-    """The memory of a run by what it is going to do; None for a model whose files do not say how large it is."""
+    """The memory of a run by its model and its problems; None for a model whose files do not say how large it is."""
     from rlsd_cli.distributed.ranks import num_processes
-    from rlsd_cli.policy.memory import Setting, estimate
+    from rlsd_cli.policy.memory_estimate import estimate
+    from rlsd_cli.policy.memory_parts import Setting
     from rlsd_cli.policy.shape import read_shape
 
     try:
@@ -123,7 +130,7 @@ def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]")
 
 
 def longest_prompt(problems: "Sequence[Problem]", config: "Config", tokenizer: Any) -> int:
-    """Tokens of the longest prompt, as good as certainly: of those with the most characters."""
+    """Tokens of the longest prompt, among those with the most characters."""
     from rlsd_cli.data.prompts import prompt_ids, student_text
 
     texts = sorted((student_text(problem, config) for problem in problems), key=len)[-NUM_LONG_PROMPTS:]

@@ -156,7 +156,8 @@ def _train_on(
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
     from rlsd_cli.interrupts import Interrupted
     from rlsd_cli.policy.autotune import Plan, follow, make_plan
-    from rlsd_cli.policy.memory import MB, check_fits
+    from rlsd_cli.policy.memory_estimate import check_fits
+    from rlsd_cli.policy.memory_parts import MB
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
     from rlsd_cli.training.run import train as run_training
 

@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rlsd_cli.data.problems import Problem
+from rlsd_verifiers.code.collection import BadTestsError
 from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.code.languages import PYTHON
-from rlsd_verifiers.code.tests import BadTestsError, Beside, Calls, Remote, Streams, Tests, read_tests
+from rlsd_verifiers.code.tests import Beside, Calls, Remote, Streams, Tests, read_tests
 from rlsd_verifiers.maths.quick import reference_text
 from rlsd_verifiers.verdict import shorten
 

@@ -26,7 +26,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import first_line
 from rlsd_cli.policy.batch import TokenBatch, decoder_layers, make_batch
 from rlsd_cli.policy.catalog import models_home
-from rlsd_cli.policy.memory import LIKELY_MICROBATCH
+from rlsd_cli.policy.memory_estimate import LIKELY_MICROBATCH
 from rlsd_cli.policy.model import DTYPES, Policy
 from rlsd_cli.policy.scoring import features
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.policy.batch import TokenIds, trunk_of
-from rlsd_cli.policy.memory import TOKENS_PER_GROWTH, TOKENS_PER_PREFILL
+from rlsd_cli.policy.memory_rollout import TOKENS_PER_GROWTH, TOKENS_PER_PREFILL
 from rlsd_cli.rollout.attention import NAME, Decode, Groups, LayerCache, Prefill, move
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rlsd_cli.policy.memory import LOGITS_PER_DRAW
+from rlsd_cli.policy.memory_rollout import LOGITS_PER_DRAW
 from rlsd_cli.rollout.sampler import Sampling
 
 GOLDEN = 0x9E3779B97F4A7C15

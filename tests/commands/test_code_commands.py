@@ -10,13 +10,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from rlsd_cli.training.rewards import assign_scores
+from rlsd_cli.training.samples import Sample
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.grading.jobs import check_problems, open_pool, stop_on_sandbox_error
-from rlsd_cli.training.rewards import assign_scores
-from rlsd_cli.training.samples import Sample
 from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers import Outcome, Verdict
 from tests.commands.conftest import Rlsd
@@ -190,10 +190,10 @@ def test_a_run_is_rewarded_by_tests(rlsd: Rlsd, tmp_path: Path) -> None:
 def test_a_failing_sandbox_stops_a_step_and_scores_nothing() -> None:
     config = merge([], Layer(COMMAND_LINE, {"method": "rlvr", "verifier_error_limit": 1.0})).config
     pending: Future[Verdict] = Future()
-    pending.set_result(Verdict(Outcome.SANDBOX_ERROR, 0.0, None, "the sandbox failed: it came down"))
+    pending.set_result(Verdict(Outcome.SANDBOX_ERROR, 0.0, None, "the sandbox failed: it ended"))
     problem = Problem("p", "p", "question", "", tests="assert f()")
     sample = Sample(problem, 0, [], [1], None, False, "response", False, pending=pending)
-    with pytest.raises(RlsdError, match="it came down") as caught:
+    with pytest.raises(RlsdError, match="it ended") as caught:
         assign_scores([sample], config)
     assert caught.value.exit_code == EXIT_MACHINE
     with pytest.raises(RlsdError):
@@ -226,7 +226,7 @@ def test_the_doctor_names_the_jail_and_what_holds(rlsd: Rlsd) -> None:
 def test_the_doctor_says_no_where_programs_cannot_be_jailed(rlsd: Rlsd) -> None:
     done = rlsd("doctor", "sandbox.level=none")
     assert done.returncode == 1
-    assert "fail  sandbox: no jail is asked for" in done.stdout
+    assert "fail  sandbox: level `none` needs `allow_unsafe`" in done.stdout
     assert rlsd("doctor", "nothing").returncode == 2
 
 

@@ -17,7 +17,7 @@ from rlsd_cli.commands.memory import forecast, refuse_what_cannot_fit
 from rlsd_cli.config.resolve import resolve
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy import meter
-from rlsd_cli.policy.memory import MB, PHASES
+from rlsd_cli.policy.memory_parts import MB, PHASES
 
 SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
 Rlsd = Callable[..., subprocess.CompletedProcess[str]]

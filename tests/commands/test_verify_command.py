@@ -438,7 +438,7 @@ def test_a_pair_is_one_line_and_its_explanation_the_lines_below_it(verify: Verif
     numeric = verify("--answer", "1/2", "--response", "0.5", "--verifier", "numeric", "--explain").out
     assert "numeric   asked for" in numeric
     nothing = verify("--answer", "Paris", "--response", "", "--explain").out
-    assert "reference  Paris   not read: `Paris` is a word" in nothing
+    assert "reference  Paris   not read: `Paris` is a word, not a formula" in nothing
     assert "extracted  nothing\n" in nothing
 
 

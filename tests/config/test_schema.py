@@ -3,8 +3,8 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
-
 from rlsd_cli.config.methods import METHODS
+
 from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, flatten, merge, preset_names, resolve, to_toml
 from rlsd_cli.config.schema import CHOICES, Config, Section
 from rlsd_cli.errors import RlsdError

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
+from rlsd_cli.core.objectives import clipped_surrogate
 from torch.testing import assert_close
 
 from rlsd_cli.core.credit import check_credit, self_distilled_credit, uniform_credit
 from rlsd_cli.core.divergences import reverse_kl
-from rlsd_cli.core.objectives import clipped_surrogate
 
 QUICK = settings(deadline=None, max_examples=60, database=None)
 GOLDEN = {"rtol": 0, "atol": 1e-5}

@@ -7,9 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.testing import assert_close
-
-from rlsd_cli.core import objectives
 from rlsd_cli.core.objectives import (
     cispo,
     clipped_surrogate,
@@ -18,6 +15,9 @@ from rlsd_cli.core.objectives import (
     kl_estimate,
     negative_log_likelihood,
 )
+from torch.testing import assert_close
+
+from rlsd_cli.core import objectives
 
 QUICK = settings(deadline=None, max_examples=40, database=None)
 GOLDEN = {"rtol": 0, "atol": 1e-5}

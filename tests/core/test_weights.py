@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rlsd_cli.core.objectives import clipped_surrogate
+from rlsd_cli.core.reduce import token_weights
 from torch.testing import assert_close
 
 from rlsd_cli.core.credit import self_distilled_credit
-from rlsd_cli.core.objectives import clipped_surrogate
-from rlsd_cli.core.reduce import token_weights
 
 QUICK = settings(deadline=None, max_examples=40, database=None)
 GOLDEN = {"rtol": 0, "atol": 1e-5}

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
 import torch
+from rlsd_cli.config.methods import METHODS
+from rlsd_cli.training.samples import Sample
 from torch import Tensor
 
-from rlsd_cli.config.methods import METHODS
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
@@ -22,12 +23,11 @@ from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Verifier
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
-from tests.oracle.oracle import Oracle, Completion
+from tests.oracle.oracle import Completion, Oracle
 
 LAYERS = 2
 """Of the embedded policy's four: nothing here asks for good answers."""
@@ -132,7 +132,9 @@ def rollout_of(sample: Sample, trainer: Trainer) -> Completion:
     thought = max((place + 1 for place, token in enumerate(sample.token_ids) if token == THINK_ID), default=0)
     verdict = sample.verdict
     score = verdict.score if verdict is not None and verdict.is_verdict else None
-    return Completion(sample.prompt, sample.token_ids, sample.sampled_logp, sample.truncated, score, privileged, thought)
+    return Completion(
+        sample.prompt, sample.token_ids, sample.sampled_logp, sample.truncated, score, privileged, thought
+    )
 
 
 def make_oracle(trainer: Trainer) -> Oracle:

@@ -14,18 +14,9 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.catalog import local_path
-from rlsd_cli.policy.memory import (
-    MB,
-    Batch,
-    Memory,
-    Setting,
-    check_fits,
-    estimate,
-    expected,
-    in_words,
-    largest_batch,
-    layer_bytes,
-)
+from rlsd_cli.policy.memory_estimate import check_fits, estimate, expected
+from rlsd_cli.policy.memory_parts import MB, Memory, Setting, in_words
+from rlsd_cli.policy.memory_update import Batch, largest_batch, layer_bytes
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.quickstart import untrained
 from rlsd_cli.policy.scoring import features
@@ -205,11 +196,11 @@ def test_the_peak_is_the_larger_of_rollout_and_update_on_a_gpu_and_both_on_a_cpu
     parts = sizes(on_cpu)
     always = parts["weights"] + parts["optimiser state"] + parts["process"]
     rollout = parts["keys and values"] + parts["sampling"]
-    update = parts["gradients"] + parts["activations"] + parts["head"] + parts["holes"]
+    update = parts["gradients"] + parts["activations"] + parts["head"] + parts["fragmentation"]
     assert on_cpu.peak_bytes == always + rollout + update
     assert on_cpu.fixed_bytes == always + parts["gradients"]
     parts = sizes(on_gpu)
-    assert "holes" not in parts
+    assert "fragmentation" not in parts
     update, rollout = (sum(parts.get(name, 0) for name in names) for names in (UPDATE, ROLLOUT))
     assert on_gpu.peak_bytes == parts["weights"] + parts["optimiser state"] + max(update, rollout)
 
@@ -221,14 +212,14 @@ def test_gradients_and_activations_are_there_together_only_where_there_are_sever
     config = configure(chosen)
     whole = 4 * (20 + 8 * 30)
     one, two = (estimate(config, LARGE, SETTING._replace(tokens_per_microbatch=whole - less)) for less in (0, 1))
-    assert "holes" not in sizes(one)
+    assert "fragmentation" not in sizes(one)
     assert one.during("update") + sizes(one)["gradients"] < two.during("training", "update")
     assert sizes(one)["gradients"] == one.during("step") == two.during("training")
     assert sizes(two)["head"] - sizes(one)["head"] == pytest.approx(4 * LARGE.head, rel=0.01)
     padded = SETTING._replace(packed=False, tokens_per_microbatch=whole)
-    assert "holes" in sizes(estimate(config, LARGE, padded))
+    assert "fragmentation" in sizes(estimate(config, LARGE, padded))
     alone = SETTING._replace(tokens_per_microbatch=whole)
-    assert "holes" in sizes(estimate(configure(chosen | {"adapter.rank": 4}), LARGE, alone))
+    assert "fragmentation" in sizes(estimate(configure(chosen | {"adapter.rank": 4}), LARGE, alone))
 
 
 @pytest.mark.parametrize("shared", [True, False])

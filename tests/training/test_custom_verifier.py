@@ -16,7 +16,7 @@ import torch
 
 from rlsd_cli.data.sources import load_source
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.rollout.sampler import Finished, Completion
+from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 from tests.training.test_run import Listener, new_run, without_seconds

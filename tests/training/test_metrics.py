@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from rlsd_cli.training.rewards import assign_advantages
+from rlsd_cli.training.samples import Sample
+from rlsd_cli.training.update import MicroBatch, TokenLoss
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
@@ -13,9 +16,6 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.scoring import TokenScores
 from rlsd_cli.training.metrics import TokenTotals, Update, sample_metrics, update_metrics
-from rlsd_cli.training.rewards import assign_advantages
-from rlsd_cli.training.samples import Sample
-from rlsd_cli.training.update import MicroBatch, TokenLoss
 from rlsd_verifiers import Outcome, Verdict
 
 MASK = [[1, 1, 1], [1, 1, 0]]

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
+from rlsd_cli.training.rewards import as_judged, assign_advantages, dead_reason, replace_dead_groups
+from rlsd_cli.training.samples import Sample
 
 from rlsd_cli.config.resolve import Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import refill_problems, step_problems
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.training.rewards import as_judged, assign_advantages, dead_reason, replace_dead_groups
-from rlsd_cli.training.samples import Sample
 from rlsd_verifiers import Outcome, Verdict
 
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-
 from rlsd_cli.core.objectives import gspo
+from rlsd_cli.training.rewards import assign_advantages, assign_scores, groups_of, shares
+from rlsd_cli.training.samples import Sample
+
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.scoring import score_tokens
-from rlsd_cli.rollout.sampler import Finished, Completion
+from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training import trainer as trainer_module
 from rlsd_cli.training import update as update_module
 from rlsd_cli.training.metrics import update_metrics
-from rlsd_cli.training.rewards import assign_advantages, assign_scores, groups_of, shares
-from rlsd_cli.training.samples import Sample
 from rlsd_cli.training.trainer import Trainer, thought_length
 from rlsd_verifiers import VERIFIERS, Leniency, Submission, Verdict, Verifier
 from rlsd_verifiers.exact import grade_exact

@@ -1,9 +1,10 @@
-"""Programs nobody trusts, run where they can do no harm and learn nothing. Linux, standard library only.
+"""A sandbox for untrusted programs, which can harm nothing there and read no secret. Linux, standard library only.
 
-Nothing here knows what a program is tested for: inputs go in, values come out, and they are compared elsewhere.
+What a program is tested for is not known here: inputs go in, values come out, and they are compared elsewhere.
 """
 
-from rlsd_sandbox.sandbox import End, Ended, OverError, RefusedError, Running, Sandbox, SandboxError
+from rlsd_sandbox.running import End, Ended, OverError, Running
+from rlsd_sandbox.sandbox import RefusedError, Sandbox, SandboxError
 from rlsd_sandbox.settings import AUTO, Level, Settings
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Control groups: the kernel's count of the memory and the processes of everything in a jail, and its limit on both."""
+"""Control groups: the kernel's count of the memory and the processes of a whole jail, and its limit on both."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class Cgroup(NamedTuple):
         return int(found[1]) if found else 0
 
     def remove(self) -> None:
-        """Remove the group, once the last of its processes is gone; that may take a moment."""
+        """Remove the group once the last of its processes has ended, which may take a moment."""
         for folder in dict.fromkeys((self.memory, self.pids)):
             for _ in range(200):
                 try:

@@ -58,7 +58,7 @@ def build(paths: Sequence[str]) -> None:
 
 
 def mount_scratch(megabytes: int) -> None:
-    """An empty folder in memory for the files of one program, in a mount namespace that ends with it."""
+    """Mount an empty folder in memory for the files of one program, in a mount namespace that ends with it."""
     kernel.unshare(kernel.CLONE_NEWNS)
     options = f"mode=1777,size={megabytes}m,nr_inodes={1024 * max(megabytes, 1)}"
     kernel.mount("tmpfs", SCRATCH, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
@@ -71,7 +71,7 @@ def _without_nested(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _show(path: str) -> None:
-    """A link as the same link; a folder or a file bound, read-only."""
+    """Show a link as the same link, a folder or a file bound and read-only."""
     if os.path.islink(_OLD + path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.symlink(os.readlink(_OLD + path), path)

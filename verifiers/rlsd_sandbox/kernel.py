@@ -59,7 +59,7 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 
 
 def unmount(target: str) -> None:
-    """Take a mount out of sight; it goes when nothing uses it any more."""
+    """Detach a mount, which ends when no process uses it any more."""
     _check(_libc.umount2(target.encode(), MNT_DETACH), f"unmount {target}")
 
 
@@ -68,7 +68,7 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def make_read_only(path: str, *, devices: bool = False) -> None:
-    """A mount and all below it: nothing written, no set-uid bit heeded and, without `devices`, no device opened."""
+    """Make a mount and all below it read-only, without set-uid and, unless `devices` is set, without devices."""
     flags = _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID | (0 if devices else _MOUNT_ATTR_NODEV)
     attributes = struct.pack("QQQQ", flags, 0, 0, 0)
     arguments = (ctypes.c_int(_AT_FDCWD), path.encode(), ctypes.c_uint(_AT_RECURSIVE), attributes)
@@ -76,7 +76,7 @@ def make_read_only(path: str, *, devices: bool = False) -> None:
 
 
 def drop_capabilities() -> None:
-    """Have none, and get none back: not by exec, not from a file."""
+    """Drop all capabilities for good: neither exec nor a file gives one back."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     header, none = struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24)
     _check(_libc.capset(header, none), "capset")

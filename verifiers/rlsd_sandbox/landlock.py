@@ -21,7 +21,7 @@ _ABSTRACT_SOCKETS_AND_SIGNALS = 3
 
 
 def restrict(readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], version: int) -> None:
-    """Leave nothing but reading below some paths, anything below others, and the use of some devices.
+    """Restrict this process to reading below some paths, anything below others, and the use of some devices.
 
     From version 4 on no TCP either, and from 6 on no signal to a process outside and no abstract socket of one.
     """

@@ -1,4 +1,4 @@
-"""The process that puts up a jail, and clears away behind it.
+"""The process that starts a jail, and removes what is left of it.
 
 It goes into the namespaces one process at a time: the launcher stays outside and writes the user map, its child leaves
 the old namespaces, and that one's child is the first process of the new ones, the zygote. When the zygote ends, for
@@ -43,7 +43,7 @@ START = (
 
 
 def main(control: int, given: str) -> None:
-    """Put up a jail of one level, say over the control socket what it is made of, and serve there until it closes."""
+    """Start a jail of one level, report its layers over the control socket, and serve there until it closes."""
     settings, level, modules = _read(given)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _lift_limits()
@@ -57,7 +57,7 @@ def main(control: int, given: str) -> None:
 
 
 def inside(control: int, given: str) -> None:
-    """The zygote where another program has put up the namespaces."""
+    """Run the zygote in namespaces that another program has made."""
     settings, level, modules = _read(given)
     with socket.socket(fileno=control) as connection:
         _warm(settings, [])
@@ -132,7 +132,7 @@ def _warm(settings: Settings, folders: list[str]) -> None:
 
 
 def _map_users(pid: int) -> None:
-    """Who the users inside are outside. Root is told apart from the program's user; anyone else has only himself."""
+    """Map the users of the jail to those outside: for root two, itself and the program's; for anyone else itself."""
     user, group = os.geteuid(), os.getegid()
     process = Path(f"/proc/{pid}")
     if user == 0:
@@ -148,7 +148,7 @@ def _map_users(pid: int) -> None:
 def _enter(
     parent: socket.socket, connection: socket.socket, settings: Settings, level: Level, modules: list[str]
 ) -> NoReturn:
-    """Leave the namespaces of the launcher, and be or start the zygote."""
+    """Leave the namespaces of the launcher, and become or start the zygote."""
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if level is Level.NAMESPACES:
@@ -176,21 +176,21 @@ def _enter(
 
 
 def _serve(connection: socket.socket, settings: Settings, level: Level, modules: list[str]) -> None:
-    """Put up the walls that a program has from its zygote, say which, and be the zygote.
+    """Set up the layers that a program inherits from its zygote, report them, and become the zygote.
 
-    Level `none` has those that can be had; any other has a filter of system calls, and `landlock` has Landlock.
+    Level `none` takes those that there are; any other needs a filter of system calls, and `landlock` needs Landlock.
     """
-    walls = _walls(settings, level, modules)
-    zygote.limit(walls)
-    names = [str(level)] if walls.own_processes else []
-    names += [f"landlock v{walls.landlock}"] if walls.landlock else []
-    _say(connection, {"ready": True, "layers": [*names, *(["seccomp"] if walls.seccomp else []), "rlimits"]})
+    isolation = _isolation(settings, level, modules)
+    zygote.limit(isolation)
+    names = [str(level)] if isolation.own_processes else []
+    names += [f"landlock v{isolation.landlock}"] if isolation.landlock else []
+    _say(connection, {"ready": True, "layers": [*names, *(["seccomp"] if isolation.seccomp else []), "rlimits"]})
     gc.freeze()
-    zygote.serve(connection, walls)
+    zygote.serve(connection, isolation)
     os._exit(0)
 
 
-def _walls(settings: Settings, level: Level, modules: list[str]) -> zygote.Jail:
+def _isolation(settings: Settings, level: Level, modules: list[str]) -> zygote.Isolation:
     version = kernel.landlock_version()
     if level is Level.LANDLOCK and not version:
         raise OSError("the kernel has no Landlock")
@@ -201,10 +201,10 @@ def _walls(settings: Settings, level: Level, modules: list[str]) -> zygote.Jail:
     except (OSError, KeyError) as error:
         if level is not Level.NONE:
             raise OSError(f"no filter of system calls can be set: {error}") from error
-        return zygote.Jail(settings, level, [], 0, seccomp=False)
+        return zygote.Isolation(settings, level, [], 0, seccomp=False)
     whole = level in (Level.NAMESPACES, Level.BUBBLEWRAP)
     readable = ["/"] if whole else [*jail.readable(modules), "/proc/self"]
-    return zygote.Jail(settings, level, readable, version, seccomp=True)
+    return zygote.Isolation(settings, level, readable, version, seccomp=True)
 
 
 def _be_bubblewrap(connection: socket.socket, settings: Settings, modules: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""What runs inside a jail, in a process of its own: a program, or functions that are called from outside.
+"""The process in a jail that runs a program, or functions that are called from outside.
 
-Nothing here is trusted once the program has started. All it can do is to say values; what they are worth is decided
-outside, by whoever knows what was expected.
+Nothing here is trusted once the program has started. All it can do is to return values, which are judged outside, where
+it is known what was expected.
 """
 
 import atexit
@@ -33,7 +33,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def run(mode: str) -> None:
-    """Be the program on descriptor `PROGRAM`. Does not return.
+    """Run the program on descriptor `PROGRAM`. Does not return.
 
     `script`: a Python program from its first line to its end. `binary`: an executable. `functions`: a Python module
     whose functions are called. `tests`: Python tests that call functions which are elsewhere.
@@ -60,7 +60,7 @@ def _read_program() -> str:
 
 
 def _run_script(source: str) -> int:
-    """The exit status that an interpreter would end with."""
+    """Run a program, and return the exit status that an interpreter would end with."""
     main = types.ModuleType("__main__")
     main.__file__ = "program.py"
     sys.modules["__main__"] = main
@@ -78,7 +78,7 @@ def _run_script(source: str) -> int:
 
 
 def _finish(status: int) -> None:
-    """End as an interpreter does, without taking it to pieces."""
+    """End as an interpreter does, without the teardown of modules."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -95,7 +95,7 @@ def _finish(status: int) -> None:
 
 
 class _Channel:
-    """Lines of JSON over a descriptor."""
+    """Messages as lines of JSON over a descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -179,8 +179,8 @@ def _find(module: types.ModuleType, name: str) -> Any:
 
 
 def _describe(error: BaseException) -> list[Any]:
-    """Type, message, the line of the tests where one of them raised it, and what it is made of: a builtin type, and
-    arguments, if they are plain."""
+    """An exception as a list: type, message, the line of the tests that raised it or None, the builtin type that it is
+    made from, and its arguments, or None where they are no plain values."""
     try:
         message = str(error)[:MAX_MESSAGE_CHARS]
     except BaseException:
@@ -198,7 +198,7 @@ def _describe(error: BaseException) -> list[Any]:
 
 
 def _run_suite(given: dict[str, Any], namespace: dict[str, Any]) -> Any:
-    """Load the modules that tests come with, and have one of them run the tests. What it found."""
+    """Load the modules that tests come with, have one of them run the tests, and return what it found."""
     for name, code in given["modules"].items():
         module = types.ModuleType(name)
         sys.modules[name] = module
@@ -207,7 +207,7 @@ def _run_suite(given: dict[str, Any], namespace: dict[str, Any]) -> Any:
 
 
 def _test_inside(tests: dict[str, Any], classes: list[str], module: types.ModuleType, channel: _Channel) -> None:
-    """Run tests beside what they test. What they find is weak: the module could have changed anything around them.
+    """Run tests in the process of the module they test. What they find is weak: it could have changed anything there.
 
     The number that the answer goes under is read when the last test has passed, not before.
     """
@@ -237,7 +237,7 @@ def _test_inside(tests: dict[str, Any], classes: list[str], module: types.Module
 
 
 def _run_tests(program: str) -> None:
-    """Run tests whose functions are elsewhere, so that nothing which they test can reach them."""
+    """Run tests that call the program in another jail, from where it cannot reach them."""
     given = json.loads(program)
     channel = _Channel(CHANNEL)
     identifier = channel.read()["id"]
@@ -252,7 +252,7 @@ def _run_tests(program: str) -> None:
 
 
 class _Opaque:
-    """A value that cannot leave its jail: it counts as true or as false there, and equals nothing here."""
+    """A value that cannot leave its jail: it has its truth value there, and equals nothing here."""
 
     def __init__(self, truth: bool) -> None:
         self._truth = truth
@@ -262,7 +262,7 @@ class _Opaque:
 
 
 def _stub(name: str, channel: _Channel, identifier: str) -> Callable[..., Any]:
-    """A function that is called elsewhere: with copies, so what it did to its arguments is done to them here."""
+    """A function that is called in another jail, with copies: what it changes in them is changed here too."""
 
     def call(*arguments: Any, **keywords: Any) -> Any:
         try:

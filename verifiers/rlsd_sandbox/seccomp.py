@@ -80,7 +80,7 @@ _BY_ARGUMENT = frozenset("clone clone3 fork vfork socket ioctl kill tgkill prlim
 """Calls that are refused or not by what they are called with."""
 
 _OF_THE_ZYGOTE = frozenset("unshare mount pidfd_open".split())
-"""Calls that the zygote makes to put up the walls of the next program. It keeps them; the program does not get them."""
+"""Calls that the zygote makes to isolate the next program, which must not make them itself."""
 
 _NEW_NAMESPACE = (
     kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC

@@ -1,4 +1,4 @@
-"""Does the jail hold? A program tries what it must not be able to do, and says what it could."""
+"""The self-test of a jail: a program tries what it must not be able to do, and reports what it could."""
 
 import json
 import os
@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlsd_sandbox.sandbox import End, Ended, Sandbox
+from rlsd_sandbox.running import End, Ended
+from rlsd_sandbox.sandbox import Sandbox
 from rlsd_sandbox.settings import Settings
 
 LIMIT_SECONDS, GRACE_SECONDS = 1.0, 1.0
 
 
 class Check(NamedTuple):
-    """A claim, whether it held, and otherwise what happened."""
+    """A claim, and what was found where it does not hold."""
 
     claim: str
     holds: bool
@@ -128,10 +129,10 @@ _SUCCEEDS_BY_RIGHT = "processes that are left behind end with the program"
 
 
 def self_test(settings: Settings) -> tuple[str, list[Check]]:
-    """The name of the jail that these settings give, and what was found out about it.
+    """The name of the jail that these settings give, and a check for each claim about it.
 
     Raises:
-        SandboxError: there is none.
+        SandboxError: no jail can be started.
     """
     settings = settings._replace(timeout_seconds=LIMIT_SECONDS, memory_mb=128, output_mb=1, scratch_mb=8)
     with Sandbox(settings) as sandbox:

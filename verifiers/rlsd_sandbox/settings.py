@@ -20,16 +20,20 @@ WARM = (
     "array bisect cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools json "
     "math operator random re statistics string sys time typing"
 ).split()
-"""Modules that are loaded before a program starts, so that importing them costs it nothing."""
+"""Modules that are loaded before a program starts, so that it imports them at no cost."""
 
 
 class Settings(NamedTuple):
-    """The limits hold for one run of a program with all that it starts.
+    """The isolation of programs, and the limits of one run of a program with all the processes that it starts.
 
-    `level`: `auto` takes the strongest there is. `allow_unsafe`: go on where there is none.
-    `timeout_seconds`: wall time. `memory_mb`: beyond what a warm interpreter takes; scratch files count. `processes`:
-    threads count. `output_mb`: standard output and error. `scratch_mb`: files, all below the working directory.
-    `imports`: modules from outside the standard library that programs may use; loaded before they start.
+    level: a `Level`; `auto` takes the strongest there is.
+    allow_unsafe: go on at level `none` where there is no other.
+    timeout_seconds: wall time.
+    memory_mb: memory beyond what a warm interpreter takes, scratch files included.
+    processes: processes at a time, threads included.
+    output_mb: standard output and error together.
+    scratch_mb: files, which can only lie below the working directory.
+    imports: modules outside the standard library that programs may use, loaded before they start.
     """
 
     level: str = AUTO

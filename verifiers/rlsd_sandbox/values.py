@@ -20,7 +20,7 @@ _MAX_UNCHECKED = 1000
 
 
 class NotPlainError(ValueError):
-    """A value that is no builtin value, or too deep or too large; the message says which."""
+    """A value that is no builtin value, too deep or too large; the message says which."""
 
 
 def encode(value: object) -> Any:
@@ -70,7 +70,7 @@ def decode(encoded: Any) -> Any:
     """What `encode` was given.
 
     Raises:
-        NotPlainError: nothing that `encode` makes.
+        NotPlainError: `encode` makes no such thing.
     """
     try:
         return _decode(encoded, MAX_DEPTH)
@@ -108,7 +108,7 @@ def _decode(encoded: Any, depth: int) -> Any:
 
 
 def _hashed(members: list[Any]) -> list[Any]:
-    """Members of a set or keys, unless they were chosen so that a table of them takes quadratic time."""
+    """The members of a set or keys, refused where so many collide that a table of them takes quadratic time."""
     if len(members) > _MAX_UNCHECKED and len({hash(member) for member in members}) < len(members) // 2:
         raise NotPlainError("a table of members that collide")
     return members

@@ -1,7 +1,7 @@
-"""The first process of a jail: it starts one program at a time, ends it with all that came of it, and says how it went.
+"""The first process of a jail: it starts one program at a time, ends it with all its processes, and reports the end.
 
-It has everything loaded that a program may want, so a program costs a fork instead of an interpreter. It knows nothing
-worth stealing, and in its own process namespace nothing in there can end it.
+All modules that a program may want are loaded in it, so that a program costs a fork instead of an interpreter. It holds
+no secret, and in its own process namespace no other process can end it.
 """
 
 import json
@@ -31,13 +31,18 @@ WATCH_SECONDS = 0.05
 MAX_DESCRIPTORS = 256
 _CPU_GRACE_SECONDS = 2
 _WORK = "work"
-"""The working directory, in the scratch folder: whoever looks around from there finds what is his own."""
+"""The working directory, in the scratch folder."""
 
 _BINARY_STACK = 64 * 2**20
 
 
-class Jail(NamedTuple):
-    """The walls around a program. `readable`: what it may read; `landlock`: the version, 0 for none."""
+class Isolation(NamedTuple):
+    """The isolation of a program.
+
+    readable: paths that it may read.
+    landlock: the version of Landlock, 0 for none.
+    seccomp: whether system calls are filtered.
+    """
 
     settings: Settings
     level: Level
@@ -47,12 +52,12 @@ class Jail(NamedTuple):
 
     @property
     def own_processes(self) -> bool:
-        """Whether the zygote is the first of its process namespace, so that all others in there are the program's."""
+        """True where the zygote is the first of its process namespace, so that all others there are the program's."""
         return self.level in (Level.NAMESPACES, Level.BUBBLEWRAP)
 
 
 class _Order(NamedTuple):
-    """A program to run: its number, and its descriptors in the order of theirs, 0 to 3 or 4."""
+    """A program to run; `descriptors` become 0 to 3 or 4 there."""
 
     number: int
     mode: str
@@ -60,8 +65,8 @@ class _Order(NamedTuple):
     descriptors: list[int]
 
 
-def serve(control: socket.socket, walls: Jail) -> None:
-    """Do what comes over the control socket, until it closes."""
+def serve(control: socket.socket, isolation: Isolation) -> None:
+    """Run the programs that come over the control socket, until it closes."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 2**12, program.CHANNEL + 1)
         if not message:
@@ -70,7 +75,7 @@ def serve(control: socket.socket, walls: Jail) -> None:
             number, mode, seconds = json.loads(message)
             if mode == KILL:  # a program that was over before the message came
                 continue
-            found = _run(_Order(number, mode, seconds, descriptors), control, walls)
+            found = _run(_Order(number, mode, seconds, descriptors), control, isolation)
         except Exception as error:
             found = {"error": f"{type(error).__name__}: {error}"}
         finally:
@@ -79,18 +84,18 @@ def serve(control: socket.socket, walls: Jail) -> None:
         control.send(json.dumps(found).encode())
 
 
-def _run(order: _Order, control: socket.socket, walls: Jail) -> dict[str, Any]:
-    """Start a program, and wait until it ends or is to be ended."""
-    scratch = jail.SCRATCH if walls.level is Level.NAMESPACES else _make_scratch(walls)
+def _run(order: _Order, control: socket.socket, isolation: Isolation) -> dict[str, Any]:
+    """Start a program, wait until it ends or is to be ended, and report how it ended."""
+    scratch = jail.SCRATCH if isolation.level is Level.NAMESPACES else _make_scratch(isolation)
     fault, theirs = os.pipe()
     pid = os.fork()
     if not pid:
-        _become(order, walls, scratch, theirs)
+        _become(order, isolation, scratch, theirs)
     os.close(theirs)
     try:
-        over_scratch = _wait(pid, order.number, control, walls, scratch)
-        status, cpu_seconds = _end(pid, walls)
-        over_scratch = over_scratch or _is_over(scratch, walls)
+        over_scratch = _wait(pid, order.number, control, isolation, scratch)
+        status, cpu_seconds = _end(pid, isolation)
+        over_scratch = over_scratch or _is_over(scratch, isolation)
         error = os.read(fault, 2**12).decode(errors="replace")
     finally:
         os.close(fault)
@@ -101,8 +106,8 @@ def _run(order: _Order, control: socket.socket, walls: Jail) -> dict[str, Any]:
     return {"status": status, "cpu_seconds": cpu_seconds, "over_scratch": over_scratch}
 
 
-def _wait(pid: int, number: int, control: socket.socket, walls: Jail, scratch: str) -> bool:
-    """Until the program ends, or the control socket has something to say. Whether it wrote more than it may."""
+def _wait(pid: int, number: int, control: socket.socket, isolation: Isolation, scratch: str) -> bool:
+    """Wait until the program ends or is to be killed. True where it wrote more files than it may."""
     descriptor = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -117,16 +122,16 @@ def _wait(pid: int, number: int, control: socket.socket, walls: Jail, scratch: s
                     return False
             elif ready:
                 return False
-            elif _is_over(scratch, walls, pid):
+            elif _is_over(scratch, isolation, pid):
                 return True
     finally:
         os.close(descriptor)
 
 
-def _end(pid: int, walls: Jail) -> tuple[int, float]:
+def _end(pid: int, isolation: Isolation) -> tuple[int, float]:
     """Kill all that the program is and has started. Its exit status, and the processor time of all that was reaped."""
     with suppress(ProcessLookupError, PermissionError):
-        if walls.own_processes:
+        if isolation.own_processes:
             os.kill(-1, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGKILL)
@@ -134,11 +139,11 @@ def _end(pid: int, walls: Jail) -> tuple[int, float]:
     own, seconds = 0, 0.0
     with suppress(ChildProcessError):
         while True:
-            found, status, usage = os.wait4(-1 if walls.own_processes else pid, 0)
+            found, status, usage = os.wait4(-1 if isolation.own_processes else pid, 0)
             seconds += usage.ru_utime + usage.ru_stime
             if found == pid:
                 own = os.waitstatus_to_exitcode(status)
-                if not walls.own_processes:
+                if not isolation.own_processes:
                     break
     return own, seconds
 
@@ -146,13 +151,13 @@ def _end(pid: int, walls: Jail) -> tuple[int, float]:
 # -- in the new process ------------------------------------------------------------------------------------------------
 
 
-def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
-    """Put up the walls, then be the program. What goes wrong before that is said on `fault`: no program's doing."""
+def _become(order: _Order, isolation: Isolation, scratch: str, fault: int) -> NoReturn:
+    """Isolate this process, then run the program in it. An error before that is the jail's and goes to `fault`."""
     try:
         fault = _arrange(order.descriptors, fault)
         os.setsid()
-        if walls.level is Level.NAMESPACES:
-            jail.mount_scratch(walls.settings.scratch_mb)
+        if isolation.level is Level.NAMESPACES:
+            jail.mount_scratch(isolation.settings.scratch_mb)
         else:
             os.environ.update(HOME=scratch, TMPDIR=scratch)
             tempfile.tempdir = None
@@ -165,7 +170,7 @@ def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
         if order.mode == "binary":
             _set_limit(resource.RLIMIT_STACK, _BINARY_STACK)
         _die_first()
-        if os.getuid() == 0 and walls.level is Level.NAMESPACES:
+        if os.getuid() == 0 and isolation.level is Level.NAMESPACES:
             for descriptor in (1, 2):  # pipes; standard input may be a device of the machine
                 os.fchown(descriptor, NOBODY, NOBODY)
             os.setgroups([])
@@ -173,13 +178,13 @@ def _become(order: _Order, walls: Jail, scratch: str, fault: int) -> NoReturn:
             os.setresuid(NOBODY, NOBODY, NOBODY)
         kernel.drop_capabilities()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-        if not walls.own_processes:
+        if not isolation.own_processes:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if walls.landlock:
-            devices = ["/dev"] if walls.own_processes else jail.DEVICES
-            landlock.restrict(walls.readable, [scratch], devices, walls.landlock)
-        if walls.seccomp:
-            seccomp.forbid_in_program(alone=not walls.own_processes)
+        if isolation.landlock:
+            devices = ["/dev"] if isolation.own_processes else jail.DEVICES
+            landlock.restrict(isolation.readable, [scratch], devices, isolation.landlock)
+        if isolation.seccomp:
+            seccomp.forbid_in_program(alone=not isolation.own_processes)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if order.mode == "binary":
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -205,26 +210,26 @@ def _arrange(descriptors: list[int], fault: int) -> int:
 
 
 def _die_first() -> None:
-    """When memory is out, the kernel shall choose the program and not the zygote."""
+    """Have the kernel kill the program and not the zygote when memory is out."""
     with suppress(OSError):
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(descriptor, b"1000")
         os.close(descriptor)
 
 
-def limit(walls: Jail) -> None:
-    """The limits that a program has from its zygote."""
-    scratch = walls.settings.scratch_mb * 2**20
+def limit(isolation: Isolation) -> None:
+    """Set the limits that a program inherits from its zygote."""
+    scratch = isolation.settings.scratch_mb * 2**20
     limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_AS: _address_space() + walls.settings.memory_mb * 2**20,
+        resource.RLIMIT_AS: _address_space() + isolation.settings.memory_mb * 2**20,
         resource.RLIMIT_FSIZE: scratch,
         resource.RLIMIT_NOFILE: MAX_DESCRIPTORS,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
-    if walls.own_processes and _counts_by_namespace():
-        limits[resource.RLIMIT_NPROC] = walls.settings.processes + 2
+    if isolation.own_processes and _counts_by_namespace():
+        limits[resource.RLIMIT_NPROC] = isolation.settings.processes + 2
     for kind, value in limits.items():
         _set_limit(kind, value)
 
@@ -236,7 +241,7 @@ def _set_limit(kind: int, value: int) -> None:
 
 
 def _counts_by_namespace() -> bool:
-    """Since 5.14 the kernel counts a user's processes by user namespace; before, those of the whole machine."""
+    """True where the kernel counts a user's processes by user namespace, as it does since 5.14."""
     major, minor = platform.release().split(".")[:2]
     return (int(major), int("".join(filter(str.isdigit, minor)))) >= (5, 14)
 
@@ -251,18 +256,18 @@ def _address_space() -> int:
     return 256 * 2**20
 
 
-def _make_scratch(walls: Jail) -> str:
-    """A new folder for one program, below one that the program before could have locked."""
-    if walls.level is Level.BUBBLEWRAP:
+def _make_scratch(isolation: Isolation) -> str:
+    """A new folder for one program. The folder above it is unlocked first: the program before could have locked it."""
+    if isolation.level is Level.BUBBLEWRAP:
         os.chmod(jail.SCRATCH, 0o777)
     return tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-")
 
 
-def _is_over(scratch: str, walls: Jail, pid: int | None = None) -> bool:
-    """Whether a program's files are more than they may be, where no file system of their own bounds them."""
+def _is_over(scratch: str, isolation: Isolation, pid: int | None = None) -> bool:
+    """True where a program's files are over their limit and no file system of their own bounds them."""
     if scratch == jail.SCRATCH:
         return False
-    left = walls.settings.scratch_mb * 2**20
+    left = isolation.settings.scratch_mb * 2**20
     for depth, found in [*_walk(scratch), *_nameless(pid)]:
         left -= 4096 + found.st_size
         if left < 0 or depth > MAX_DEPTH:
@@ -271,7 +276,7 @@ def _is_over(scratch: str, walls: Jail, pid: int | None = None) -> bool:
 
 
 def _walk(folder: str) -> Iterator[tuple[int, os.stat_result]]:
-    """What is below a folder, with how deep it is; nothing below what is too deep."""
+    """Everything below a folder with its depth, down to `MAX_DEPTH`."""
     folders = [(0, folder)]
     while folders:
         depth, path = folders.pop()
@@ -284,7 +289,7 @@ def _walk(folder: str) -> Iterator[tuple[int, os.stat_result]]:
 
 
 def _nameless(pid: int | None) -> Iterator[tuple[int, os.stat_result]]:
-    """The files a process has open that have no name any more."""
+    """Files that a process has open and that were removed."""
     folder = f"/proc/{pid}/fd"
     with suppress(OSError):
         for name in os.listdir(folder) if pid else ():

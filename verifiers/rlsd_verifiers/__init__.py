@@ -1,7 +1,7 @@
-"""Answers to verdicts: extract an answer from a response, compare it with a reference, say what was found.
+"""Verifiers: extract an answer from a response, compare it with a reference, and return a verdict.
 
-Standard library only; what needs more is loaded in the worker processes of a `Pool`. Nothing here trains, and nothing
-here turns an error into a zero.
+Standard library only; what needs more is loaded in the worker processes of a `Pool`. An error of a verifier is an
+outcome of its own, and not a score of 0.
 """
 
 from rlsd_verifiers.extract import Extraction, extract

@@ -25,9 +25,11 @@ class UnreadableError(ValueError):
 
 
 class Expression(NamedTuple):
-    """The numbers of an expression, its exact value, and the number that `=` says it is, if there is one.
+    """An expression that was read.
 
-    `value` is None where the expression divides by zero.
+    numbers: how often each number is in it.
+    value: its exact value; None where it divides by zero.
+    stated: the number that stands after `=`, or None.
     """
 
     numbers: Counter[int]

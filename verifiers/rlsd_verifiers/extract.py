@@ -1,4 +1,4 @@
-r"""Find the answer in a response. Grading comes after, and never looks at anything but what was found here.
+r"""Find the answer in a response. Grading comes after, and sees only what was found here.
 
 What is searched is the visible text: the end of turn cuts it, thinking and fenced code are not part of it. Then the
 first rule that finds something wins:
@@ -170,7 +170,7 @@ _RESULT_WORD = re.compile(
 
 
 def _says_nothing(text: str) -> bool:
-    """Whether a text ends by giving up, or is a single sentence that states a problem."""
+    """True where a text ends by giving up, or is a single sentence that states a problem."""
     if _GIVES_UP.search(text, max(0, len(text) - _MAX_LAST_WORDS)):
         return True
     return _COMMANDS.match(text) is not None and last_sentence(text) == 0 and not _RESULT_WORD.search(text)

@@ -43,10 +43,11 @@ class BadEntryError(ValueError):
 
 
 def grade_gym(submission: Submission) -> Verdict:
-    """The marks that the task's own scorer gives to the extracted answer: right if full, else wrong.
+    """Grade by the task's own scorer: full marks for the extracted answer are right, all others wrong.
 
-    Partial marks are named and not given: most scorers give them for the form, and some to a guess that holds the
-    answer among others. A scorer that fails on an answer cannot read it, unless it fails on the reference too.
+    Partial marks are named in the reason and give no score: most scorers give them for the form, and some to a guess
+    that holds the answer among others. A scorer that fails on an answer cannot read it, unless it fails on the
+    reference too.
     """
     try:
         task, score, encoded = _read(submission.tests)
@@ -70,7 +71,7 @@ def grade_gym(submission: Submission) -> Verdict:
 
 
 def scorer(task: str, settings: Mapping[str, Any]) -> Scorer:
-    """How a task with these settings grades.
+    """The scorer of a task with these settings.
 
     Raises:
         BadEntryError: there is no such task, it is `UNUSABLE`, or it does not take the settings.

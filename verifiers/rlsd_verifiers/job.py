@@ -1,4 +1,4 @@
-"""A submission on its way to a verdict: what can be said without a worker process, and what one is sent."""
+"""A submission on its way to a verdict: graded at once, or made a row for a worker process."""
 
 import time
 from concurrent.futures import Future
@@ -30,11 +30,11 @@ class Row:
         self._deaths = 0
 
     def start(self) -> bool:
-        """Whether a verdict is still wanted. From here on the row cannot be cancelled."""
+        """True where a verdict is still wanted. From here on the row cannot be cancelled."""
         return self.future.running() or self.future.set_running_or_notify_cancel()
 
     def died(self) -> bool:
-        """Count the death of a worker at this row; whether there shall be no further attempt."""
+        """Count the death of a worker at this row. True where it is not tried again."""
         self._deaths += 1
         return self._deaths > 1
 

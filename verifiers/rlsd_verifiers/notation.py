@@ -144,13 +144,13 @@ def split_number(text: str, *, decimal_comma: bool = False) -> tuple[Fraction, s
 
 
 def split_percent(rest: str) -> tuple[bool, str]:
-    """Whether what follows a number begins with a percent sign or word, and what comes after that."""
+    """True where what follows a number begins with a percent sign or word; and what comes after that."""
     match = _PERCENT.match(rest)
     return (True, rest[match.end() :]) if match else (False, rest)
 
 
 def is_unit_like(rest: str) -> bool:
-    """Whether what follows a number is nothing but words that leave its value alone."""
+    """True where only words that leave its value alone follow a number."""
     unit = _UNIT.fullmatch(_UNIT_POWER.sub("", rest))
     if unit is None:
         return False

@@ -12,7 +12,12 @@ from rlsd_verifiers.verdict import Outcome, Submission, Verdict, shorten
 
 
 class Quantity(NamedTuple):
-    """A number, whether a percent sign follows it, the unit if it is a known one, and the words that stand there."""
+    """A number with what follows it.
+
+    percent: whether a percent sign follows.
+    unit: the unit, if it is a known one.
+    words: the words that follow.
+    """
 
     value: Fraction
     percent: bool

@@ -38,8 +38,12 @@ def decode(line: bytes) -> Any:
 
 
 class Line(Protocol):
-    """A row as it is sent: the import path of its verifier, whether that is jailed, and
-    `encode([path, submission, leniency])`."""
+    """A row as it is sent.
+
+    path: the import path of its verifier.
+    encoded: `encode([path, submission, leniency])`.
+    jailed: whether its verifier has a sandbox.
+    """
 
     path: str
     encoded: bytes
@@ -47,7 +51,7 @@ class Line(Protocol):
 
 
 class Limits(NamedTuple):
-    """What a row may take, and how many rows a process grades. `sandbox`: what a program may take in its jail."""
+    """The limits of a row, of how many rows a process grades, and of a program in its jail."""
 
     timeout_seconds: float
     memory_mb: int
@@ -61,7 +65,7 @@ class Limits(NamedTuple):
 
 
 class Worker:
-    """A process that grades lines. It is of no more use once `fit` is false.
+    """A process that grades lines, until `fit` is False.
 
     `launcher`: a command that starts it on another machine, with the same files, and connects its input and output.
     """
@@ -134,7 +138,7 @@ class Worker:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> str:
-        """End the process and all that it started. Says how it ended: `SIGKILL`, `exit status 3`.
+        """End the process and all that it started, and return how it ended: `SIGKILL`, `exit status 3`.
 
         One that waits for rows and has a jail is left a moment to take it down.
         """

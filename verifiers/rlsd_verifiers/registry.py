@@ -22,9 +22,11 @@ from rlsd_verifiers.verdict import Submission, Verdict, shorten
 
 
 class Verifier(NamedTuple):
-    """How a name grades: `quick` in the caller, where None means undecided; then `thorough`, as `module:function`.
+    """The two parts of a verifier.
 
-    One that is `jailed` keeps the limits of the sandbox by itself, and takes its settings as the keyword `sandbox`.
+    quick: grades in the caller; None where it cannot decide.
+    thorough: grades the rest in a worker process; an import path `module:function`.
+    jailed: whether it keeps the limits of the sandbox by itself, and takes its settings as the keyword `sandbox`.
     """
 
     quick: Callable[[Submission, Leniency], Verdict | None] | None = None
@@ -43,7 +45,7 @@ VERIFIERS: dict[str, Verifier] = {
 }
 
 AUTO = "auto"
-"""The name that leaves the choice among `VERIFIERS` to the submission."""
+"""The name of the verifier that is chosen by the submission."""
 
 
 class UnknownVerifierError(ValueError):
@@ -67,7 +69,7 @@ def look_up(name: str) -> Verifier:
 
 
 def is_jailed(path: str) -> bool:
-    """Whether the verifier at an import path is one of ours that has a sandbox."""
+    """True where the verifier at an import path is one of `VERIFIERS` that has a sandbox."""
     return any(verifier.jailed and verifier.thorough == path for verifier in VERIFIERS.values())
 
 

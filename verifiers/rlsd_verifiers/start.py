@@ -1,6 +1,6 @@
-"""Run by its path, without `site`: the first line says what to import from, then the parent is served.
+"""The program of a worker process, run by its path and without `site`. Its first line of input is the import path.
 
-The standard library comes first, then the parent's path in the parent's order. Whatever a verifier prints is lost.
+The standard library comes first, then the parent's path in the parent's order. What a verifier prints is dropped.
 """
 
 import json

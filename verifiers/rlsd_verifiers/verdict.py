@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Outcome(StrEnum):
-    """How grading ended. A reward of zero never hides which of these it was."""
+    """How grading ended."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -21,14 +21,16 @@ class Outcome(StrEnum):
 
 
 NO_VERDICT = frozenset({Outcome.BAD_REFERENCE, Outcome.CRASH, Outcome.SANDBOX_ERROR, Outcome.INVALID_ROW})
-"""Outcomes that are the fault of the grader or of the reference, and so say nothing about the response."""
+"""Outcomes that are the fault of the verifier, the reference or the row, and say nothing about the response."""
 
 
 class Submission(NamedTuple):
     """One response and everything that is needed to grade it.
 
-    `answer` is the reference; `tests` and `entry_point` are for code, `choices` for multiple choice, and `question` for
-    verifiers that must recognise a restated question.
+    answer: the reference.
+    tests, entry_point: for code, the tests and the function that they call.
+    choices: for multiple choice, the texts of the choices.
+    question: for verifiers that must know a restated question.
     """
 
     response: str
@@ -42,9 +44,12 @@ class Submission(NamedTuple):
 class Verdict(NamedTuple):
     """What a verifier found.
 
-    `score` lies in 0..1 and is meaningful only where `is_verdict` holds; `extracted` is the answer that was read from
-    the response; `reason` is a sentence fragment for people; `seconds` is the wall time of the whole grading. Of code,
-    `sandbox` names the walls it ran behind, and `weak` says that it could have forged its verdict.
+    score: 0..1, meaningful only where `is_verdict` is True.
+    extracted: the answer as it was read from the response.
+    reason: why, in words.
+    seconds: wall time of the whole grading.
+    sandbox: for code, the layers of isolation that it ran in.
+    weak: for code, whether it could have forged its verdict.
     """
 
     outcome: Outcome
@@ -57,7 +62,7 @@ class Verdict(NamedTuple):
 
     @property
     def is_verdict(self) -> bool:
-        """Whether the response was judged at all."""
+        """True where the response was judged."""
         return self.outcome not in NO_VERDICT
 
     @property

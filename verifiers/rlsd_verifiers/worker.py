@@ -77,7 +77,7 @@ def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool)
 
 
 def _end_with_the_parent() -> bool:
-    """Have the system kill this process when the thread that started it ends; whether the system does that."""
+    """Have the system kill this process when the thread that started it ends. True where the system can."""
     if sys.platform != "linux":
         return False
     with suppress(OSError, AttributeError):
@@ -105,7 +105,7 @@ def _limit_memory(megabytes: int | None) -> None:
 
 
 def _prepare(path: str, settings: Settings) -> Grade:
-    """The verifier at an import path; if it does not load, one that says so of every row."""
+    """The verifier at an import path; where it does not load, one that gives every row the reason."""
     try:
         function = load(path)
     except UnknownVerifierError as error:
@@ -131,7 +131,7 @@ def _with_leniency(function: Callable[..., Any]) -> Grade:
 
 
 def _grade(grade: Grade, submission: list[Any], leniency: list[Any]) -> Verdict:
-    """What a verifier says, or that it raised an exception."""
+    """The verdict of a verifier, or the outcome `crash` where it raised an exception."""
     try:
         given = Submission(*submission)
         given = given._replace(choices=None if given.choices is None else tuple(given.choices))

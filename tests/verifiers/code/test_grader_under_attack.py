@@ -9,8 +9,9 @@ import pytest
 
 from rlsd_sandbox import Settings
 from rlsd_verifiers import Leniency, Outcome, Submission, Verdict
-from rlsd_verifiers.code import grade
+from rlsd_verifiers.code import jails
 from rlsd_verifiers.code.extract import extract_code
+from rlsd_verifiers.code.grade import grade_code
 
 SETTINGS = Settings(timeout_seconds=3.0)
 ADD: Any = [{"args": [2, 3], "expected": 5}, {"args": [1, 1], "expected": 2}]
@@ -32,13 +33,13 @@ def add(a, b):
 
 
 def run(code: str, tests: Any = ADD, entry_point: str | None = "add", settings: Settings = SETTINGS) -> Verdict:
-    return grade.grade_code(Submission(code, tests=tests, entry_point=entry_point), Leniency(), sandbox=settings)
+    return grade_code(Submission(code, tests=tests, entry_point=entry_point), Leniency(), sandbox=settings)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _take_down() -> Iterator[None]:
     yield
-    grade.close()
+    jails.close()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_a_forged_value_that_is_wrong_is_wrong() -> None:
 @pytest.mark.parametrize("ending", ["os._exit(0)", "os.close(4)", "os.abort()", "os.kill(os.getpid(), 9)"])
 def test_a_program_that_ends_early_leaves_the_jail_as_it_was(ending: str) -> None:
     assert run(RIGHT).correct
-    jail = grade._sandbox(SETTINGS, "program")
+    jail = jails.Jails(SETTINGS).program
     process = jail._process
     for _ in range(30):
         assert run(f"import os\ndef add(a, b):\n    {ending}\n").outcome is Outcome.WRONG

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from rlsd_verifiers.code.tests import MAX_TESTS, BadTestsError, Beside, Calls, Remote, Streams, read_tests
+from rlsd_verifiers.code.collection import BadTestsError
+from rlsd_verifiers.code.tests import MAX_TESTS, Beside, Calls, Remote, Streams, read_tests
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_an_object_with_output_is_what_a_program_reads_and_prints(test: object, 
         (None, "f", "neither"),
         ({"expected": 1}, "f", "neither"),
         (1, "f", "neither"),
-        ([], "f", "none"),
+        ([], "f", "empty"),
         ("", "f", "nothing is asserted"),
         ("x = 1", "f", "nothing is asserted"),
         ("assert True", "f", "nothing is asserted"),

@@ -9,8 +9,9 @@ import pytest
 
 from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers.code import grade
+from rlsd_verifiers.code.collection import BadTestsError
 from rlsd_verifiers.code.grade import grade_code
-from rlsd_verifiers.code.tests import BadTestsError, Calls, Remote, read_tests
+from rlsd_verifiers.code.tests import Calls, Remote, read_tests
 from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.verdict import Submission, Verdict
 

@@ -79,6 +79,10 @@ EQUAL = {
         \frac{d !}{2 k(d-k) !} | \dfrac{\dbinom{d}{k} (k - 1)!}{2}
         (-1)^n | \cos(n\pi)
         \lceil n / 2\rceil+1 | \left\lceil \dfrac{n}{2} \right\rceil + 1
+        3 | \lfloor 7/2 \rfloor
+        4 | \lceil 7/2 \rceil
+        \angle A + 30 | 30 + \angle A
+        \fbox{3x} | 3x
         \frac{1}{3\sqrt[3]{x}^2} | \frac{1}{3x^{2/3}}
         \ln 2 | \log 2
         f(2x) | f(x+x)

@@ -1,4 +1,4 @@
-"""Whether a value or an output is the one that was expected. The one place where that is decided, outside any jail."""
+"""Equality of what a program returned or printed and what was expected, decided here, outside any jail."""
 
 import math
 import re
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Set
 from typing import Any
 
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-6, 1e-9
-"""Of floats that are expected; nothing else is compared by tolerance."""
+"""Tolerances of floats that are expected; all else is compared exactly."""
 
 MAX_MATCHED = 200
 """Members of a set that are compared one by one."""
 
 
 def same(expected: Any, found: Any, *, from_json: bool) -> bool:
-    """Whether two values of builtin types are the same.
+    """True where two values of builtin types are the same.
 
-    A truth value is not a number, NaN is nothing, and only where a float is expected may a number be near it. What JSON
-    cannot say does not count if `from_json`: a tuple answers a list, and keys may be numbers where they are text. An
-    integer must be an integer there; in Python's own words, `2.0 == 2`.
+    A truth value is no number, NaN equals nothing, and only where a float is expected may a number be near it. What
+    JSON cannot say does not count if `from_json`: a tuple answers a list, and keys may be numbers where they are text.
+    An integer must be an integer there; elsewhere, as in Python, `2.0 == 2`.
     """
     if isinstance(expected, bool) or isinstance(found, bool) or expected is None or found is None:
         return type(expected) is type(found) and bool(expected == found)
@@ -61,7 +61,7 @@ def _marked(members: Iterable[Any]) -> set[Any]:
 
 
 def _same_members(expected: Set[Any], found: Set[Any]) -> bool:
-    """Whether two sets have the same members; floats, where there are not too many, as near as elsewhere."""
+    """True where two sets have the same members; of at most `MAX_MATCHED`, floats may be as near as elsewhere."""
     if len(expected) != len(found) or len(expected) > MAX_MATCHED:
         return _marked(expected) == _marked(found)
     left = list(found)
@@ -86,7 +86,7 @@ _NUMBER = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def same_output(expected: bytes, found: bytes) -> bool:
-    """Whether two outputs have the same words on the same lines.
+    """True where two outputs have the same words on the same lines.
 
     Blanks between and around words and empty lines at the end do not count. A decimal number may be near the expected
     one; everything else, whole numbers included, is the same byte for byte.

@@ -51,6 +51,11 @@ def _blocks(text: str) -> list[tuple[str, str]]:
     return blocks
 
 
+def to_bytes(text: str) -> bytes:
+    """A program as the jail reads it: UTF-8, in which lone surrogates survive."""
+    return text.encode("utf-8", "surrogatepass")
+
+
 def complete(code: str, question: str, entry_point: str | None) -> str:
     """The program with the question before it, where the question is the beginning of the function that is asked for.
 

@@ -1,4 +1,4 @@
-"""What a suite runs under, in its jail: it collects tests by the rules of their form, and counts what they assert.
+"""The test runner of a suite, in its jail: it runs tests by the rules of their form, and counts what they assert.
 
 It travels there as code and is loaded by its name alone, so it imports the standard library and nothing else.
 """
@@ -18,26 +18,30 @@ FILE = "<tests>"
 
 
 class UnsupportedError(BaseException):
-    """Tests that ask for what is not here; nothing of theirs may catch it."""
+    """Tests that need what is not offered here; a `BaseException`, which tests seldom catch."""
 
 
 class SkippedError(BaseException):
-    """A test that does not want to be run."""
+    """A test that skips itself."""
 
 
 class FailedError(BaseException):
-    """A test that fails by its own word, which it does not take for an exception of the program."""
+    """A call of `pytest.fail`; a `BaseException`, so that tests do not take it for one that the program raised."""
 
 
 _FAILURES = (AssertionError, FailedError)
 
 
 class Suite:
-    """What became of tests so far; they tell it, under the name `__suite__`, what they assert, each with its line.
+    """The assertions of tests so far, which report them under the name `__suite__`, each with its line.
 
-    `held`: how many assertions held. `open`: lines of those that were begun and have not held, and of statements that
-    do nothing but fail; and below zero, lines of the `try` statements entered. An assertion left open when all is
-    over has failed without ending the tests, whatever it was that caught that.
+    begun: how many assertions were begun.
+    held: how many of them held.
+    skipped: how many tests skipped themselves.
+    open: lines of assertions that were begun and have not held, and of statements that only fail; negative, lines of
+        the `try` statements entered. An assertion that is open at the end failed, and the tests caught that.
+    unsupported: what the tests need and is not offered here.
+    ran: names of the test functions that the tests called themselves.
     """
 
     def __init__(self) -> None:
@@ -52,7 +56,7 @@ class Suite:
         return line
 
     def end(self, line: int) -> None:
-        """It held, and with it what was begun inside it."""
+        """Count an assertion that held, with those that were begun inside it."""
         self.held += 1
         while self.open and self.open.pop() != line:
             pass
@@ -72,9 +76,10 @@ class Suite:
             self.open.append(-line)
 
     def caught(self, line: int, expects: bool, judges: bool) -> None:
-        """A handler of a `try` was entered. `expects`: it fails unless something is raised in it.
+        """Count what the handler of a `try` means.
 
-        `judges`: the handler has the last word on what failed in there: it asserts or raises, or is for others.
+        expects: the `try` fails unless something is raised in it.
+        judges: the handler decides on what failed in there: it asserts, raises, or lets failed assertions pass.
         """
         error = sys.exc_info()[1]
         entered = [place for place, entry in enumerate(self.open) if entry == -line]
@@ -91,13 +96,13 @@ class Suite:
 
 
 def is_own(error: BaseException | None) -> bool:
-    """Whether the tests raised it, and nothing that they called."""
+    """True where the tests themselves raised it, and no function that they called."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__ if error else None)]
     return bool(frames) and frames[-1].f_code.co_filename == FILE
 
 
 def run(given: bytes, namespace: dict[str, Any]) -> dict[str, Any]:
-    """Run a suite, and say what it counted. What fails is raised."""
+    """Run a suite, and return what it counted. A test that fails raises its exception."""
     code, tests, probed = marshal.loads(given)
     if probed is not None:
         return {"begun": sum(_probe(code, tests, namespace, probed))}
@@ -191,7 +196,7 @@ def _member(owner: Any, name: str) -> Any:
 
 
 def _prepare(function: Any, test: Any) -> None:
-    """Call what prepares a test or clears up after it, if it is there; it may want to know the test."""
+    """Call a setup or teardown function, if there is one; it may take the test as its argument."""
     if function is not None:
         is_bound = hasattr(function, "__self__")
         wants_test = getattr(function, "__func__", function).__code__.co_argcount > is_bound
@@ -205,7 +210,7 @@ def _check_arguments(test: Any, arguments: dict[str, Any], is_method: bool) -> N
     required = code.co_varnames[is_method : code.co_argcount - len(test.__defaults__ or ())]
     for name in required:
         if name not in arguments:
-            raise UnsupportedError(f"`{test.__name__}` asks for `{name}`, which nothing gives")
+            raise UnsupportedError(f"`{test.__name__}` needs `{name}`, and no fixture gives it")
 
 
 def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
@@ -217,7 +222,7 @@ def _run_class(suite: Suite, owner: type, namespace: dict[str, Any]) -> None:
         if isinstance(member, type) and name.startswith("Test"):
             _run_class(suite, member, namespace)
         elif name.startswith("test") and not isinstance(member, types.FunctionType):
-            raise UnsupportedError(f"`{name}` is no method of an object")
+            raise UnsupportedError(f"`{name}` is not an instance method")
         elif name.startswith("test"):
             _run_function(suite, member, namespace, owner)
     _prepare(_member(owner, "teardown_class"), owner)
@@ -264,7 +269,7 @@ def _run_case(suite: Suite, case: type, unittest: Any) -> None:
 
 
 class _Anything:
-    """An answer that goes along with whatever is done with it."""
+    """An answer on which every operation succeeds."""
 
     def __init__(self, truth: bool) -> None:
         self._truth = truth
@@ -314,7 +319,7 @@ for _name in "eq ne lt le gt ge".split():
 
 
 def _probe(code: bytes, tests: tuple[str, ...], namespace: dict[str, Any], names: tuple[str, ...]) -> Iterator[int]:
-    """How many assertions are begun with each of several answers; how it goes on says nothing."""
+    """How many assertions are begun with each of several answers."""
     plain: list[Any] = [None, True, 0, 1, "1", [1], [[1]], (1,), {"1": 1}]
     answers = [_Anything(True), _Anything(False), *(lambda *_, value=value, **__: value for value in plain)]
     for answer in answers:

@@ -1,7 +1,7 @@
-"""The languages programs may be in.
+"""The languages of programs.
 
-A language is how its text becomes something that runs: Python as it is, by the interpreter that is already loaded; any
-other through a command, run in the jail, that reads the text and leaves an executable.
+Python runs as it is, in the interpreter that is already loaded. Any other language has a compiler, which runs in the
+jail, reads the text and leaves an executable.
 """
 
 import json
@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 
 class Language(NamedTuple):
-    """`tags`: the words behind a fence that name it; `compiler`: its command, which is followed by where to write."""
+    """A language of programs.
+
+    tags: the words behind a fence that name it.
+    compiler: the command of its compiler, to which the output file is appended.
+    """
 
     name: str
     tags: frozenset[str]

@@ -1,6 +1,6 @@
-"""What pytest offers to tests, as far as a jail needs it: there it is the module `pytest`. Its rules, not its code.
+"""A module that takes the place of `pytest` in a jail and follows its rules, written anew.
 
-Whatever is not here cannot be graded, and the suite says so.
+Tests that need more of pytest cannot be graded, and the verdict says so.
 """
 
 import inspect
@@ -20,11 +20,11 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-6, 1e-12
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
-    raise UnsupportedError(f"`pytest.{name}` is not known here")
+    raise UnsupportedError(f"`pytest.{name}` is not supported")
 
 
 def main(*_: Any, **__: Any) -> int:
-    """Nothing: the tests are run anyway."""
+    """Do nothing: the tests are run anyway."""
     return 0
 
 
@@ -45,7 +45,7 @@ class Mark(NamedTuple):
     kwargs: dict[str, Any] = {}  # noqa: RUF012
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Marks a function, or is the same mark with arguments."""
+        """Mark a function, or return the same mark with arguments."""
         if len(args) == 1 and not kwargs and inspect.isroutine(args[0]) | inspect.isclass(args[0]):
             args[0].pytestmark = [self, *args[0].__dict__.get("pytestmark", [])]
             return args[0]
@@ -82,13 +82,13 @@ def variants(test: Any, owner: type | None) -> Iterator[dict[str, Any]]:
 
 def _parametrized(argnames: Any, argvalues: Any, indirect: Any = False, **_: Any) -> Iterator[dict[str, Any]]:
     if indirect:
-        raise UnsupportedError("`parametrize` with `indirect` is not known here")
+        raise UnsupportedError("`parametrize` with `indirect` is not supported")
     names = [name.strip() for name in argnames.split(",")] if isinstance(argnames, str) else [*argnames]
     names = [name for name in names if name]
     for given in argvalues:
         if isinstance(given, Parameters):
             if given.marks:
-                raise UnsupportedError("`pytest.param` with marks is not known here")
+                raise UnsupportedError("`pytest.param` with marks is not supported")
             values = given.values
         else:
             values = (given,) if isinstance(argnames, str) and len(names) == 1 else tuple(given)
@@ -108,14 +108,14 @@ class Fixture(NamedTuple):
 
 
 _shared: dict[Any, Any] = {}
-"""What fixtures of a wider scope than a test have made."""
+"""Values of fixtures with a wider scope than a test."""
 
 
 def fixture(
     function: Any = None, *, scope: str = "function", autouse: bool = False, name: str = "", **more: Any
 ) -> Any:
     if more.get("params") is not None:
-        raise UnsupportedError("fixtures with `params` are not known here")
+        raise UnsupportedError("fixtures with `params` are not supported")
     if function is None:
         return lambda function: fixture(function, scope=scope, autouse=autouse, name=name)
     return Fixture(function, name or function.__name__, scope, autouse)
@@ -124,7 +124,7 @@ def fixture(
 def fixtures(
     test: Any, given: dict[str, Any], namespace: dict[str, Any], instance: Any
 ) -> tuple[dict[str, Any], list[Iterator[Any]]]:
-    """The arguments of a test, with what its fixtures give; and what is to be gone on with when it is over."""
+    """The arguments of a test with the values of its fixtures, and the generators to resume after it."""
     places = [*namespace.values(), *(value for kind in type(instance).__mro__[::-1] for value in vars(kind).values())]
     known = {each.name: each for each in places if isinstance(each, Fixture)}
     methods = {id(value) for kind in type(instance).__mro__ for value in vars(kind).values()}
@@ -140,7 +140,7 @@ def fixtures(
         if name == "tmp_path":
             return Path(tempfile.mkdtemp())
         if name not in known:
-            raise UnsupportedError(f"the fixture `{name}` is not known here")
+            raise UnsupportedError(f"the fixture `{name}` is not supported")
         function, _, scope, _ = known[name]
         owners = [instance] if id(known[name]) in methods else []
         value = function(*owners, **{each: make(each) for each in _parameters(function)[len(owners) :]})
@@ -160,7 +160,7 @@ def fixtures(
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
-    """Those without a default."""
+    """Names of the parameters without a default."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [each.name for each in parameters if each.default is each.empty and each.kind not in kinds]

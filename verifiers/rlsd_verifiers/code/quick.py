@@ -7,7 +7,7 @@ from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 
 def grade_code_quickly(submission: Submission, leniency: Leniency) -> Verdict | None:  # noqa: ARG001
-    """What shows without running anything: tests that are none, and a response without a program."""
+    """The verdict where there are no tests or no program; None where the program must run."""
     if submission.tests is None:
         return Verdict(Outcome.INVALID_ROW, 0.0, None, "tests: missing, and `code` needs some")
     if not isinstance(submission.tests, str | list):

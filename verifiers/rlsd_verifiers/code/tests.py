@@ -13,27 +13,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rlsd_verifiers.code.suite import (
-    BadTestsError as BadTestsError,
-)
-from rlsd_verifiers.code.suite import (
-    Suite,
-    as_of_program,
-    asserts,
-    call_of_root,
-    is_vacuous,
-    last_name,
-    make_suite,
-)
+from rlsd_verifiers.code.assertions import asserts, is_vacuous, last_name
+from rlsd_verifiers.code.collection import BadTestsError, as_of_program, call_of_root
+from rlsd_verifiers.code.suite import Suite, make_suite
 from rlsd_verifiers.verdict import shorten
 
 MAX_TESTS = 10_000
 
 
 class Call(NamedTuple):
-    """A call of a function of the program, and what must hold of its result: `operator` and `expected`.
+    """A call of a function of the program, and what must hold of its result.
 
-    `operator` is `==`, `!=`, `true` or `false`; the last two take any value that counts as such.
+    operator: `==`, `!=`, `true` or `false`; the last two take any value with that truth value.
+    expected: the other side of `==` and `!=`.
+    from_json: whether `expected` comes from JSON, which has no tuples and no keys but text.
+    words: the call in words.
     """
 
     function: str
@@ -56,9 +50,10 @@ class Streams(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """Source that calls functions of the program by these names, and needs nothing else of it.
+    """Source that calls functions of the program, and needs nothing else of it.
 
-    `modules` of the standard library are used in it without being imported.
+    functions: the names of these functions.
+    modules: modules of the standard library that it uses and does not import.
     """
 
     source: str
@@ -68,7 +63,7 @@ class Remote(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """Source that must run beside the program: it needs these names of it, which it does not just call."""
+    """Source that must run beside the program, because it uses `names` of it in other ways than to call them."""
 
     source: str
     names: tuple[str, ...]
@@ -89,7 +84,7 @@ def read_tests(tests: object, entry_point: str | None) -> Tests:
     if not isinstance(tests, list):
         raise BadTestsError("neither a list nor text")
     if not tests:
-        raise BadTestsError("there are none")
+        raise BadTestsError("the list is empty")
     if len(tests) > MAX_TESTS:
         raise BadTestsError(f"more than {MAX_TESTS}")
     if all(isinstance(test, str) for test in tests):
@@ -117,7 +112,7 @@ def _case(test: object, place: int, entry_point: str | None) -> Call | tuple[byt
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadTestsError(f"[{place}]: `args` must be a list and `kwargs` an object")
     if not entry_point:
-        raise BadTestsError(f"[{place}] is a call, and no `entry_point` says of what")
+        raise BadTestsError(f"[{place}] is a call, and there is no `entry_point` to call")
     named = [*map(_words, args), *(f"{name}={_words(value)}" for name, value in kwargs.items())]
     return Call(entry_point, tuple(args), kwargs, "==", test["expected"], True, f"{entry_point}({', '.join(named)})")
 
@@ -217,7 +212,7 @@ def _sides(test: ast.expr) -> Iterator[ast.Call]:
 
 
 class _MoreThanCallsError(Exception):
-    """The tests do something else than to assert of single calls."""
+    """The tests do more than assertions about single calls."""
 
 
 def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
@@ -238,7 +233,7 @@ def _taken_apart(tree: ast.Module, names: _Names) -> Iterator[Call]:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Those that do something, with the insides of main guards and of test functions in the place of these."""
+    """The statements that do something; main guards and test functions are replaced by what is inside them."""
     tests = [part.name for part in body if isinstance(part, ast.FunctionDef) and part.name.startswith("test")]
     if len(set(tests)) < len(tests):
         raise _MoreThanCallsError
@@ -253,8 +248,8 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
-    """A constant, an assertion that always holds, what runs tests that run anyway, and a constant with a name that
-    nothing here reads, as the `METADATA` of HumanEval."""
+    """True for a constant, an assertion that always holds, what runs tests that run anyway, and the `METADATA` of
+    HumanEval."""
     match statement:
         case ast.Expr(ast.Constant() | ast.Name()) | ast.Pass():
             return True

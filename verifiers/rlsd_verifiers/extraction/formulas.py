@@ -58,7 +58,7 @@ def _dollar_formulas(text: str) -> Iterator[_Formula]:
 
 
 def _is_formula(text: str, start: int, end: int) -> bool:
-    """Whether the text between two single dollar signs is a formula, and not two prices and the words between them."""
+    """True where the text between two dollar signs is a formula; False where the signs belong to two prices."""
     content = text[start:end]
     if len(content) > MAX_FORMULA_CHARS or not content.strip():
         return False

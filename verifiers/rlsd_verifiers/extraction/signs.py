@@ -15,12 +15,12 @@ _MAX_JOINER_CHARS = 120
 
 
 def lightened(text: str) -> str:
-    """Without math delimiters, text commands, braces, spacing and bold, as single blanks."""
+    """The text with single blanks for math delimiters, text commands, braces, spacing and bold."""
     return " ".join(_LIGHT.sub(" ", text).split())
 
 
 def is_joiner(gap: str) -> bool:
-    """Whether a list goes on over this gap: a comma, "and" or the like, with a few words before it and a name after."""
+    """True where a list goes on over this gap: a comma, "and" or the like, a few words before it and a name after."""
     words = lightened(gap) if len(gap) <= _MAX_JOINER_CHARS else ""
     return bool(words) and _JOINER.fullmatch(words) is not None
 

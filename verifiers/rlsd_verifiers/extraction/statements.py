@@ -79,7 +79,7 @@ def _clause(text: str) -> tuple[str, int]:
 
 
 def _tidy(clause: str) -> str:
-    """Without the blanks, quotes and bold marks around it, and without half a pair of braces or dollar signs."""
+    """The clause without blanks, quotes and bold marks around it, or half a pair of braces or dollar signs."""
     clause = _QUOTE.sub("", clause.strip()).strip(" \t\r\n*_,;\"'`\u201c\u201d").removeprefix("}").strip()
     return clause[:-1] if clause.endswith("$") and clause.replace("\\$", "").count("$") == 1 else clause
 

@@ -1,4 +1,4 @@
-r"""Whether an answer is the reference: what kind of thing each is, then part by part, down to expressions.
+r"""Equality of an answer and the reference: what kind of thing each is, then part by part, down to expressions.
 
 The reference comes first and decides what is asked for:
 
@@ -12,7 +12,7 @@ The reference comes first and decides what is asked for:
 | equation | an equation with the same solutions, up to a factor |
 | matrix | a matrix, entry by entry |
 
-`same` says True or False, or raises UndecidedError where these rules do not reach.
+`same` raises UndecidedError where these rules do not reach.
 """
 
 from rlsd_verifiers.maths.labels import Rules, aligned, label, left_to_do, quietly, renamed_alike, simplified
@@ -27,7 +27,7 @@ MAX_MEMBERS = 200
 
 
 def same(reference: Node, answer: Node, rules: Rules) -> bool:
-    """Whether the answer is the reference. Raises UndecidedError, TooComplexError."""
+    """True where the answer is the reference. Raises UndecidedError, TooComplexError."""
     if reference == answer:
         return True
     if _is_equation(reference) and _is_equation(answer):
@@ -126,7 +126,7 @@ def _distinct(items: list[Node], rules: Rules) -> list[Node]:
 
 
 def _matches(wanted: list[Node], given: list[Node], rules: Rules) -> bool:
-    """A partner for every member. Equality is transitive, so the first that fits will do."""
+    """True where every member has a partner. Equality is transitive, so the first that fits will do."""
     left = list(given)
     undecided = False
     for item in wanted:
@@ -186,7 +186,7 @@ def _same_equation(reference: Node, answer: Node, rules: Rules) -> bool:
 
 
 def _same_relation(reference: Node, answer: Node, rules: Rules) -> bool:
-    """The same chain of relations, from either end; single inequalities also up to a positive factor."""
+    """True for the same chain of relations, from either end; single inequalities also up to a positive factor."""
     if reference.op != answer.op:
         return False
     ups = [_upwards(node) for node in (reference, answer)]

@@ -1,4 +1,4 @@
-"""A place in a list of tokens, and the ways to move it."""
+"""A cursor over the tokens of an answer."""
 
 from rlsd_verifiers.maths.tokens import END, Token, TooComplexError, UnreadableError
 
@@ -6,7 +6,14 @@ MAX_DEPTH = 50
 
 
 class Cursor:
-    """Reads tokens one by one; `depth` counts the nesting, `bracketed` the open brackets, `bars` the open `|`."""
+    """Reads tokens one by one.
+
+    place: index of the next token.
+    depth: levels of nesting.
+    bracketed: open brackets.
+    bars: open `|`.
+    set_level: `bracketed` inside a set whose `:` has not come yet, else 0.
+    """
 
     def __init__(self, tokens: list[Token]) -> None:
         while tokens and tokens[-1].text in (".", ",", ";", "\\", "!.", ":", "\\quad"):
@@ -39,6 +46,18 @@ class Cursor:
     def expect(self, text: str) -> None:
         if not self.take(text):
             raise self.refusal(f"expected `{text}`")
+
+    def enclosed(self) -> list[str]:
+        """The texts up to the brace that closes an open one, which is taken."""
+        texts: list[str] = []
+        depth = 1
+        while self.token.kind != "end":
+            text = self.next().text
+            depth += (text == "{") - (text == "}")
+            if depth == 0:
+                break
+            texts.append(text)
+        return texts
 
     def refusal(self, why: str = "") -> UnreadableError:
         shown = self.token.text or "the end"

@@ -13,14 +13,14 @@ MAX_SIGNS = 16
 
 
 class Rules(NamedTuple):
-    """What `same` decides by."""
+    """The choices of the policy, and how values are compared."""
 
     leniency: Leniency
     values: ExactValues
 
 
 def quietly(rules: Rules, question: Callable[..., bool], *arguments: object) -> bool:
-    """The answer to one question of several; False where it cannot be decided, and the doubt is noted."""
+    """The answer to one question of several; False where it is undecided, which is counted in `doubts`."""
     try:
         return question(*arguments)
     except UndecidedError:
@@ -156,7 +156,7 @@ def value_of(node: Node, rules: Rules) -> Node:
 
 
 def _solved_for(label: Node, sides: Sequence[Node]) -> bool:
-    """Whether the name occurs on the right too, so that the equation defines nothing: `x = 2x + y`."""
+    """True where the name occurs on the right too, so that the equation gives it no value: `x = 2x + y`."""
     return label.op == "symbol" and any(label.args[0] in symbols(side) for side in sides)
 
 

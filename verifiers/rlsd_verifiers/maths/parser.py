@@ -1,6 +1,6 @@
-r"""Tokens to a tree: what an answer says, before anybody works anything out.
+r"""The parser: tokens to the syntax tree of an answer, of which nothing is worked out here.
 
-A precedence climber over the notation that answers are written in, LaTeX and plain. From loose to tight:
+It climbs precedences over the notation that answers are written in, LaTeX and plain. From loose to tight:
 
     list          a, b; c and d or e
     relation      a < b <= c, x = 3, x \in S, a : b
@@ -10,12 +10,14 @@ A precedence climber over the notation that answers are written in, LaTeX and pl
     power         -a^b, a!, a\%, a^\circ
     atom          3, x, \pi, \frac{a}{b}, \sqrt[n]{a}, \sin a, f(a), |a|, (a, b), [a, b), \{a, b\}, matrices, text
 
-It reads the whole text or refuses it; nothing is skipped. Depth is limited, time is linear.
+It reads the whole text or refuses it. Depth is limited, time is linear.
 """
 
-from rlsd_verifiers.maths.atoms import Atoms, as_number, product_of
+from rlsd_verifiers.maths.atoms import Atoms
+from rlsd_verifiers.maths.numerals import as_number
+from rlsd_verifiers.maths.powers import Powers
 from rlsd_verifiers.maths.tokens import END, UnreadableError, tokenize
-from rlsd_verifiers.maths.tree import Node, number, symbol
+from rlsd_verifiers.maths.tree import Node, number, product_of, symbol
 from rlsd_verifiers.maths.vocabulary import (
     ALTERNATIVES,
     DEGREE_WORDS,
@@ -35,7 +37,7 @@ def parse(text: str) -> Node:
     return _Parser(tokenize(text)).answer()
 
 
-class _Parser(Atoms):
+class _Parser(Powers, Atoms):
     def answer(self) -> Node:
         self.take("=", "\\approx")
         if self.token.kind == "end":
@@ -74,7 +76,7 @@ class _Parser(Atoms):
         return Node("or" if set(joiners) == {"or"} else "list", tuple(items))
 
     def caption(self) -> None:
-        """Pass over a name in words before a colon: `Minimum: 1`."""
+        """Skip a name in words before a colon: `Minimum: 1`."""
         ahead = self.place
         while self.tokens[ahead].kind in ("word", "text") and not self.tokens[ahead].text.rstrip().endswith(":"):
             ahead += 1
@@ -203,7 +205,7 @@ class _Parser(Atoms):
         return self.power()
 
     def is_mixed_fraction(self, whole: Node) -> bool:
-        """An integer directly before a fraction of two integers."""
+        """True where an integer stands directly before a fraction of two integers."""
         if whole.op != "number" or whole.args[1] is not None or self.tokens[self.place - 1].kind != "number":
             return False
         if self.token.text == "\\frac":
@@ -226,7 +228,7 @@ class _Parser(Atoms):
         return top
 
     def suffix(self, factors: list[Node]) -> bool:
-        """A unit, a scale word or a remark behind a product; False if nothing of the kind stands there."""
+        """Read a unit, a scale word or a remark behind a product. True where there is one."""
         token = self.token
         if token.kind not in ("text", "word"):
             return False
@@ -260,78 +262,9 @@ class _Parser(Atoms):
         factors[:] = [Node("unit", (product_of(factors), unit.strip()))]
         return True
 
-    def power(self) -> Node:
-        self.deeper()
-        node = self.postfix(self.atom())
-        self.depth -= 1
-        return node
-
-    def postfix(self, node: Node) -> Node:
-        while True:
-            if self.token.text == "^" and self.token.kind in ("mark", "command"):
-                self.next()
-                node = self.raised(node)
-            elif self.token.kind == "mark" and self.token.text == "!":
-                self.next()
-                node = Node("factorial2" if self.take("!") else "factorial", (node,))
-            elif self.take("%", "\\%"):
-                node = Node("percent", (node,))
-            elif self.token.kind == "mark" and self.token.text == "'" and node.op == "symbol":
-                self.next()
-                node = symbol(node.args[0] + "'")
-            elif self.take("\\circ") or self.take("\\degree"):
-                node = Node("degrees", (node,))
-            else:
-                return node
-
-    def raised(self, base: Node) -> Node:
-        if self.take("\\circ"):
-            return Node("degrees", (base,))
-        if self.token.text == "{" and self.peek().text == "\\circ" and self.peek(2).text == "}":
-            self.place += 3
-            return Node("degrees", (base,))
-        if self.token.text == "{" and self.peek().kind == "text" and self.peek(2).text == "}":
-            self.place += 3  # an ordinal: 12^{\text{th}}
-            return base
-        if self.token.text in ("'", "\\prime"):
-            self.next()
-            return symbol(base.args[0] + "'") if base.op == "symbol" else base
-        exponent = self.script()
-        if self.token.text == "_" and self.token.kind == "mark" and base.op == "symbol" and "_" not in base.args[0]:
-            base = self.subscripted(base.args[0])
-        return Node("power", (base, exponent))
-
-    def script(self) -> Node:
-        """What a `^` or `_` takes: a group, a signed number in plain text, or one symbol."""
-        self.deeper()
-        try:
-            if self.take("{"):
-                node = self.group("}")
-            elif self.token.text in ("-", "+") and self.peek().kind in ("number", "letter", "mark"):
-                negative = self.next().text == "-"
-                inner = self.script()
-                node = Node("negative", (inner,)) if negative else inner
-            else:
-                node = as_number(self.next().text) if self.token.kind == "number" else self.atom()
-                if self.token.kind == "mark" and self.token.text == "^":
-                    self.next()
-                    node = self.raised(node)
-        finally:
-            self.depth -= 1
-        return node
-
-    def group(self, closing: str) -> Node:
-        bars, self.bars = self.bars, 0
-        self.bracketed += 1
-        node = self.list_until(closing)
-        self.bracketed -= 1
-        self.bars = bars
-        self.expect(closing)
-        return node
-
 
 def _is_domain(node: Node) -> bool:
-    """A remark such as `k \\in \\mathbb{Z}`."""
+    """True for a remark such as `k \\in \\mathbb{Z}`."""
     if node.op != "relation" or node.args[0] != ("in",) or node.args[1].op != "symbol":
         return False
     return node.args[2].op == "symbol" and str(node.args[2].args[0]).startswith("mathbb")

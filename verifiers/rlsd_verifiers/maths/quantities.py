@@ -1,4 +1,4 @@
-"""Expressions with what stands behind them: units, degrees, percent; and the liberties of rounding and naming."""
+"""Expressions with their units, degrees or percent, and what may differ in them: rounding and names."""
 
 from fractions import Fraction
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def _same_with_units(wanted: Quantity, given: Quantity, rules: Rules) -> bool:
 
 
 def _same_value(reference: Node, answer: Node, rules: Rules) -> bool:
-    """Equal as expressions, or by a liberty: rounding, the name of a parameter, a constant of integration."""
+    """True where two are equal as expressions, or up to rounding, a parameter's name or a constant of integration."""
     undecided: UndecidedError | None = None
     try:
         if rules.values.equal(reference, answer):
@@ -137,7 +137,7 @@ def _decimal(node: Node) -> Decimal | None:
 
 
 def _rounds_to(reference: Node, answer: Node, rules: Rules) -> bool:
-    """Whether one is the other, rounded or cut to the digits it is written in."""
+    """True where one is the other, rounded or cut to the digits it is written in."""
     wanted, given = _decimal(reference), _decimal(answer)
     if wanted and wanted.digits >= MIN_REFERENCE_DIGITS and (given is None or given.places > wanted.places):
         exact_value, shown = answer, wanted
@@ -171,7 +171,7 @@ def _is_whole(node: Node) -> bool:
 
 
 def _renamed(reference: Node, answer: Node, rules: Rules) -> bool:
-    """The same up to the name of one integer parameter, as in `k \\pi` and `n \\pi`."""
+    """True where two are the same up to the name of one integer parameter, as in `k \\pi` and `n \\pi`."""
     ours, theirs = symbols(reference) - symbols(answer), symbols(answer) - symbols(reference)
     if len(ours) != 1 or len(theirs) != 1 or not any(ours | theirs <= names for names in _PARAMETERS):
         return False
@@ -179,7 +179,7 @@ def _renamed(reference: Node, answer: Node, rules: Rules) -> bool:
 
 
 def _same_antiderivative(reference: Node, answer: Node, rules: Rules) -> bool:
-    """Both end in `+ C`, whatever it is called, and differ by a constant."""
+    """True where both end in `+ C`, whatever it is called, and differ by a constant."""
     left, right = _without_constant(reference), _without_constant(answer)
     if left is None or right is None or not symbols(left):
         return False

@@ -23,7 +23,12 @@ _BETWEEN_BOXES = re.compile(r"(?<=\})[^\w\\{}]{0,12}(?=\\+boxed)")
 
 
 class Reading(NamedTuple):
-    """What a text says: its tree, or why there is none; `refused` if nothing else may try to read it."""
+    """A text as it was read.
+
+    node: its tree, or None.
+    fault: why there is no tree.
+    refused: whether sympy must not read it either.
+    """
 
     text: str
     node: Node | None = None
@@ -33,7 +38,7 @@ class Reading(NamedTuple):
 
 @lru_cache(maxsize=8192)
 def read(text: str) -> Reading:
-    """The tree of a text, remembered: references come once for every sample of a group."""
+    """Read a text, or take it from the cache: a reference comes once for every sample of a group."""
     try:
         return Reading(text, parse(text))
     except (TooComplexError, InvisibleError) as error:
@@ -78,7 +83,7 @@ def grade_math_quickly(submission: Submission, leniency: Leniency) -> Verdict | 
 
 
 def compare(found: Extraction, reference: str, rules: Rules) -> Verdict | None:
-    """The verdict on an answer as far as `rules` reach; None beyond."""
+    """The verdict on an answer; None where `rules` cannot decide."""
     wanted, given = read(reference), read(found.text)
     if wanted.refused:
         return Verdict(Outcome.BAD_REFERENCE, 0.0, found.text, f"the reference is not readable: {wanted.fault}")

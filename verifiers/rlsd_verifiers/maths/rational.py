@@ -13,7 +13,7 @@ MAX_FACTORIAL = 3_000
 
 
 class UndecidedError(Exception):
-    """These means cannot tell; others may."""
+    """The question cannot be decided by these means; others may decide it."""
 
 
 @lru_cache(maxsize=4096)
@@ -187,9 +187,10 @@ _EXACT: dict[str, Callable[[Node], Fraction | None]] = {
 
 
 class ExactValues:
-    """Equality where both sides are rational; everything else is undecided. `Probe` knows more.
+    """Equality where both sides are rational; all else is undecided here, and may be decided by `Probe`.
 
-    `doubts` counts questions that were undecided on the way; `decisive` says that an answer stands in spite of them.
+    doubts: how many questions were undecided so far.
+    decisive: whether an answer counts in spite of them.
     """
 
     decisive = False

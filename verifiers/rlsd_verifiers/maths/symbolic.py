@@ -10,7 +10,7 @@ _LATEX = (LatexExtractionConfig(boxed_match_priority=0),)
 
 
 def sympy_equal(reference: str, answer: str) -> bool | None:
-    """Whether two LaTeX texts are equal to sympy; None if one of them cannot be parsed.
+    """True where two LaTeX texts are equal to sympy; None where one of them cannot be parsed.
 
     One candidate each, in a box, the reference first. Nothing of the text is evaluated as Python: math-verify reads
     LaTeX through its own grammar.

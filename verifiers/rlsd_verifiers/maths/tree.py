@@ -1,4 +1,4 @@
-"""What a parsed answer is made of."""
+"""The syntax tree of an answer."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -9,7 +9,7 @@ CONSTANTS = frozenset({"pi", "e", "i", "oo", "empty"})
 
 
 class Node(NamedTuple):
-    """`op` says what it is, `args` holds nodes, names or numbers; equal trees are equal."""
+    """An operation `op` with its operands `args`: nodes, names or numbers. Equal trees compare equal."""
 
     op: str
     args: tuple[Any, ...] = ()
@@ -22,6 +22,11 @@ def number(value: Fraction | int, decimals: int | None = None, digits: int = 0) 
 
 def symbol(name: str) -> Node:
     return Node("symbol", (name,))
+
+
+def product_of(factors: list[Node]) -> Node:
+    """The product of some factors; a lone factor is itself."""
+    return factors[0] if len(factors) == 1 else Node("product", tuple(factors))
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -41,7 +46,7 @@ def symbols(node: Node) -> frozenset[str]:
 
 
 def rename(node: Node, old: str, new: str) -> Node:
-    """The tree with one symbol called otherwise."""
+    """The tree with one symbol renamed."""
     if node.op == "symbol":
         return Node("symbol", (new,)) if node.args[0] == old else node
     return Node(node.op, tuple(rename(arg, old, new) if isinstance(arg, Node) else arg for arg in node.args))

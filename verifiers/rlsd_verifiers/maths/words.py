@@ -1,4 +1,4 @@
-r"""Answers in words: equal when they are the same words."""
+r"""Answers in words, which are equal where the words are the same."""
 
 import re
 
@@ -10,7 +10,7 @@ _JOINERS = re.compile(r"\s*(?:,|;|\band\b|\bor\b)\s*")
 
 
 def same_words(reference: str, answer: str) -> bool | None:
-    """Whether two texts say the same in words; None if one of them is no text in words.
+    """True where two texts say the same in words; None where one of them is no text in words.
 
     Case, articles, punctuation and LaTeX text commands do not count; the order of words does. Two lists of words may
     differ in how they are joined.
@@ -33,7 +33,7 @@ _COMMAND = re.compile(r"\\(?!text|mbox|mathrm|mathbf)[A-Za-z]++")
 
 
 def holds_words(text: str) -> bool:
-    """Whether there are words in a text, and not only names of environments, operators and commands."""
+    """True where there are words in a text besides the names of environments, operators and commands."""
     return _LETTERS.search(_COMMAND.sub(" ", _ENVIRONMENT.sub(" ", text))) is not None
 
 
