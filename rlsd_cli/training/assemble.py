@@ -1,7 +1,6 @@
 """The rollouts of one update with the weight of every token in every term of the loss, fixed before anything is cut."""
 
 import math
-from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +12,9 @@ from rlsd_cli.core.evidence import Evidence, Reading
 from rlsd_cli.core.weights import token_weights
 from rlsd_cli.methods.base import Attempt, Distill, Term, TokenRule
 from rlsd_cli.policy.batch import TokenIds
+from rlsd_cli.policy.ragged import Ragged
 from rlsd_cli.rollout.records import Judged
+from rlsd_cli.training.passes import Scored
 from rlsd_cli.training.reading import Read, Readings, Taught
 
 Key = tuple[int, int]
@@ -59,7 +60,7 @@ class Batch(NamedTuple):
         ]
 
 
-class Row(NamedTuple):
+class Item(NamedTuple):
     """A rollout of an update, with all that decides its weights."""
 
     key: Key
@@ -74,52 +75,52 @@ def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, frozenset
 
     Rollouts that count and cannot move the weights are in the denominators, and not in the batch.
     """
-    rows = [row for row in _rows(taught) if row.member.left_out is None]
-    lengths = torch.tensor([len(row.member.rollout.token_ids) for row in rows], dtype=torch.long)
-    mask = torch.arange(int(lengths.max()) if rows else 0) < lengths[:, None]
-    columns = _columns(rows, mask, config)
-    routed = _routed(rows, config)
+    items = [item for item in _items(taught) if item.member.left_out is None]
+    lengths = torch.tensor([len(item.member.rollout.token_ids) for item in items], dtype=torch.long)
+    mask = torch.arange(int(lengths.max()) if items else 0) < lengths[:, None]
+    columns = _columns(items, mask, config)
+    routed = _routed(items, config)
     weights = _weights(columns, routed, config)
     moving = [
         place
-        for place, row in enumerate(rows)
+        for place, item in enumerate(items)
         if any(
-            to[place] and term.moves(row.attempt, row.group, config.credit)
+            to[place] and term.moves(item.attempt, item.group, config.credit)
             for term, to in zip(config.terms, routed, strict=True)
         )
     ]
-    kept = [rows[place] for place in moving]
+    kept = [items[place] for place in moving]
     batch = Batch(
-        keys=tuple(row.key for row in kept),
-        prompts=tuple(row.member.rollout.prompt.ids for row in kept),
-        responses=tuple(row.member.rollout.token_ids for row in kept),
-        told={view: tuple(_told(row, view) for row in kept) for view in config.recipe.distilled},
+        keys=tuple(item.key for item in kept),
+        prompts=tuple(item.member.rollout.prompt.ids for item in kept),
+        responses=tuple(item.member.rollout.token_ids for item in kept),
+        told={view: tuple(_told(item, view) for item in kept) for view in config.recipe.distilled},
         columns=select(columns._replace(weights=weights), torch.tensor(moving, dtype=torch.long)),
     )
-    nowhere = [row.key for place, row in enumerate(rows) if not any(to[place] for to in routed)]
+    nowhere = [item.key for place, item in enumerate(items) if not any(to[place] for to in routed)]
     return batch, frozenset(nowhere)
 
 
-def _rows(taught: Sequence[Taught]) -> Iterator[Row]:
+def _items(taught: Sequence[Taught]) -> Iterator[Item]:
     for group, readings in taught:
         attempts = group.attempts()
         for place, (member, attempt, read) in enumerate(zip(group.members, attempts, readings, strict=True)):
-            yield Row((group.place, place), member, attempt, attempts, read)
+            yield Item((group.place, place), member, attempt, attempts, read)
 
 
-def _told(row: Row, view: str) -> TokenIds | None:
-    read = row.readings.get(view)
+def _told(item: Item, view: str) -> TokenIds | None:
+    read = item.readings.get(view)
     return read.prompts[0] if read and read.prompts else None
 
 
-def _routed(rows: Sequence[Row], config: Config) -> list[Tensor]:
-    """For each term of the config, True for the rows that are in it [R]; a KL is kept of those that are in another."""
+def _routed(items: Sequence[Item], config: Config) -> list[Tensor]:
+    """For each term of the config, True for the items that are in it [R]; a KL is kept of those that are in another."""
 
-    def in_term(row: Row, term: Term) -> bool:
-        shown = not isinstance(term, Distill) or _told(row, term.view) is not None
-        return shown and term.route(row.attempt, row.group, config.credit)
+    def in_term(item: Item, term: Term) -> bool:
+        shown = not isinstance(term, Distill) or _told(item, term.view) is not None
+        return shown and term.route(item.attempt, item.group, config.credit)
 
-    own = [torch.tensor([in_term(row, term) for row in rows], dtype=torch.bool) for term in config.recipe.terms]
+    own = [torch.tensor([in_term(item, term) for item in items], dtype=torch.bool) for term in config.recipe.terms]
     anywhere = torch.stack(own).any(0)
     return [*own, *[anywhere for _ in config.terms[len(own) :]]]
 
@@ -147,18 +148,18 @@ def _ruled(rule: TokenRule, columns: Columns, routed: Tensor, config: Config) ->
     return torch.where(columns.mask & routed[:, None], rule(evidence, config.credit), 0.0)
 
 
-def _columns(rows: Sequence[Row], mask: Tensor, config: Config) -> Columns:
-    method, rollouts = config.recipe, [row.member.rollout for row in rows]
-    scores = [row.member.score for row in rows]
+def _columns(items: Sequence[Item], mask: Tensor, config: Config) -> Columns:
+    method, rollouts = config.recipe, [item.member.rollout for item in items]
+    scores = [item.member.score for item in items]
     return Columns(
         mask=mask,
-        advantage=torch.tensor([row.attempt.advantage for row in rows]),
+        advantage=torch.tensor([item.attempt.advantage for item in items]),
         score=torch.tensor([math.nan if score is None else score for score in scores]),
         sampled_logp=padded([rollout.sampled_logp or () for rollout in rollouts], mask),
         sampled=torch.tensor([rollout.sampled_logp is not None for rollout in rollouts], dtype=torch.bool),
         old_logp=None,
         readings={
-            name: _reading([row.readings.get(name) for row in rows], view.most, mask)
+            name: _reading([item.readings.get(name) for item in items], view.most, mask)
             for name, view in method.views.items()
             if name not in method.distilled
         },
@@ -167,28 +168,25 @@ def _columns(rows: Sequence[Row], mask: Tensor, config: Config) -> Columns:
 
 
 def _reading(reads: Sequence[Read | None], num_texts: int, mask: Tensor) -> Reading:
-    shape = (len(mask), num_texts, mask.shape[1])
-    logp, entropy, shown = torch.zeros(shape), torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
-    for place, read in enumerate(reads):
-        for text, scored in enumerate(read.scored if read else ()):
-            logp[place, text, : len(scored.logp)] = scored.logp
-            entropy[place, text, : len(scored.logp)] = scored.entropy
-            shown[place, text, : read.tokens if read else 0] = True
-    return Reading(logp, entropy, shown)
+    """The readings of one view as tensors [R, K, T]."""
+    texts = [[read.scored[k] if read and k < len(read.scored) else None for read in reads] for k in range(num_texts)]
+    about = torch.tensor([read.tokens if read else 0 for read in reads], dtype=torch.long)
+    told = torch.tensor([[scored is not None for scored in column] for column in texts], dtype=torch.bool)
+    logp, entropy = (
+        torch.stack([padded([scored[part] if scored else () for scored in column], mask) for column in texts], 1)
+        for part in range(len(Scored._fields))
+    )
+    tokens = torch.arange(mask.shape[1]) < about[:, None]
+    return Reading(logp, entropy, told.T[:, :, None] & tokens[:, None])
 
 
 def padded(values: Sequence[Sequence[float] | Tensor], mask: Tensor) -> Tensor:
     """Numbers of each response as a float32 tensor in the shape of the mask [R, T]; 0 where there are none."""
-    tensor = torch.zeros(mask.shape)
-    for place, row in enumerate(values):
-        if len(row):
-            numbers = row if isinstance(row, Tensor) else torch.frombuffer(array("f", row), dtype=torch.float32)
-            tensor[place, : len(row)] = numbers
-    return tensor
+    return Ragged.of(values).padded(mask.shape[1])
 
 
 def select(columns: Columns, places: Tensor, width: int | None = None) -> Columns:
-    """The rows at places [r], cut to a width."""
+    """The items at places [r], cut to a width."""
     return mapped(columns, lambda values: values[places] if values.ndim == 1 else values[places, ..., :width])
 
 

@@ -10,6 +10,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.distributed.world import World
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
 from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.ragged import unpad
 from rlsd_cli.policy.scoring import score_tokens
 
 
@@ -55,11 +56,13 @@ class Passes:
         for places in [*cuts, *self.idle(len(cuts))]:
             ids = self.tokens([prompts[place] for place in places], [responses[place] for place in places])
             scores = score_tokens(self.policy, ids, ids.mask, self.temperature, model)
-            lengths = [len(responses[place]) for place in places]
-            scored |= zip(places, map(Scored, rows(scores.logp, lengths), rows(scores.entropy, lengths)), strict=True)
+            if places:
+                lengths = [len(responses[place]) for place in places]
+                columns = map(Scored, rows(scores.logp, lengths), rows(scores.entropy, lengths))
+                scored |= zip(places, columns, strict=True)
         return scored
 
 
 def rows(values: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-    """The rows of a tensor [B, T] on the CPU, each as long as its response; none for no lengths."""
-    return [row[:length] for row, length in zip(values.cpu(), lengths, strict=False)]
+    """The rows of a tensor [B, T] on the CPU, each as long as its response."""
+    return unpad(values.cpu(), lengths).rows()
