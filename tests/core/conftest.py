@@ -9,7 +9,8 @@ import sys
 
 from jaxtyping import install_import_hook
 
-MODULES = ("advantages", "credit", "divergences", "objectives", "reduce", "schedules")
+MODULES = ("advantages", "evidence", "ratios", "credit", "divergences", "schedules", "surrogates", "weights")
+"""Each after those that it imports."""
 
 with install_import_hook("rlsd_cli.core", "beartype.beartype"):
     for name in (f"rlsd_cli.core.{module}" for module in MODULES):

@@ -31,12 +31,12 @@ def advantages(*rows, valid=None, **options):
         ({"baseline": "none", "scale": "none"}, [1.0, 0.0, 0.0, 0.0]),
     ],
 )
-def test_g1_one_success_of_four(options, expected):
+def test_one_success_of_four_by_hand(options, expected):
     assert_close(advantages([1, 0, 0, 0], **options), torch.tensor([expected]), **GOLDEN)
 
 
 @pytest.mark.parametrize(("ddof", "won", "lost"), [(1, 1.620182, -0.540061), (0, 1.732051, -0.57735)])
-def test_g1_two_successes_of_eight(ddof, won, lost):
+def test_two_successes_of_eight_by_hand(ddof, won, lost):
     expected = torch.tensor([[won] * 2 + [lost] * 6])
     assert_close(advantages([1, 1, 0, 0, 0, 0, 0, 0], ddof=ddof), expected, **GOLDEN)
 
@@ -44,12 +44,12 @@ def test_g1_two_successes_of_eight(ddof, won, lost):
 @pytest.mark.parametrize("score", [0.0, 1.0, 0.1, -0.3, 1e-7, 12345.678])
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("baseline", ["mean", "leave_one_out"])
-def test_g1_equal_scores_earn_exactly_nothing(baseline, scale, score):
+def test_equal_scores_earn_exactly_nothing(baseline, scale, score):
     result = advantages([score] * 7, [0, 1, 0, 1, 0, 0, 0], baseline=baseline, scale=scale)
     assert torch.equal(result[0], torch.zeros(7))
 
 
-def test_g1_a_lone_sample_keeps_its_score_only_without_a_baseline():
+def test_a_lone_sample_keeps_its_score_only_without_a_baseline():
     lone = {"valid": [[True, False, False]]}
     assert advantages([0.7, 5, 9], **lone, baseline="none").tolist() == [[pytest.approx(0.7), 0, 0]]
     assert advantages([0.7, 5, 9], **lone, baseline="mean").tolist() == [[0, 0, 0]]
@@ -87,7 +87,7 @@ OPTIONS = st.fixed_dictionaries(
 
 @QUICK
 @given(GROUPS, OPTIONS, st.randoms(use_true_random=False))
-def test_p1_permuting_a_group_permutes_its_advantages(rows, options, random):
+def test_permuting_a_group_permutes_its_advantages(rows, options, random):
     order = random.sample(range(len(rows[0])), len(rows[0]))
     permuted = advantages(*([row[i] for i in order] for row in rows), **options)
     assert_close(permuted, advantages(*rows, **options)[:, order], rtol=1e-4, atol=1e-5)
@@ -95,7 +95,7 @@ def test_p1_permuting_a_group_permutes_its_advantages(rows, options, random):
 
 @QUICK
 @given(GROUPS, OPTIONS.filter(lambda o: o["baseline"] != "none"), st.sampled_from([-3.0, 0.5, 7.25]))
-def test_p2_shifting_all_scores_changes_nothing(rows, options, shift):
+def test_shifting_all_scores_changes_nothing(rows, options, shift):
     shifted = advantages(*([score + shift for score in row] for row in rows), **options)
     assert_close(shifted, advantages(*rows, **options), rtol=1e-4, atol=1e-4)
 

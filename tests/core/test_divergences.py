@@ -2,12 +2,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from rlsd_cli.core.divergences import (
     clip_token_loss,
     forward_kl,
     generalized_jsd,
+    kl_estimate,
     pointwise_clipped_forward_kl,
     reverse_kl,
     sampled_token_loss,
@@ -38,7 +41,7 @@ def gradient_on_logits(divergence, student=STUDENT, teacher=TEACHER, **options):
         (pointwise_clipped_forward_kl, {"kappa": 0.05}, -0.100408),
     ],
 )
-def test_g9_values(divergence, options, expected):
+def test_values_by_hand(divergence, options, expected):
     assert divergence(STUDENT, TEACHER, **options).item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -51,11 +54,11 @@ def test_g9_values(divergence, options, expected):
         (generalized_jsd, {"beta": 1.0}, [-0.214253, 0.09403, 0.120223]),
     ],
 )
-def test_g9_gradients_on_the_logits(divergence, options, expected):
+def test_gradients_on_the_logits_by_hand(divergence, options, expected):
     assert_close(gradient_on_logits(divergence, **options), torch.tensor(expected), **GOLDEN)
 
 
-def test_g9_sampled_token_loss():
+def test_the_sampled_token_loss_has_the_gap_as_its_gradient():
     student = STUDENT.clone().requires_grad_()
     teacher = TEACHER.clone().requires_grad_()
     loss = sampled_token_loss(student, teacher)
@@ -77,7 +80,7 @@ WIDE_STUDENT = torch.tensor([0.5, 0.25, 0.15, 0.10]).log()
 WIDE_TEACHER = torch.tensor([0.4, 0.4, 0.05, 0.15]).log()
 
 
-def test_g10_top_k_with_tail():
+def test_the_tail_of_a_top_k_holds_the_mass_outside_of_both():
     student, teacher = top_k_with_tail(WIDE_STUDENT, WIDE_TEACHER, k=2)
     assert_close(student, torch.tensor([0.5, 0.25, 0.25]).log(), **GOLDEN)
     assert_close(teacher, torch.tensor([0.4, 0.4, 0.2]).log(), **GOLDEN)
@@ -87,7 +90,7 @@ def test_g10_top_k_with_tail():
     assert generalized_jsd(student, teacher, beta=0.5).item() == pytest.approx(0.012908, abs=1e-5)
 
 
-def test_g10_renormalised_and_full():
+def test_without_the_tail_both_are_renormalised_on_the_support():
     student, teacher = top_k_with_tail(WIDE_STUDENT, WIDE_TEACHER, k=2, tail=False)
     assert student.shape == (2,)
     assert reverse_kl(student, teacher).item() == pytest.approx(0.056633, abs=1e-5)
@@ -129,7 +132,7 @@ def test_a_small_tail_does_not_cancel(divergence):
     assert (gradients[0] - gradients[1]).norm() < 0.02 * gradients[1].norm()
 
 
-def test_g17_what_the_teacher_knows_is_a_gap_that_no_student_closes():
+def test_what_the_teacher_knows_is_a_gap_that_no_student_closes():
     """RLSD, Theorem 1: L_OPSD = L* + I(Y; R); per reference the gradient may point away from that of L*."""
     references = torch.tensor([[0.8, 0.2], [0.4, 0.6]]).log()
     mean = references.exp().mean(0).log()
@@ -150,13 +153,13 @@ def test_g17_what_the_teacher_knows_is_a_gap_that_no_student_closes():
     assert deviations.square().sum(1).mean().item() == pytest.approx(0.08, abs=1e-5)
 
 
-def test_g27_pointwise_clip_reverses_the_gradient():
+def test_the_pointwise_clip_reverses_the_gradient():
     clipped = gradient_on_logits(pointwise_clipped_forward_kl, kappa=0.05)
     assert_close(gradient_on_logits(forward_kl), torch.tensor([-0.2, 0.1, 0.1]), **GOLDEN)
     assert_close(clipped, torch.tensor([0.15, -0.11, -0.04]), **GOLDEN)
 
 
-def test_g27_the_safe_clip_keeps_the_direction():
+def test_the_clip_of_a_whole_token_keeps_the_direction():
     bounded = gradient_on_logits(lambda student, teacher: clip_token_loss(forward_kl(student, teacher), 0.05))
     assert_close(bounded, torch.tensor([-0.2, 0.1, 0.1]) * 0.05 / 0.085123, **GOLDEN)
 
@@ -263,3 +266,44 @@ def test_sampled_token_clip_bounds_the_gradient_and_keeps_its_direction() -> Non
     sampled_token_loss(student, teacher, kappa=0.5).sum().backward()
     assert student.grad is not None
     torch.testing.assert_close(student.grad, torch.tensor([-0.1, 0.5, -0.5]))
+
+
+# -- estimates at sampled tokens --------------------------------------------------------------------------------------
+
+ESTIMATORS = ("k1", "k2", "k3")
+
+
+def row(values):
+    return torch.tensor([values], dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("k1", 0.3), ("k2", 0.045), ("k3", 0.040818)])
+def test_kl_estimates_by_hand(kind, expected):
+    estimate = kl_estimate(row([-1.0]), row([-1.3]), torch.tensor([[True]]), kind)
+    assert estimate.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_kl_of_an_engine_to_the_trainer_is_the_mean_of_its_log_ratios():
+    old, sampled = row([-0.9, -0.8, -0.9]), row([-1.0, -2.0, -0.5])
+    estimate = kl_estimate(sampled, old, torch.ones(1, 3, dtype=torch.bool), "k1")
+    assert estimate.mean().item() == pytest.approx(-0.3, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ESTIMATORS)
+@settings(deadline=None, max_examples=20, database=None)
+@given(
+    st.lists(st.floats(-8, 0, width=32), min_size=3, max_size=3),
+    st.lists(st.floats(-8, 0, width=32), min_size=3, max_size=3),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e30]),
+    st.sampled_from([math.nan, math.inf, -math.inf, 1e30]),
+)
+def test_padding_adds_nothing_to_a_kl_even_when_it_is_not_a_number(kind, logp, reference, junk, other_junk):
+    alone, padded = row(logp).requires_grad_(), row([*logp, junk]).requires_grad_()
+    mask = torch.tensor([[True, True, True, False]])
+    short = kl_estimate(alone, row(reference), mask[:, :3], kind)
+    long = kl_estimate(padded, row([*reference, other_junk]), mask, kind)
+    assert torch.equal(long[:, :3], short)
+    assert long[0, 3] == 0
+    short.sum().backward()
+    long.sum().backward()
+    assert torch.equal(padded.grad, torch.cat([alone.grad, torch.zeros(1, 1)], dim=1))

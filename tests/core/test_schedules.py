@@ -1,6 +1,6 @@
 import pytest
 
-from rlsd_cli.core.schedules import learning_rate_scale, mix_at
+from rlsd_cli.core.schedules import learning_rate_scale, warmup_decay
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ from rlsd_cli.core.schedules import learning_rate_scale, mix_at
         ({"warmup_steps": 4}, {1: 0.125, 4: 0.5, 1000: 0.5}),
     ],
 )
-def test_g4_mix(options, expected):
-    assert {step: mix_at(step, initial=0.5, **options) for step in expected} == pytest.approx(expected, abs=1e-6)
+def test_a_number_that_rises_and_falls_by_hand(options, expected):
+    assert {step: warmup_decay(step, initial=0.5, **options) for step in expected} == pytest.approx(expected, abs=1e-6)
 
 
-def test_g4_the_decay_ends_at_exactly_zero():
-    assert mix_at(50, initial=0.5, decay_steps=50) == 0.0
-    assert mix_at(10**6, initial=0.5, decay_steps=50) == 0.0
+def test_the_decay_ends_at_exactly_zero():
+    assert warmup_decay(50, initial=0.5, decay_steps=50) == 0.0
+    assert warmup_decay(10**6, initial=0.5, decay_steps=50) == 0.0
 
 
 SCHEDULES = ("constant", "linear", "cosine")

@@ -2,11 +2,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rlsd_cli.core.objectives import clipped_surrogate
-from rlsd_cli.core.reduce import token_weights
 from torch.testing import assert_close
 
 from rlsd_cli.core.credit import self_distilled_credit
+from rlsd_cli.core.ratios import token_ratio
+from rlsd_cli.core.surrogates import clipped_surrogate
+from rlsd_cli.core.weights import token_weights
 
 QUICK = settings(deadline=None, max_examples=40, database=None)
 GOLDEN = {"rtol": 0, "atol": 1e-5}
@@ -25,8 +26,9 @@ def step(weights, *, mix=0.5):
         losses = []
         for part in parts:
             student, teacher, mask = logp[part], TEACHER[part], MASK[part]
-            credit = self_distilled_credit(ADVANTAGE[part], student, teacher, mask, mix=mix, clip=0.2).credit
-            losses.append((clipped_surrogate(student, STUDENT[part], credit, mask).loss * weights[part]).sum())
+            credit = self_distilled_credit(ADVANTAGE[part], student, teacher, mask, mix=mix, clip=0.2)
+            ratio = token_ratio(student, STUDENT[part], mask)
+            losses.append((clipped_surrogate(ratio, credit.value, mask).loss * weights[part]).sum())
             losses[-1].backward()
         totals.append(sum(loss.item() for loss in losses))
         grads.append(logp.grad)
@@ -44,17 +46,17 @@ def step(weights, *, mix=0.5):
         ("constant", 1, -2.500323),
     ],
 )
-def test_g5_loss_of_the_step(reduction, max_tokens, expected):
+def test_the_loss_of_a_step_by_hand_under_each_reduction(reduction, max_tokens, expected):
     loss, _ = step(token_weights(MASK, reduction, max_tokens=max_tokens))
     assert loss == pytest.approx(expected, abs=1e-5)
 
 
-def test_g5_plain_grpo():
+def test_without_a_teacher_the_loss_is_that_of_grpo():
     loss, _ = step(token_weights(MASK, "token_mean"), mix=0.0)
     assert loss == pytest.approx(-0.833333, abs=1e-5)
 
 
-def test_g5_gradients():
+def test_the_gradient_of_a_token_is_its_credit_times_its_weight():
     _, grad = step(token_weights(MASK, "token_mean"))
     assert_close(grad[0], torch.tensor([-0.256409, -0.225, -0.25, -0.275]), **GOLDEN)
     _, grad = step(token_weights(MASK, "sequence_mean"))
@@ -63,7 +65,7 @@ def test_g5_gradients():
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("sequence_mean", 2.0), ("token_mean", 2.6)])
-def test_g26_short_and_long(reduction, expected):
+def test_a_long_response_outweighs_a_short_one_under_token_mean_only(reduction, expected):
     mask = torch.arange(8)[None] < torch.tensor([[2], [8]])
     loss = torch.tensor([[1.0], [3.0]]).expand(2, 8)
     assert (loss * token_weights(mask, reduction)).sum().item() == pytest.approx(expected, abs=1e-5)
@@ -104,7 +106,7 @@ def test_constant_needs_a_length():
     st.sampled_from(REDUCTIONS),
     st.randoms(use_true_random=False),
 )
-def test_p4_any_partition_into_microbatches_sums_to_the_same_loss(rows, reduction, random):
+def test_any_partition_into_microbatches_sums_to_the_same_loss(rows, reduction, random):
     mask = torch.tensor(rows)
     generator = torch.Generator().manual_seed(random.randrange(2**31))
     loss = torch.where(mask, torch.randn(mask.shape, generator=generator), 0.0)
@@ -117,7 +119,7 @@ def test_p4_any_partition_into_microbatches_sums_to_the_same_loss(rows, reductio
 
 @QUICK
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.sampled_from(REDUCTIONS), st.integers(0, 4))
-def test_p4_right_padding_changes_no_weight(lengths, reduction, extra):
+def test_right_padding_changes_no_weight(lengths, reduction, extra):
     width = max(lengths)
     mask = torch.arange(width + extra)[None] < torch.tensor(lengths)[:, None]
     padded = token_weights(mask, reduction, max_tokens=9)
