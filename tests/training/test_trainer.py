@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from rlsd_cli.config.schema import Config
 from rlsd_cli.core.ratios import sequence_ratio
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.errors import RlsdError
@@ -217,6 +218,15 @@ def test_a_solution_is_ended_by_the_trainer_alone(make_trainer: MakeTrainer) -> 
         (group,) = judged(trainer)
         (member,) = group.members
         assert [number == eos for number in member.rollout.token_ids] == [False] * len(solution) + [True]
+
+
+@pytest.mark.parametrize(("method", "temperature"), [("rlvr", 1.5), ("sft", 1.0)])
+def test_solutions_are_read_at_temperature_1_and_samples_at_the_one_they_were_drawn_at(
+    configure: Callable[..., Config], method: str, temperature: float
+) -> None:
+    config = configure({"method": method})
+    hot = config.rollout.model_copy(update={"temperature": 1.5})
+    assert config.model_copy(update={"rollout": hot}).temperature == temperature
 
 
 def test_a_teacher_prompt_that_does_not_fit_is_an_error_or_a_counted_skip(make_trainer: MakeTrainer) -> None:
