@@ -18,10 +18,10 @@ QUICK = {"prompts_per_step": 4, "samples_per_prompt": 4, "evaluation.problems": 
 
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., Config]:
-    """`configure(**overrides)`: the quickstart preset, small, with dotted keys on top."""
+    """`configure(overrides)`: the quickstart preset, small as far as the method reads that, with dotted keys on top."""
 
     def make(overrides: dict[str, Any] | None = None, preset: str = "quickstart") -> Config:
-        return merge([target_layer(preset)[1]], Layer(COMMAND_LINE, QUICK | (overrides or {}))).config
+        return merge([target_layer(preset)[1], Layer("tests", QUICK)], Layer(COMMAND_LINE, overrides or {})).config
 
     return make
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from rlsd_cli.config.reads import reads
+from rlsd_cli.methods.table import METHODS
+
 Overrides = dict[str, Any]
 
 BASE: Overrides = {
@@ -255,12 +258,18 @@ OPSD: dict[str, Overrides] = {
 }
 
 SFT: dict[str, Overrides] = {
-    "token-mean": {"rollout.temperature": 1.5, "rollout.max_new_tokens": 32},
+    "token-mean": {"rollout.max_new_tokens": 32},
     "two-updates": TWO | {"loss.reduction": "sequence_mean", "rollout.max_new_tokens": 32},
 }
 
+
+def of_base(method: str) -> Overrides:
+    """The method, and the keys of `BASE` that it reads."""
+    return {"method": method} | {key: value for key, value in BASE.items() if reads(METHODS[method], key)}
+
+
 CONFIGURATIONS: dict[str, Overrides] = {
-    f"{method}-{name}": BASE | {"method": method} | of_method | overrides
+    f"{method}-{name}": of_base(method) | of_method | overrides
     for method, of_method, table in (
         ("rlvr", {}, RLVR),
         ("rlsd", {}, RLSD),

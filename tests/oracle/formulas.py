@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rlsd_cli.config.schema import AdvantageConfig, CreditConfig, DistillConfig, LossConfig, OptimConfig
+from rlsd_cli.config.sections import AdvantageConfig, DistillConfig, LossConfig, OptimConfig
+from rlsd_cli.methods.rlsd import Settings
 
 
 def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConfig) -> list[list[float]]:
@@ -31,7 +32,7 @@ def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConf
     return [[advantage(score, scores) for score in group] for group, scores in zip(groups, counted, strict=True)]
 
 
-def mix_at(step: int, settings: CreditConfig) -> float:
+def mix_at(step: int, settings: Settings) -> float:
     """Lambda at a step."""
     index, warmup, decay = step - 1 + settings.mix_first_index, settings.mix_warmup_steps, settings.mix_decay_steps
     if index < warmup:

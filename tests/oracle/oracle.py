@@ -1,6 +1,6 @@
 """A trainer in float64, written from the formulas alone: whole logits, one response at a time, nothing shared.
 
-It is given what was drawn (`Completion`s, in the order of the step) and a config, and works out everything else by itself
+It is given what was drawn (`Response`s, in the order of the step) and a config, and works out everything else by itself
 from a copy of the initial weights, step after step: so a fault anywhere in the trainer's wiring shows as a difference.
 """
 
@@ -17,7 +17,7 @@ from tests.oracle.formulas import advantages, credit, divergence, importance, kl
 from tests.oracle.llama import Shape, Weights, logits
 
 
-class Completion(NamedTuple):
+class Response(NamedTuple):
     """A response as it was drawn; `score` None: without verdict; `thought`: tokens up to the last closing think tag."""
 
     prompt: list[int]
@@ -50,10 +50,10 @@ class Oracle:
         self.num_updates = 0
         self.temperature = 1.0 if config.method == "sft" else config.rollout.temperature
 
-    def step(self, step: int, rollouts: Sequence[Completion]) -> list[Update]:
+    def step(self, step: int, responses: Sequence[Response]) -> list[Update]:
         """The optimiser steps on one batch."""
         config, teacher = self.config, self.config.teacher
-        judged = list(zip(rollouts, self._advantages(rollouts), strict=True))
+        judged = list(zip(responses, self._advantages(responses), strict=True))
         groups = [judged[i : i + config.group_size] for i in range(0, len(judged), config.group_size)]
         dead = [i for i, group in enumerate(groups) if not any(advantage for _, advantage in group)]
         replaced = dead[: len(groups) - config.prompts_per_step]
@@ -77,75 +77,75 @@ class Oracle:
     def _copy(self) -> Weights:
         return {name: value.detach().clone() for name, value in self.policy.items()}
 
-    def _counts(self, rollout: Completion) -> bool:
+    def _counts(self, response: Response) -> bool:
         config = self.config
         if config.method == "sft":
-            return len(rollout.tokens) <= config.rollout.max_new_tokens
-        reached = self._fits(rollout) if config.method == "opsd" else rollout.score is not None
-        return reached and not (rollout.truncated and config.rollout.truncated == "mask")
+            return len(response.tokens) <= config.rollout.max_new_tokens
+        reached = self._fits(response) if config.method == "opsd" else response.score is not None
+        return reached and not (response.truncated and config.rollout.truncated == "mask")
 
-    def _fits(self, rollout: Completion) -> bool:
-        return len(rollout.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
+    def _fits(self, response: Response) -> bool:
+        return len(response.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
 
-    def _advantages(self, rollouts: Sequence[Completion]) -> list[float]:
+    def _advantages(self, responses: Sequence[Response]) -> list[float]:
         if self.config.method not in ("rlvr", "rlsd"):
-            return [1.0] * len(rollouts)
-        scores = [(0.0 if r.truncated else r.score) if self._counts(r) else None for r in rollouts]
+            return [1.0] * len(responses)
+        scores = [(0.0 if r.truncated else r.score) if self._counts(r) else None for r in responses]
         size = self.config.group_size
         groups = advantages([scores[i : i + size] for i in range(0, len(scores), size)], self.config.advantage)
         return [advantage for group in groups for advantage in group]
 
-    def _update(self, share: list[tuple[Completion, float]], mix: float, rate: float) -> Update:
-        counted = [(rollout, advantage) for rollout, advantage in share if self._counts(rollout)]
+    def _update(self, share: list[tuple[Response, float]], mix: float, rate: float) -> Update:
+        counted = [(response, advantage) for response, advantage in share if self._counts(response)]
         trained = [one for one in counted if one[1] != 0 or self.config.loss.kl_coef > 0]
         for name in self.trained:
             self.policy[name] = self.policy[name].detach().requires_grad_()
         total = terms = 0.0
-        for rollout, advantage in trained:
-            sequences, length = len(counted), len(rollout.tokens)
+        for response, advantage in trained:
+            sequences, length = len(counted), len(response.tokens)
             denominator = {
                 "sequence_mean": sequences * length,
                 "token_mean": sum(len(other.tokens) for other, _ in counted),
                 "constant": sequences * self.config.rollout.max_new_tokens,
             }[self.config.loss.reduction]
-            losses = self._token_losses(rollout, advantage, mix) / denominator
+            losses = self._token_losses(response, advantage, mix) / denominator
             losses.sum().backward()
             total, terms = total + losses.sum().item(), terms + losses.abs().sum().item()
         return Update(total, terms, *self._adamw(rate) if trained else (0.0, {}), self._copy())
 
-    def _token_losses(self, rollout: Completion, advantage: float, mix: float) -> Tensor:
-        config, tokens = self.config, torch.tensor(rollout.tokens)
+    def _token_losses(self, response: Response, advantage: float, mix: float) -> Tensor:
+        config, tokens = self.config, torch.tensor(response.tokens)
         several = config.optim.updates_per_batch > 1
         live = config.teacher.weights == "live"
 
         def read(weights: Weights, prompt: list[int]) -> Tensor:
             with torch.no_grad():
-                return self.logp(weights, prompt, rollout.tokens)
+                return self.logp(weights, prompt, response.tokens)
 
         def own(table: Tensor) -> Tensor:
             return table.gather(1, tokens[:, None])[:, 0]
 
-        student = self.logp(self.policy, rollout.prompt, rollout.tokens)
+        student = self.logp(self.policy, response.prompt, response.tokens)
         logp = own(student)
-        old = own(read(self.before, rollout.prompt)) if several else logp.detach()
+        old = own(read(self.before, response.prompt)) if several else logp.detach()
         if config.method == "sft":
             loss = -logp
         elif config.method == "opsd":
             teacher = self.policy if live else self.teacher  # whole distributions, which are read at every update
-            loss = divergence(student, read(teacher, rollout.privileged), tokens, config.distill)
+            loss = divergence(student, read(teacher, response.privileged), tokens, config.distill)
         else:
             credits = torch.full_like(logp, advantage).detach()
-            reweighted = mix > 0 and self._fits(rollout) and (config.credit.rollouts == "all" or advantage < 0)
+            reweighted = mix > 0 and self._fits(response) and (config.credit.rollouts == "all" or advantage < 0)
             if reweighted and advantage:
                 read_by = self.before if live else self.teacher
-                gap = own(read(read_by, rollout.privileged)) - (old if live else logp.detach())
+                gap = own(read(read_by, response.privileged)) - (old if live else logp.detach())
                 weighed = credit(advantage, gap, mix, config.credit.clip)
-                end = rollout.thought if config.credit.tokens == "thought" else len(tokens)
+                end = response.thought if config.credit.tokens == "thought" else len(tokens)
                 credits = torch.cat([weighed[:end], credits[end:]])
-            sampled = torch.tensor(rollout.sampled_logp, dtype=torch.float64)
+            sampled = torch.tensor(response.sampled_logp, dtype=torch.float64)
             loss = surrogate(logp, old, credits, config.loss) * importance(old, sampled, config.loss)
         if config.loss.kl_coef:
-            reference = own(read(self.initial, rollout.prompt))
+            reference = own(read(self.initial, response.prompt))
             loss = loss + config.loss.kl_coef * kl(logp, reference, config.loss.kl_estimator)
         return loss
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlsd_cli.config.schema import AdvantageConfig, CreditConfig, DistillConfig, LossConfig
+from rlsd_cli.config.sections import AdvantageConfig, DistillConfig, LossConfig
+from rlsd_cli.methods.rlsd import Settings
 from tests.oracle.formulas import advantages, credit, divergence, importance, kl, mix_at, surrogate
 
 NARROW = ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
@@ -44,7 +45,7 @@ def test_credit_of_four_tokens() -> None:
     ],
 )
 def test_lambda_over_steps(options: dict[str, int], expected: dict[int, float]) -> None:
-    settings = CreditConfig(**options)  # type: ignore[arg-type]
+    settings = Settings(**options)  # type: ignore[arg-type]
     assert {step: mix_at(step, settings) for step in expected} == pytest.approx(expected, abs=1e-6)
 
 

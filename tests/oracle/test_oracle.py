@@ -10,24 +10,28 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
 import torch
-from rlsd_cli.config.methods import METHODS
-from rlsd_cli.training.samples import Sample
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
-from rlsd_cli.config.schema import Config
-from rlsd_cli.data.problems import Problem
+from rlsd_cli.config.schema import Config, fields_of, flatten
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
-from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.evaluate import Evaluation
+from rlsd_cli.data.sources import Splits, load_splits
+from rlsd_cli.distributed.world import World
+from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together, select
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.methods.table import METHODS
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.engine import make_sampler
+from rlsd_cli.rollout.records import Group, Judged
+from rlsd_cli.training import trainer as trainer_module
+from rlsd_cli.training.clock import Clock
+from rlsd_cli.training.experience import Parts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Verifier
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
-from tests.oracle.oracle import Completion, Oracle
+from tests.oracle.oracle import Oracle, Response
 
 LAYERS = 2
 """Of the embedded policy's four: nothing here asks for good answers."""
@@ -63,9 +67,7 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
         patch.setitem(VERIFIERS, "exact", Verifier(grade))
         config = configure(BASE)
         pool = stack.enter_context(open_pool(config))
-        splits = load_splits(config)
-        problems = [problem._replace(hints=(str(len(problem.question)), "4+4")) for problem in splits.train]
-        splits = splits._replace(train=problems)
+        splits = with_hints(load_splits(config))
 
         def make(overrides: dict[str, Any]) -> Trainer:
             torch.manual_seed(0)
@@ -75,9 +77,14 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
             policy.model.model.layers = policy.model.model.layers[:LAYERS]
             decode = policy.tokenizer.decode
             policy.tokenizer.decode = lambda ids, **options: decode(ids, **options).replace(THINK, "</think>")
-            return Trainer(config, policy, make_sampler(policy, config), pool, splits, Interrupts())
+            return trainer_module.make_trainer(config, policy, make_sampler(policy, config), pool, splits, Interrupts())
 
         yield make
+
+
+def with_hints(splits: Splits) -> Splits:
+    problems = [problem._replace(hints=(str(len(problem.question)), "4+4")) for problem in splits.train]
+    return splits._replace(train=problems)
 
 
 class Watched(NamedTuple):
@@ -90,7 +97,8 @@ class Watched(NamedTuple):
 def watch(trainer: Trainer) -> list[Watched]:
     """A list that grows with every optimiser step."""
     seen: list[Watched] = []
-    step, named = trainer.optimizer.step, dict(trainer.policy.model.named_parameters())
+    learner = trainer.learner
+    step, named = learner.optimizer.step, dict(learner.policy.model.named_parameters())
 
     def watched(*args: Any, **options: Any) -> Any:
         gradients = {name: value.grad.clone() for name, value in named.items() if value.grad is not None}
@@ -98,47 +106,60 @@ def watch(trainer: Trainer) -> list[Watched]:
         seen.append(Watched(gradients, {name: value.detach().clone() for name, value in named.items()}))
         return result
 
-    trainer.optimizer.step = watched  # type: ignore[method-assign]
+    learner.optimizer.step = watched  # type: ignore[method-assign]
     return seen
 
 
-def blur(trainer: Trainer) -> list[list[float] | None]:
+class Drawn(NamedTuple):
+    """A response as the sampler gave it, and as the trainer got to see it."""
+
+    sampled_logp: tuple[float, ...] | None
+    judged: Judged
+
+
+def blur(trainer: Trainer) -> list[Drawn]:
     """Let the sampler report log-probabilities that are off, by amounts that importance weights can see.
 
-    Returns a list that grows with what it did report, rollout by rollout.
+    Returns a list that grows with every response.
     """
-    collect, generator = trainer.collect, torch.Generator().manual_seed(1)
-    reported: list[list[float] | None] = []
+    rounds, generator = trainer.experience.rounds, torch.Generator().manual_seed(1)
+    drawn: list[Drawn] = []
 
-    def blurred(problems: list[Problem], step: int) -> list[Sample]:
-        samples = collect(problems, step)
-        for sample in samples:
-            reported.append(sample.sampled_logp)
-            if sample.sampled_logp is not None:
-                noise = torch.rand(len(sample.token_ids), generator=generator) * 0.6 - 0.3
-                sample.sampled_logp = (torch.tensor(sample.sampled_logp) + noise).tolist()
-        return samples
+    def blurred_member(member: Judged) -> Judged:
+        rollout, sampled_logp = member.rollout, member.rollout.sampled_logp
+        if sampled_logp is not None:
+            noise = torch.rand(len(sampled_logp), generator=generator) * 0.6 - 0.3
+            off = tuple((torch.tensor(sampled_logp) + noise).tolist())
+            member = member._replace(rollout=rollout._replace(sampled_logp=off))
+        drawn.append(Drawn(sampled_logp, member))
+        return member
 
-    trainer.collect = blurred  # type: ignore[method-assign]
-    return reported
+    def blurred_group(group: Group) -> Group:
+        return group._replace(members=tuple(map(blurred_member, group.members)))
+
+    def blurred(step: int, clock: Clock) -> Iterator[Parts]:
+        for parts in rounds(step, clock):
+            yield ([blurred_group(group) for group in part] for part in parts)
+
+    trainer.experience.rounds = blurred  # type: ignore[method-assign]
+    return drawn
 
 
-def rollout_of(sample: Sample, trainer: Trainer) -> Completion:
-    """What the oracle is told of a rollout."""
-    config, tokenizer = trainer.config, trainer.policy.tokenizer
+def response_of(member: Judged, trainer: Trainer) -> Response:
+    """What the oracle is told of a response."""
+    (rollout, verdict, *_), config, tokenizer = member, trainer.config, trainer.learner.policy.tokenizer
     privileged = []
-    if config.row.needs_teacher:
-        privileged = prompt_ids(teacher_text(sample.problem, config), config, tokenizer)
-    thought = max((place + 1 for place, token in enumerate(sample.token_ids) if token == THINK_ID), default=0)
-    verdict = sample.verdict
+    if config.recipe.views:
+        privileged = prompt_ids(teacher_text(rollout.problem, config), config, tokenizer)
+    tokens = [*rollout.token_ids]
+    thought = max((place + 1 for place, token in enumerate(tokens) if token == THINK_ID), default=0)
     score = verdict.score if verdict is not None and verdict.is_verdict else None
-    return Completion(
-        sample.prompt, sample.token_ids, sample.sampled_logp, sample.truncated, score, privileged, thought
-    )
+    sampled_logp = None if rollout.sampled_logp is None else [*rollout.sampled_logp]
+    return Response([*rollout.prompt.ids], tokens, sampled_logp, rollout.truncated, score, privileged, thought)
 
 
 def make_oracle(trainer: Trainer) -> Oracle:
-    model = trainer.policy.model
+    model = trainer.learner.policy.model
     shape = Shape(
         layers=model.config.num_hidden_layers,
         heads=model.config.num_attention_heads,
@@ -170,17 +191,17 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
     def note(name: str, difference: float) -> None:
         found[name] = max(found[name], difference)
 
-    oracle, seen, reported, num_moves = make_oracle(trainer), watch(trainer), blur(trainer), 0
+    oracle, seen, drawn, num_moves = make_oracle(trainer), watch(trainer), blur(trainer), 0
     for step in range(1, steps + 1):
-        metrics, samples = trainer.step(step)
-        trainer.interrupts.release()
-        rollouts = [rollout_of(sample, trainer) for sample in samples]
-        updates = oracle.step(step, rollouts)
+        metrics, _ = trainer.step(step)
+        trainer.learner.interrupts.release()
+        responses = [response_of(each.judged, trainer) for each in drawn]
+        updates = oracle.step(step, responses)
         made = [update for update in updates if update.gradients]
         assert len(seen) == len(made), "as many optimiser steps"
-        for rollout, logp in zip(rollouts, reported, strict=True):
+        for response, (logp, _) in zip(responses, drawn, strict=True):
             if logp is not None and trainer.config.rollout.dtype != "bfloat16":
-                note("sampled", float((own_logp(oracle, oracle.before, rollout) - torch.tensor(logp)).abs().max()))
+                note("sampled", float((own_logp(oracle, oracle.before, response) - torch.tensor(logp)).abs().max()))
         mean, largest = sum(update.loss for update in updates) / len(updates), max(update.norm for update in updates)
         note("loss", share(abs(metrics["loss"] - mean), max(update.size for update in updates)))
         note("norm", share(abs(metrics["grad_norm"] - largest), largest))
@@ -190,15 +211,15 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
             note("weights", share(size(minus(theirs.weights, ours.weights)), size(minus(ours.weights, oracle.initial))))
         num_moves += sum(update.norm > 0 for update in made)
         seen.clear()
-        reported.clear()
+        drawn.clear()
     assert num_moves >= steps, "there is something to compare"
     return found
 
 
-def own_logp(oracle: Oracle, weights: Weights, rollout: Completion, temperature: float | None = None) -> Tensor:
+def own_logp(oracle: Oracle, weights: Weights, response: Response, temperature: float | None = None) -> Tensor:
     with torch.no_grad():
-        table = oracle.logp(weights, rollout.prompt, rollout.tokens, temperature)
-    return table.gather(1, torch.tensor(rollout.tokens)[:, None])[:, 0]
+        table = oracle.logp(weights, response.prompt, response.tokens, temperature)
+    return table.gather(1, torch.tensor(response.tokens)[:, None])[:, 0]
 
 
 @pytest.fixture(scope="module")
@@ -219,31 +240,37 @@ def test_three_steps_are_those_of_the_oracle(
     assert {quantity: value for quantity, value in found.items() if not value <= TOLERANCES[quantity]} == {}
 
 
-def test_every_key_that_enters_the_numbers_is_off_its_default_somewhere(configure: Callable[..., Config]) -> None:
-    configs = [configure(overrides) for overrides in CONFIGURATIONS.values()]
+SECTIONS = ("advantage", "credit", "loss", "distill", "teacher", "optim")
+
+
+@pytest.fixture(scope="module")
+def tried(configure: Callable[..., Config]) -> dict[str, tuple[FieldInfo, set[Any]]]:
+    """Each key that enters the numbers of a method, and the values that it has in configurations here."""
+    found: dict[str, tuple[FieldInfo, set[Any]]] = {}
     numbers = {"rollout.temperature", "rollout.truncated", "rollout.refill", "adapter.rank", "adapter.scale"}
-    keys = {
-        f"{section}.{key}"
-        for section in ("advantage", "credit", "loss", "distill", "teacher", "optim")
-        for key in type(getattr(configs[0], section)).model_fields
-    }
-
-    def moved(dotted: str) -> bool:
-        section, key = dotted.split(".")
-        default = type(getattr(configs[0], section)).model_fields[key].default
-        return any(getattr(getattr(config, section), key) != default for config in configs)
-
-    assert {key for key in keys | numbers if not moved(key)} <= set(OUTSIDE), "keys that no configuration moves"
-    assert {config.method for config in configs} == set(METHODS)
+    for overrides in CONFIGURATIONS.values():
+        config = configure(overrides)
+        fields = fields_of(config.method)
+        for key, value in flatten(config).items():
+            if key in numbers or key.split(".")[0] in SECTIONS:
+                _, values = found.setdefault(key, (fields[key], set()))
+                values.add(tuple(value) if isinstance(value, list) else value)
+    return found
 
 
-def test_every_choice_of_a_key_is_made_somewhere(configure: Callable[..., Config]) -> None:
-    configs = [configure(overrides) for overrides in CONFIGURATIONS.values()]
-    for section in ("advantage", "credit", "loss", "distill", "teacher"):
-        for key, field in type(getattr(configs[0], section)).model_fields.items():
-            if f"{section}.{key}" not in OUTSIDE and get_origin(field.annotation) is Literal:
-                made = {getattr(getattr(config, section), key) for config in configs}
-                assert made == set(get_args(field.annotation)), f"{section}.{key}"
+def test_every_key_that_enters_the_numbers_is_off_its_default_somewhere(
+    tried: dict[str, tuple[FieldInfo, set[Any]]],
+) -> None:
+    still = {key for key, (field, values) in tried.items() if values <= {field.default}}
+    assert still <= set(OUTSIDE), "keys that no configuration moves"
+    assert {overrides["method"] for overrides in CONFIGURATIONS.values()} == set(METHODS)
+    assert {key.split(".")[0] for key in tried} >= set(SECTIONS)
+
+
+def test_every_choice_of_a_key_is_made_somewhere(tried: dict[str, tuple[FieldInfo, set[Any]]]) -> None:
+    for key, (field, values) in tried.items():
+        if key not in OUTSIDE and get_origin(field.annotation) is Literal and not key.startswith("optim."):
+            assert values == set(get_args(field.annotation)), key
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------
@@ -258,32 +285,41 @@ EVALUATION: dict[str, Any] = BASE | {
 }
 
 
-def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Completion]]:
+def evaluate(trainer: Trainer) -> Evaluation:
+    """What a run finds of its policy."""
+    (policy, sampler), config = (trainer.learner.policy, trainer.learner.sampler), trainer.config
+    problems = select(load_splits(config).held_out, config.evaluation.problems)
+    with open_pool(config) as pool:
+        return evaluate_together(policy, sampler, problems, config, pool, World())
+
+
+def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Response]]:
     """An evaluation, and what was sampled for it."""
-    sample, drawn = trainer.sampler.sample, []
+    sampler, drawn = trainer.learner.sampler, list[Response]()
+    sample = sampler.sample
 
     def recorded(prompts: Any, keys: Any, samples: int, *args: Any, **options: Any) -> Any:
-        rollouts = sample(prompts, keys, samples, *args, **options)
-        for place, rollout in enumerate(rollouts):
+        completions = sample(prompts, keys, samples, *args, **options)
+        for place, completion in enumerate(completions):
             prompt = list(prompts[place // samples])
-            drawn.append(Completion(prompt, *rollout, score=None, privileged=[], thought=0))
-        return rollouts
+            drawn.append(Response(prompt, *completion, score=None, privileged=[], thought=0))
+        return completions
 
-    trainer.sampler.sample = recorded  # type: ignore[method-assign]
-    return trainer.evaluate(), drawn
+    sampler.sample = recorded  # type: ignore[method-assign]
+    return evaluate(trainer), drawn
 
 
 def test_an_evaluation_samples_at_its_own_temperature_among_its_own_top_k(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(EVALUATION)
     oracle, (_, drawn) = make_oracle(trainer), evaluated(trainer)
     assert len(drawn) == 24
-    for rollout in drawn:
-        assert rollout.sampled_logp is not None
-        assert len(rollout.tokens) <= 12
-        own = own_logp(oracle, oracle.initial, rollout, temperature=0.7)
-        assert float((own - torch.tensor(rollout.sampled_logp)).abs().max()) < TOLERANCES["sampled"]
-        likeliest = oracle.logp(oracle.initial, rollout.prompt, rollout.tokens).topk(5).indices
-        assert (likeliest == torch.tensor(rollout.tokens)[:, None]).any(1).all()
+    for response in drawn:
+        assert response.sampled_logp is not None
+        assert len(response.tokens) <= 12
+        own = own_logp(oracle, oracle.initial, response, temperature=0.7)
+        assert float((own - torch.tensor(response.sampled_logp)).abs().max()) < TOLERANCES["sampled"]
+        likeliest = oracle.logp(oracle.initial, response.prompt, response.tokens).topk(5).indices
+        assert (likeliest == torch.tensor(response.tokens)[:, None]).any(1).all()
 
 
 def test_an_evaluation_adds_up_to_the_oracles_mean_interval_and_pass_at_k(make_trainer: MakeTrainer) -> None:
@@ -298,8 +334,8 @@ def test_an_evaluation_adds_up_to_the_oracles_mean_interval_and_pass_at_k(make_t
 
 
 def test_an_evaluation_draws_the_same_for_a_problem_whatever_else_is_evaluated(make_trainer: MakeTrainer) -> None:
-    six, three = (make_trainer(EVALUATION | {"evaluation.problems": count}).evaluate().rows for count in (6, 3))
-    other = make_trainer(EVALUATION | {"seed": 1}).evaluate().rows
+    six, three = (evaluate(make_trainer(EVALUATION | {"evaluation.problems": count})).rows for count in (6, 3))
+    other = evaluate(make_trainer(EVALUATION | {"seed": 1})).rows
     assert [row["response"] for row in three] == [row["response"] for row in six[:12]]
     assert [row["response"] for row in other] != [row["response"] for row in six]
 

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from rlsd_cli.data.sources import load_source
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.sources import load_source, load_splits
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
@@ -65,6 +68,7 @@ def marking(submission):
     Path(os.environ["MARKS"], str(os.getpid())).touch()
     return is_right(submission)
 '''
+Configure = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
 COMMAND = [
     sys.executable,
@@ -118,18 +122,19 @@ class Warned(Listener):
         self.kinds.add(kind)
 
 
-def run(make_trainer: MakeTrainer, overrides: dict[str, Any], path: Path) -> tuple[list[dict[str, Any]], set[str]]:
+def run(configure: Configure, overrides: dict[str, Any], path: Path) -> tuple[list[dict[str, Any]], set[str]]:
     """A whole run: the metrics of its steps, and what it warned about."""
-    trainer, listener = make_trainer(overrides), Warned()
-    folder = new_run(path, trainer.config)
-    train(trainer.config, trainer.policy, trainer.splits, folder, listener, trainer.pool)
+    config, listener = configure(overrides), Warned()
+    folder = new_run(path, config)
+    with open_pool(config) as pool:
+        train(config, load_trainable(config), load_splits(config), folder, listener, pool)
     return folder.metrics(), listener.kinds
 
 
 def test_responses_on_which_it_raises_leave_baseline_and_loss_and_are_counted(
-    make_trainer: MakeTrainer, custom: Callable[..., Any], tmp_path: Path
+    configure: Configure, custom: Callable[..., Any], tmp_path: Path
 ) -> None:
-    metrics, warned = run(make_trainer, custom("flaky", verifier_error_limit=0.9), tmp_path / "run")
+    metrics, warned = run(configure, custom("flaky", verifier_error_limit=0.9), tmp_path / "run")
     assert [row["step"] for row in metrics] == [1, 2]
     assert "no_verdict_rate" in warned
     for row in metrics:
@@ -149,10 +154,10 @@ def test_responses_on_which_it_raises_leave_baseline_and_loss_and_are_counted(
 
 
 def test_a_response_on_which_it_hangs_scores_0_and_the_run_goes_on_and_says_so(
-    make_trainer: MakeTrainer, custom: Callable[..., Any], tmp_path: Path
+    configure: Configure, custom: Callable[..., Any], tmp_path: Path
 ) -> None:
     limits = {"verification.timeout_seconds": 0.5}
-    metrics, warned = run(make_trainer, custom("slow", **limits), tmp_path / "run")
+    metrics, warned = run(configure, custom("slow", **limits), tmp_path / "run")
     assert [row["step"] for row in metrics] == [1, 2]
     assert "over_limit_rate" in warned
     rollouts = [rollout for row in metrics for rollout in rollouts_of(tmp_path / "run", row["step"])]
@@ -164,10 +169,10 @@ def test_a_response_on_which_it_hangs_scores_0_and_the_run_goes_on_and_says_so(
 
 
 def test_the_run_stops_where_it_raises_on_everything_and_says_what_to_do(
-    make_trainer: MakeTrainer, custom: Callable[..., Any], tmp_path: Path
+    configure: Configure, custom: Callable[..., Any], tmp_path: Path
 ) -> None:
     with pytest.raises(RlsdError) as caught:
-        run(make_trainer, custom("unwilling"), tmp_path / "run")
+        run(configure, custom("unwilling"), tmp_path / "run")
     assert caught.value.exit_code == 1
     assert "16 of 16 responses reached no verdict (16 crash), e.g. to problem `" in caught.value.message
     assert caught.value.message.endswith("LookupError: the judge is away")
@@ -180,7 +185,7 @@ def test_the_time_and_the_number_of_its_workers_change_nothing(
 ) -> None:
     """Verdicts that come while others are sampled, out of order, are those of a verifier that is asked afterwards."""
     first, second = make_trainer(custom("careful")), make_trainer(custom("careful", **{"verification.workers": 1}))
-    sample = second.sampler.sample
+    sample = second.learner.sampler.sample
 
     def afterwards(*arguments: Any, finished: Finished, **options: Any) -> list[Completion]:
         rollouts = sample(*arguments, **options)
@@ -188,13 +193,13 @@ def test_the_time_and_the_number_of_its_workers_change_nothing(
             finished(place, rollout)
         return rollouts
 
-    second.sampler.sample = afterwards  # type: ignore[method-assign]
+    second.learner.sampler.sample = afterwards  # type: ignore[method-assign]
     for step in (1, 2):
-        (metrics, samples), (expected, others) = first.step(step), second.step(step)
+        (metrics, records), (expected, others) = first.step(step), second.step(step)
         assert without_seconds([metrics]) == without_seconds([expected])
-        assert [s.row(step, "") for s in samples] == [s.row(step, "") for s in others]
-        assert len({sample.score for sample in samples}) > 1
-    ours, theirs = (trainer.policy.model.state_dict() for trainer in (first, second))
+        assert records == others
+        assert len({record.score for record in records}) > 1
+    ours, theirs = (trainer.learner.policy.model.state_dict() for trainer in (first, second))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
@@ -203,7 +208,7 @@ def test_a_response_is_verified_while_others_are_still_sampled(
 ) -> None:
     monkeypatch.setenv("MARKS", str(tmp_path))
     trainer = make_trainer(custom("marking"))
-    sample = trainer.sampler.sample
+    sample = trainer.learner.sampler.sample
     seen: list[bool] = []
 
     def watched(*arguments: Any, finished: Finished, **options: Any) -> list[Completion]:
@@ -217,9 +222,9 @@ def test_a_response_is_verified_while_others_are_still_sampled(
 
         return sample(*arguments, finished=waiting, **options)
 
-    trainer.sampler.sample = watched  # type: ignore[method-assign]
-    metrics, samples = trainer.step(1)
-    assert seen == [True] * len(samples)
+    trainer.learner.sampler.sample = watched  # type: ignore[method-assign]
+    metrics, records = trainer.step(1)
+    assert seen == [True] * len(records)
     assert metrics["verify_seconds"] < metrics["rollout_seconds"]
 
 

@@ -13,16 +13,19 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rlsd_cli.config.resolve import Resolved, flatten
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.resolve import Resolved
+from rlsd_cli.config.schema import Config, flatten
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupted, Interrupts
+from rlsd_cli.methods.rlsd import Settings
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import checkpoint as checkpoint_module
+from rlsd_cli.training import learner as learner_module
 from rlsd_cli.training import run as run_module
+from rlsd_cli.training.assemble import assemble
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 
@@ -105,7 +108,7 @@ def test_an_interrupted_run_continues_to_the_same_end(
     def interrupted(self: Trainer, number: int) -> Any:
         result = step(self, number)
         if number == stop_after:
-            self.interrupts._handle(2, None)
+            self.learner.interrupts._handle(2, None)
         return result
 
     monkeypatch.setattr(Trainer, "step", interrupted)
@@ -136,7 +139,7 @@ def test_a_run_that_trains_an_adapter_continues_to_the_same_end(
     def interrupted(self: Trainer, number: int) -> Any:
         result = step(self, number)
         if number == 2:
-            self.interrupts._handle(2, None)
+            self.learner.interrupts._handle(2, None)
         return result
 
     monkeypatch.setattr(Trainer, "step", interrupted)
@@ -194,18 +197,20 @@ def test_a_run_that_stops_on_a_loss_that_is_not_finite_says_what_is_kept(
     kept: int | None,
     words: str,
 ) -> None:
-    settings = {"method": "rlvr", "optim.updates_per_batch": 2, "checkpoint.every": 2, "evaluation.every": 0}
+    settings = {"optim.updates_per_batch": 2, "checkpoint.every": 2, "evaluation.every": 0, "credit.mix": 0.0}
     config = configure(SETTINGS | settings | {"prompts_per_step": 8, "samples_per_prompt": 8})
-    weights_of, calls = Trainer._weights, []
+    calls: list[int] = []
 
-    def spoiled(self: Trainer, samples: Any) -> Any:
+    def spoiled(given: Any, config: Config) -> Any:
         calls.append(1)
-        found = weights_of(self, samples)
+        batch, not_shown = assemble(given, config)
         step, update = bad
-        spoils = len(calls) == 2 * (step - 1) + update
-        return {name: row * float("inf") for name, row in found.items()} if spoils else found
+        if len(calls) == 2 * (step - 1) + update:
+            weights = tuple(weight * float("inf") for weight in batch.columns.weights)
+            batch = batch._replace(columns=batch.columns._replace(weights=weights))
+        return batch, not_shown
 
-    monkeypatch.setattr(Trainer, "_weights", spoiled)
+    monkeypatch.setattr(learner_module, "assemble", spoiled)
     run = new_run(tmp_path / "spoiled", config)
     with pytest.raises(RlsdError, match="is not finite") as caught:
         go(run, config)
@@ -234,6 +239,8 @@ teacher_logp credit""".split()
 def test_metrics_and_rollouts_have_the_contracts_keys_and_agree(whole: RunDir, config: Config) -> None:
     import gzip
 
+    assert isinstance(config.credit, Settings)
+    clip = config.credit.clip
     for metrics in whole.metrics():
         assert set(CONTRACT_METRICS) <= set(metrics)
         with gzip.open(whole.path / "rollouts" / f"{metrics['step']:06d}.jsonl.gz", "rt") as file:
@@ -247,7 +254,7 @@ def test_metrics_and_rollouts_have_the_contracts_keys_and_agree(whole: RunDir, c
         gaps = [t - s for row in taught for t, s in zip(row["teacher_logp"], row["student_logp"], strict=True)]
         assert sum(gaps) / len(gaps) == pytest.approx(metrics["teacher_student_gap_mean"], abs=1e-5)
         for row in taught:
-            reach = metrics["lambda"] * config.credit.clip + 1e-5
+            reach = metrics["lambda"] * clip + 1e-5
             assert all(abs(c / row["advantage"] - 1) <= reach for c in row["credit"])
 
 

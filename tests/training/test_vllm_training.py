@@ -14,13 +14,15 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_splits
+from rlsd_cli.distributed.world import World
+from rlsd_cli.evaluation.evaluate import evaluate_together, select
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.training.trainer import Trainer
+from rlsd_cli.training.trainer import make_trainer
 from tests.rollout.vllm_server import Server, served
 
 pytestmark = pytest.mark.vllm
@@ -64,12 +66,14 @@ def test_every_method_trains(configure: Callable[..., Config], begin: Any, metho
     config = configure(SETTINGS | {"method": method, "optim.layout": layout})
     policy, sampler = begin(config)
     with open_pool(config) as pool:
-        trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts())
+        splits = load_splits(config)
+        trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
         for number in (1, 2):
             metrics, _ = trainer.step(number)
             assert metrics["trained_tokens"] > 0
             assert metrics["sampler_mismatch_abs_mean"] < 1e-4
-        assert trainer.evaluate().summary["n"] > 0
+        held_out = select(splits.held_out, config.evaluation.problems)
+        assert evaluate_together(policy, sampler, held_out, config, pool, World()).summary["n"] > 0
 
 
 @pytest.fixture(scope="module")
