@@ -19,7 +19,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.policy.autotune import follow, make_plan
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
-    from rlsd_cli.training.trainer import Trainer
+    from rlsd_cli.training.trainer import make_trainer
 
     config = merge([Layer("leg", task["settings"])], Layer("task", {})).config
     policy = load_policy(config)
@@ -29,14 +29,14 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     interrupts, meter = Interrupts(), Meter()
     rewards, tokens = [], []
     with open_pool(config) as pool:
-        trainer = Trainer(config, policy, sampler, pool, load_splits(config), interrupts)
+        trainer = make_trainer(config, policy, sampler, pool, load_splits(config), interrupts)
         for number in range(1, config.steps + 1):
             meter.start()
-            metrics, samples = trainer.step(number)
+            metrics, records = trainer.step(number)
             meter.steps.append(Step(metrics["loss"], metrics["grad_norm"], *meter.stop()))
             interrupts.release()
             rewards.append(metrics["reward_mean"])
-            tokens.append(sum(len(sample.token_ids) for sample in samples))
+            tokens.append(sum(len(record.token_ids) for record in records))
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
     return meter.report(
         versions=versions, threads=torch.get_num_threads(), plan=plan._asdict(), rewards=rewards, tokens=tokens

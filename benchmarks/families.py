@@ -17,6 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.distributed.world import World
+from rlsd_cli.evaluation.evaluate import evaluate_together, select
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.autotune import follow, make_plan
 from rlsd_cli.policy.batch import make_batch, micro_batches
@@ -26,7 +28,7 @@ from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
-from rlsd_cli.training.trainer import Trainer
+from rlsd_cli.training.trainer import make_trainer
 from rlsd_verifiers.pool import Pool
 
 FILE = Path(__file__).parents[2] / "shared" / "model_families.json"
@@ -120,12 +122,13 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     policy = load_trainable(config)
     follow(policy, make_plan(policy, config))
     sampler = make_sampler(policy, config)
-    trainer = Trainer(config, policy, sampler, pool, splits, Interrupts())
+    trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
     sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):
         metrics, _ = trainer.step(step)
-    trainer.evaluate()
+    held_out = select(splits.held_out, config.evaluation.problems)
+    evaluate_together(policy, sampler, held_out, config, pool, World())
     return metrics
 
 

@@ -5,7 +5,7 @@ As in `rlsd train`, what the settings leave open is chosen by a measurement befo
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -25,8 +25,6 @@ SETTINGS = {
 def run(task: dict[str, Any]) -> dict[str, Any]:
     """Every step of a task on its rollouts; the task's settings rank above those here."""
     import torch
-    from rlsd_cli.training.rewards import assign_advantages
-    from rlsd_cli.training.samples import Sample
 
     from rlsd_cli.config.resolve import Layer, merge
     from rlsd_cli.data.problems import Problem
@@ -35,7 +33,11 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.policy.autotune import follow, make_plan
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
-    from rlsd_cli.training.trainer import Trainer
+    from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
+    from rlsd_cli.training.clock import Clock
+    from rlsd_cli.training.judging import advantages_of
+    from rlsd_cli.training.reading import Taught
+    from rlsd_cli.training.trainer import make_trainer
     from rlsd_verifiers.pool import Pool
 
     batch = {
@@ -51,34 +53,43 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
 
-    def samples_of(rollouts: Sequence[dict[str, Any]]) -> list[Sample]:
-        texts = policy.tokenizer.batch_decode([row["completion"] for row in rollouts], skip_special_tokens=True)
-        return [
-            Sample(
-                problem=Problem("fixed", "0", row["question"], "", row["solution"]),
-                index=index % task["group"],
-                prompt=row["prompt"],
-                token_ids=row["completion"],
-                sampled_logp=None,
-                truncated=False,
-                response=text,
-                leaks=False,
+    def group_of(place: int, rows: Sequence[Mapping[str, Any]]) -> Group:
+        texts = policy.tokenizer.batch_decode([row["completion"] for row in rows], skip_special_tokens=True)
+        members = tuple(
+            Judged(
+                Rollout(
+                    problem=Problem("fixed", "0", row["question"], "", row["solution"]),
+                    number=number,
+                    prompt=Prompt(tuple(row["prompt"])),
+                    token_ids=tuple(row["completion"]),
+                    sampled_logp=None,
+                    truncated=False,
+                    text=text,
+                ),
                 score=row["reward"],
             )
-            for index, (row, text) in enumerate(zip(rollouts, texts, strict=True))
-        ]
+            for number, (row, text) in enumerate(zip(rows, texts, strict=True))
+        )
+        (advantages,) = advantages_of([members], config)
+        return Group(place, members, advantages)
+
+    def told(taught: Sequence[Taught]) -> list[list[int] | None]:
+        """What the teacher reads before each response."""
+        readings = [reads for each in taught for reads in each.readings]
+        return [next(([*read.prompts[0]] for read in reads.values()), None) for reads in readings]
 
     with Pool(1) as pool:
-        trainer = Trainer(config, policy, sampler, pool, Splits([], []), interrupts)
-        for number, rollouts in enumerate(task["steps"], start=1):
+        trainer = make_trainer(config, policy, sampler, pool, Splits([], []), interrupts)
+        for number, rows in enumerate(task["steps"], start=1):
             meter.start()
-            samples, mix = samples_of(rollouts), trainer.mix(number)
-            assign_advantages(samples, config)
-            trainer.rescore(samples, mix)
-            update = trainer.update(samples, mix, number)
-            meter.steps.append(Step(update.loss, update.grad_norm, *meter.stop()))
+            starts = range(0, len(rows), task["group"])
+            groups = [group_of(place, rows[start : start + task["group"]]) for place, start in enumerate(starts)]
+            with trainer.reader.ready():
+                taught = trainer.reader.read(groups, number, Clock())
+            figures = trainer.learner.update(taught, number).figures
+            meter.steps.append(Step(figures.loss, figures.grad_norm, *meter.stop()))
             interrupts.release()
-            if any(sample.privileged != row["teacher"] for sample, row in zip(samples, rollouts, strict=True)):
+            if told(taught) != [row["teacher"] for row in rows]:
                 raise AssertionError("the teacher did not read the tokens that the peer's reads")
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
     return meter.report(versions=versions, threads=torch.get_num_threads(), plan=plan._asdict())

@@ -14,7 +14,7 @@ from rlsd_cli.distributed.world import World
 from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
 from rlsd_cli.training import experience as experience_module
 from rlsd_cli.training.clock import Clock
-from rlsd_cli.training.experience import Sampled
+from rlsd_cli.training.experience import FromPolicy, Rollouts
 from rlsd_verifiers import Outcome, Verdict
 
 PROBLEM = Problem("p", "p", "question", "1")
@@ -34,7 +34,7 @@ def begin_round(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(experience_module, "respond", lambda *_, **__: pending)
         nobody: Any = None
         world = World() if verdicts else World(1, 2)
-        return next(Sampled(config, nobody, nobody, nobody, [PROBLEM], world).rounds(1, Clock()))
+        return next(Rollouts(config, FromPolicy(config, nobody, nobody, nobody, world), [PROBLEM], world).rounds(1, Clock()))
 
     return make
 
