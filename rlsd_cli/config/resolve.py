@@ -88,13 +88,14 @@ def _kind_of(option: Mapping[str, Any]) -> str:
 def config_keys(prefix: str = "", method: str = DEFAULT_METHOD) -> list[Key]:
     """The keys that a method reads, or those of them under `prefix`."""
     fields, schema = fields_of(method), config_type(method).model_json_schema()
+    defaults = {**{key: field.default for key, field in fields.items()}, **METHODS[method].defaults}
     chosen = [key for key in fields if key == prefix or key.startswith(f"{prefix}.") or not prefix]
     if not chosen:
         if names := [key for key in FIELDS if key == prefix or key.startswith(f"{prefix}.")]:
             raise RlsdError(f"method `{method}` does not read `{prefix}`", hint=_read_by(names))
         sections = {key.split(".")[0] for key in FIELDS if "." in key}
         raise RlsdError(f"no config key or section `{prefix}`", hint=did_you_mean(prefix, [*FIELDS, *sections]))
-    return [Key(key, _kind(key, schema), fields[key].default, fields[key].description or "") for key in chosen]
+    return [Key(key, _kind(key, schema), defaults[key], fields[key].description or "") for key in chosen]
 
 
 def _read_by(keys: Iterable[str]) -> str:
@@ -207,12 +208,15 @@ def resolve(targets: Sequence[str], overrides: Mapping[str, Any]) -> Resolved:
 def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     """Layers, lowest first, and the command line on top of them."""
     given = [*layers, command_line]
-    asked_for = next((layer.values["method"] for layer in reversed(given) if "method" in layer.values), DEFAULT_METHOD)
+    default = Layer("default", {"method": DEFAULT_METHOD})
+    asks = next(layer for layer in (*reversed(given), default) if "method" in layer.values)
+    asked_for = asks.values["method"]
     problems, hints = _unknown_keys(given)
     try:
         method = known_method(str(asked_for))
     except RlsdError as error:
-        raise RlsdError("\n".join([*problems, error.message]), hint=_joined([*hints, error.hint])) from None
+        problem = f"`method` = {asked_for!r} ({asks.origin}): {error.message}"
+        raise RlsdError("\n".join([*problems, problem]), hint=_joined([*hints, error.hint])) from None
     given, notes, unread = _without_unread(given, method)
     problems += [
         f"`{key}` = {value!r} ({origin}): method `{method.name}` does not read it" for key, value, origin in unread
@@ -223,9 +227,10 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     stack = list(_with_choices([Layer(f"method {method.name}", method.defaults), *given]))
 
     values: dict[str, Any] = {}
-    origins = dict.fromkeys(fields_of(method.name), "default")
+    fields = fields_of(method.name)
+    origins = dict.fromkeys(fields, "default")
     for layer in stack:
-        known = {key: _worded(key, value) for key, value in layer.values.items() if key in FIELDS}
+        known = {key: _worded(fields[key], value) for key, value in layer.values.items() if key in fields}
         values |= known
         origins |= dict.fromkeys(known, layer.origin)
     try:
@@ -235,8 +240,8 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     if problems:
         raise RlsdError("\n".join(problems), hint=_joined(hints))
     below = {key: value for layer in stack[:-1] for key, value in layer.values.items()}
-    asked = {key: _worded(key, value) for key, value in given[-1].values.items()}
-    changed = {key: value for key, value in asked.items() if value != below.get(key, FIELDS[key].default)}
+    asked = {key: _worded(fields[key], value) for key, value in given[-1].values.items()}
+    changed = {key: value for key, value in asked.items() if value != below.get(key, fields[key].default)}
     return Resolved(config, origins, "", changed, tuple(notes))
 
 
@@ -284,12 +289,16 @@ def _without_unread(layers: Sequence[Layer], method: Method) -> tuple[list[Layer
                 notes.append(f"{layer.origin}: method `{method.name}` does not read {_named(unread)}: left out")
                 written = {}
             else:
-                written = {key: value for key, value in unread.items() if value != FIELDS[key].default}
+                written = {key: value for key, value in unread.items() if not _is_default(key, value)}
         else:
             written = unread
         refused += [(key, value, layer.origin) for key, value in written.items()]
         kept.append(Layer(layer.origin, {key: value for key, value in layer.values.items() if key not in unread}))
     return kept, notes, refused
+
+
+def _is_default(key: str, value: Any) -> bool:
+    return bool(_worded(FIELDS[key], value) == FIELDS[key].default)
 
 
 def _with_choices(stack: Iterable[Layer]) -> Iterator[Layer]:
@@ -320,10 +329,10 @@ def _unknown_keys(layers: Iterable[Layer]) -> tuple[list[str], list[str]]:
     return problems, hints
 
 
-def _worded(key: str, value: Any) -> Any:
+def _worded(field: FieldInfo, value: Any) -> Any:
     """`none` and `true` are words where the key takes words; Python would count True as 1. In a file `none` is a word,
     and None where the key takes none."""
-    annotation = FIELDS[key].annotation
+    annotation = field.annotation
     if value == "none" and type(None) in get_args(annotation) and str not in get_args(annotation):
         return None
     if value is None and get_origin(annotation) is Literal and "none" in get_args(annotation):

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from rlsd_cli.config.resolve import (
     COMMAND_LINE,
-    FIELDS,
     Layer,
     config_keys,
-    flatten,
     merge,
     parse_value,
     preset_names,
@@ -22,8 +20,9 @@ from rlsd_cli.config.resolve import (
     split_arguments,
     to_toml,
 )
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.schema import Config, fields_of, flatten
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.methods.table import METHODS
 
 VALUES = st.fixed_dictionaries(
     {},
@@ -112,21 +111,22 @@ def test_none_takes_an_optional_value_back_and_is_refused_elsewhere() -> None:
 def test_later_layers_win_and_every_value_knows_its_origin() -> None:
     preset = Layer("preset p", {"method": "sft", "steps": 11, "seed": 1, "model": "m"})
     file = Layer("file f", {"steps": 12, "seed": 2})
-    config, origins, _, _ = merge([preset, file], Layer(COMMAND_LINE, {"seed": 3}))
-    values = flatten(config)
-    assert {key: (values[key], origins[key]) for key in ("distill.beta", "optim.lr", "model", "steps", "seed")} == {
-        "distill.beta": (0.5, "default"),
+    resolved = merge([preset, file], Layer(COMMAND_LINE, {"seed": 3}))
+    values, origins = flatten(resolved.config), resolved.origins
+    assert {key: (values[key], origins[key]) for key in ("optim.eps", "optim.lr", "model", "steps", "seed")} == {
+        "optim.eps": (1e-8, "default"),
         "optim.lr": (1e-5, "method sft"),
         "model": ("m", "preset p"),
         "steps": (12, "file f"),
         "seed": (3, "command line"),
     }
-    assert set(origins) == set(FIELDS)
+    assert list(origins) == list(fields_of("sft"))
 
 
 def test_a_presets_value_ranks_above_the_methods_own_default() -> None:
     preset = Layer("preset p", {"teacher.view": "none"})
-    config, origins, _, _ = merge([preset], Layer(COMMAND_LINE, {"method": "opsd"}))
+    resolved = merge([preset], Layer(COMMAND_LINE, {"method": "opsd"}))
+    config, origins = resolved.config, resolved.origins
     assert (config.teacher.view, origins["teacher.view"]) == ("none", "preset p")
     assert (config.teacher.weights, origins["teacher.weights"]) == ("frozen", "method opsd")
 
@@ -167,6 +167,15 @@ def test_an_unknown_method_is_told_which_there_are() -> None:
     assert caught.value.hint == "methods: rlvr, opsd, rlsd, sft"
 
 
+def test_another_name_of_a_method_is_that_method_and_is_said() -> None:
+    grpo, rlvr = (merge([], Layer(COMMAND_LINE, {"method": name})) for name in ("grpo", "rlvr"))
+    assert grpo.config == rlvr.config
+    assert grpo.config.method == "rlvr"
+    assert grpo.notes == (f"`grpo` is the method `rlvr`: {METHODS['rlvr'].summary}",)
+    assert rlvr.notes == ()
+    assert merge([Layer("preset p", {"method": "grpo"})], Layer(COMMAND_LINE, {})).config == rlvr.config
+
+
 def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("steps = \n", encoding="utf-8")
@@ -200,11 +209,13 @@ def test_every_preset_resolves_and_says_what_it_is_and_what_it_needs(name: str) 
     assert run.startswith(("# Run:   rlsd train", f"# Run:   rlsd eval {name}"))
 
 
-def test_the_key_reference_covers_every_value_of_a_config() -> None:
-    keys = {key.name: key for key in config_keys()}
-    assert list(keys) == list(flatten(Config()))
-    for name, value in flatten(Config()).items():
-        assert keys[name].default == value
+@pytest.mark.parametrize("method", METHODS)
+def test_the_key_reference_covers_every_value_of_a_config_and_no_other(method: str) -> None:
+    keys = {key.name: key for key in config_keys(method=method)}
+    values = flatten(merge([], Layer(COMMAND_LINE, {"method": method})).config)
+    assert list(keys) == list(values)
+    for name, value in values.items():
+        assert name == "method" or keys[name].default == value
         assert keys[name].description.strip()
         assert keys[name].kind.strip()
 

@@ -3,11 +3,21 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
+<<<<<<< HEAD
 from rlsd_cli.config.methods import METHODS
 
 from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, flatten, merge, preset_names, resolve, to_toml
 from rlsd_cli.config.schema import CHOICES, Config, Section
+=======
+
+from rlsd_cli.config.choices import CHOICES
+from rlsd_cli.config.reads import readers
+from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, merge, preset_names, resolve, to_toml
+from rlsd_cli.config.schema import Config, flatten
+>>>>>>> tcore
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.fields import Section
+from rlsd_cli.methods.table import METHODS
 
 OPTIONAL = [key for key, info in FIELDS.items() if type(None) in get_args(info.annotation)]
 SECTIONS = [name for name, info in Config.model_fields.items() if isinstance(info.default, Section)]
@@ -46,7 +56,7 @@ def test_each_change_changes_the_digest() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_valid_on_its_own_defaults(name: str) -> None:
     config = changed(method=name)
-    assert config.row is METHODS[name]
+    assert config.recipe is METHODS[name]
     assert dict(METHODS[name].defaults).items() <= flatten(config).items()
 
 
@@ -59,12 +69,14 @@ def test_every_method_is_valid_on_its_own_defaults(name: str) -> None:
         ({"method": "rlvr", "samples_per_prompt": 1}, "leaves every group of `rlvr` without a baseline"),
         ({"optim__updates_per_batch": 33, "prompts_per_step": 32}, "`optim.updates_per_batch` cannot exceed"),
         ({"loss__dual_clip": 3.0, "loss__surrogate": "cispo"}, "`loss.dual_clip` has no meaning"),
-        ({"distill__top_k": 8, "distill__divergence": "sampled_token"}, "`distill.top_k` has no meaning"),
         (
-            {"distill__divergence": "pointwise_clipped_forward_kl", "distill__token_clip": None},
+            {"method": "opsd", "distill__top_k": 8, "distill__divergence": "sampled_token"},
+            "`distill.top_k` has no meaning",
+        ),
+        (
+            {"method": "opsd", "distill__divergence": "pointwise_clipped_forward_kl", "distill__token_clip": None},
             "needs `distill.token_clip`",
         ),
-        ({"method": "sft", "loss__kl_coef": 0.1}, "`loss.kl_coef` has no meaning for `sft`"),
         ({"prompt__template": "no question"}, "`prompt.template` must contain `{question}`"),
         ({"teacher__template": "{prompt}"}, "`teacher.template` must contain `{reference}`"),
     ],
@@ -81,9 +93,9 @@ def test_combinations_that_cannot_do_what_they_say_are_refused(values: dict[str,
         {"method": "opsd", "samples_per_prompt": 1},
         {"optim__updates_per_batch": 32, "prompts_per_step": 32},
         {"loss__dual_clip": 3.0, "loss__surrogate": "gspo"},
-        {"distill__top_k": 8, "distill__divergence": "jsd"},
+        {"method": "opsd", "distill__top_k": 8, "distill__divergence": "jsd"},
         {"method": "opsd", "loss__kl_coef": 0.1},
-        {"distill__divergence": "pointwise_clipped_forward_kl", "distill__token_clip": 0.05},
+        {"method": "opsd", "distill__divergence": "pointwise_clipped_forward_kl", "distill__token_clip": 0.05},
     ],
 )
 def test_their_neighbours_are_not(values: dict[str, Any]) -> None:
@@ -92,8 +104,8 @@ def test_their_neighbours_are_not(values: dict[str, Any]) -> None:
 
 
 def test_a_method_that_reads_solutions_has_groups_of_one() -> None:
-    assert Config(method="sft", samples_per_prompt=8, prompts_per_step=4).rollouts_per_step == 4
-    assert Config(method="opsd", samples_per_prompt=8, prompts_per_step=4).rollouts_per_step == 32
+    assert changed(method="sft", prompts_per_step=4).rollouts_per_step == 4
+    assert changed(method="opsd", samples_per_prompt=8, prompts_per_step=4).rollouts_per_step == 32
 
 
 # -- choices that bring defaults --------------------------------------------------------------------------------------
@@ -105,7 +117,7 @@ def test_every_choice_is_one_that_the_key_takes_and_brings_the_same_keys_as_its_
         assert len({tuple(brought) for brought in options.values()}) == 1
         for name, brought in options.items():
             others = next(other for other in options if other != name)
-            layers = [Layer("one", {"method": "opsd", key: others}), Layer("another", {key: name})]
+            layers = [Layer("one", {"method": readers(key)[0], key: others}), Layer("another", {key: name})]
             assert brought.items() <= flatten(merge(layers, Layer(COMMAND_LINE, {})).config).items()
 
 
