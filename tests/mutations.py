@@ -38,45 +38,21 @@ def oracle(fault: str, old: str, new: str, configuration: str) -> Mutation:
     return Mutation(fault, old, new, ORACLE.format(configuration))
 
 
-UPDATE = (
-    oracle(
-        "the weight of the KL is dropped", "config.loss.kl_coef * kl * batch.weight", "kl * batch.weight", "rlvr-kl-k3"
-    ),
-    oracle(
-        "the KL is a plain mean",
-        "config.loss.kl_coef * kl * batch.weight",
-        "config.loss.kl_coef * kl / kl.numel()",
-        "rlvr-kl-k3",
-    ),
-    oracle(
-        "the KL has one estimator",
-        "batch.tokens.mask, config.loss.kl_estimator)",
-        'batch.tokens.mask, "k3")',
-        "rlvr-kl-k2",
-    ),
+LOSSES = (
+    oracle("the weight of the KL is dropped", "return coef * kl * weight", "return kl * weight", "rlvr-kl-k3"),
+    oracle("the KL is a plain mean", "return coef * kl * weight", "return coef * kl / kl.numel()", "rlvr-kl-k3"),
+    oracle("the KL has one estimator", "run.mask, run.config.loss.kl_estimator)", 'run.mask, "k3")', "rlvr-kl-k2"),
     oracle(
         "the KL is to the policy itself",
-        "temperature(config), models.reference)",
-        "temperature(config), models.policy.model)",
+        "run.config.temperature, models.reference)",
+        "run.config.temperature, models.policy.model)",
         "rlvr-kl-k2",
     ),
     oracle(
         "the KL's reference is read at temperature 1",
-        "temperature(config), models.reference)",
+        "run.config.temperature, models.reference)",
         "1.0, models.reference)",
         "rlvr-kl-k3",
-    ),
-    oracle(
-        "temperature is dropped",
-        'return config.rollout.temperature if config.row.samples == "policy" else 1.0',
-        "return 1.0",
-        "rlvr-kl-k3",
-    ),
-    oracle(
-        "solutions are read at the sampling temperature",
-        'return config.rollout.temperature if config.row.samples == "policy" else 1.0',
-        "return config.rollout.temperature",
-        "sft-token-mean",
     ),
     oracle(
         "the lower clip is the upper one",
@@ -90,8 +66,20 @@ UPDATE = (
         '"clip_high": settings.clip_low',
         "rlvr-clipped",
     ),
-    oracle("the dual clip is dropped", "if settings.dual_clip is not None:", "if False:", "rlvr-clipped-dual"),
-    oracle("there is one surrogate", "SURROGATES[settings.surrogate](", 'SURROGATES["clipped"](', "rlvr-cispo"),
+    oracle("the dual clip is dropped", '"dual_clip": settings.dual_clip', '"dual_clip": None', "rlvr-clipped-dual"),
+    oracle(
+        "CISPO's clips are swapped",
+        "clip_low=settings.clip_low, clip_high=settings.clip_high",
+        "clip_low=settings.clip_high, clip_high=settings.clip_low",
+        "rlvr-cispo",
+    ),
+    oracle("there is one surrogate", "SURROGATES[settings.surrogate]", 'SURROGATES["clipped"]', "rlvr-cispo"),
+    oracle(
+        "GSPO's ratio is a token's",
+        '"gspo": (sequence_ratio, _clipped)',
+        '"gspo": (token_ratio, _clipped)',
+        "rlvr-gspo",
+    ),
     oracle(
         "importance weights are always truncated",
         "mode=settings.rollout_correction,",
@@ -118,38 +106,35 @@ UPDATE = (
     ),
     oracle(
         "importance weights are not applied",
-        "loss = surrogate.loss * batch.weight * sampler_weight",
-        "loss = surrogate.loss * batch.weight",
+        "return coef * found.loss * weight * sampler_weight",
+        "return coef * found.loss * weight",
         "rlvr-correction-truncate",
     ),
     oracle(
         "a live teacher meets the student that has moved",
-        'compared = old_logp if config.teacher.weights == "live" else student.logp.detach()',
-        "compared = student.logp.detach()",
+        'compared = self.old_logp if self.config.teacher.weights == "live" else logp',
+        "compared = logp",
         "rlsd-live-two",
     ),
     oracle(
         "a frozen teacher meets the student that was",
-        'compared = old_logp if config.teacher.weights == "live" else student.logp.detach()',
-        "compared = old_logp",
+        'compared = self.old_logp if self.config.teacher.weights == "live" else logp',
+        "compared = self.old_logp",
         "rlsd-gspo",
     ),
     oracle(
-        "a sampled token's gap has no bound",
-        "kappa=settings.token_clip) * batch.weight",
-        "kappa=None) * batch.weight",
-        "opsd-sampled-token-clip",
+        "a sampled token's gap has no bound", "kappa=settings.token_clip)", "kappa=None)", "opsd-sampled-token-clip"
     ),
     oracle(
         "the teacher does not read its view",
-        "models.teacher, batch.privileged, tokens.mask)",
-        "models.teacher, tokens, tokens.mask)",
+        "teacher_feature = features(policy, teacher, told.tokens, told.tokens.mask)",
+        "teacher_feature = features(policy, teacher, run.batch.tokens, run.mask)",
         "opsd-forward",
     ),
     oracle(
         "the teacher is the policy",
-        "models.teacher, batch.privileged, tokens.mask)",
-        "policy.model, batch.privileged, tokens.mask)",
+        "teacher_feature = features(policy, teacher, told.tokens, told.tokens.mask)",
+        "teacher_feature = features(policy, policy.model, told.tokens, told.tokens.mask)",
         "opsd-forward",
     ),
     oracle(
@@ -178,39 +163,55 @@ UPDATE = (
         "opsd-forward-token-clip",
     ),
     oracle(
-        "all tokens are reweighted", "mix=mix, clip=clip, weighted=batch.reweighted", "mix=mix, clip=clip", "rlsd-live"
-    ),
-    oracle(
-        "lambda has no schedule",
-        "mix=mix, clip=clip, weighted=batch.reweighted",
-        "mix=config.credit.mix, clip=clip, weighted=batch.reweighted",
-        "rlsd-frozen",
-    ),
-    oracle(
-        "the credit's clip is the default",
-        "mask, clip = batch.tokens.mask, config.credit.clip",
-        "mask, clip = batch.tokens.mask, 0.2",
-        "rlsd-frozen",
-    ),
-    oracle(
         "a likelihood is a plain mean",
-        "negative_log_likelihood(student.logp, batch.tokens.mask) * batch.weight",
-        "negative_log_likelihood(student.logp, batch.tokens.mask) / batch.tokens.mask.sum()",
+        "negative_log_likelihood(run.student.logp, run.mask) * weight",
+        "negative_log_likelihood(run.student.logp, run.mask) / run.mask.sum()",
         "sft-two-updates",
     ),
 )
-TRAINER = (
-    oracle("lambda starts at the default", "initial=credit.mix,", "initial=0.5,", "rlsd-frozen"),
-    oracle("lambda has no warm-up", "warmup_steps=credit.mix_warmup_steps,", "warmup_steps=0,", "rlsd-snapshot"),
+STEPS = "tests/training/test_trainer.py"
+NO_PASS = STEPS + "::test_no_teacher_pass_where_lambda_or_the_advantage_is_zero"
+RLSD = (
+    oracle("lambda starts at the default", "initial=settings.mix,", "initial=0.5,", "rlsd-frozen"),
+    oracle("lambda has no warm-up", "warmup_steps=settings.mix_warmup_steps,", "warmup_steps=0,", "rlsd-snapshot"),
     oracle(
-        "lambda decays in the default time", "decay_steps=credit.mix_decay_steps,", "decay_steps=50,", "rlsd-frozen"
+        "lambda decays in the default time", "decay_steps=settings.mix_decay_steps,", "decay_steps=50,", "rlsd-frozen"
     ),
+    oracle("lambda's first step is always 1", "first_index=settings.mix_first_index,", "first_index=1,", "rlsd-frozen"),
+    oracle("all tokens are reweighted", "weighted=reading.shown[:, 0], **bounds", "**bounds", "rlsd-live"),
+    oracle("lambda has no schedule", '"mix": mix(settings, step)', '"mix": settings.mix', "rlsd-frozen"),
+    oracle("the credit's clip is the default", '"clip": settings.clip}', '"clip": 0.2}', "rlsd-frozen"),
     oracle(
-        "lambda's first step is always 1",
-        "first_index=1 if credit.mix_first_index else 0,",
-        "first_index=1,",
-        "rlsd-frozen",
+        "the wrong half of the rollouts is reweighted",
+        'attempt.advantage < 0 or (attempt.advantage > 0 and settings.rollouts == "all")',
+        'attempt.advantage > 0 or (attempt.advantage < 0 and settings.rollouts == "all")',
+        "rlsd-negative",
     ),
+    oracle("a method's thoughts are not told apart", "tokens=lambda settings: settings.tokens", "", "rlsd-live"),
+    Mutation(
+        "rollouts without advantage are read by the teacher",
+        'attempt.advantage < 0 or (attempt.advantage > 0 and settings.rollouts == "all")',
+        'attempt.advantage < 0 or settings.rollouts == "all"',
+        NO_PASS,
+    ),
+    Mutation(
+        "the teacher reads where lambda is 0",
+        "return mix(settings, step) > 0 and settings.clip > 0",
+        "return settings.clip > 0",
+        NO_PASS,
+    ),
+)
+READING = (
+    oracle("thoughts are not told apart", 'if view.tokens(self.config.credit) == "thought":', "if False:", "rlsd-live"),
+    Mutation(
+        "views are read at steps at which the method does not",
+        "if view.when(self.config.credit, step):",
+        "if True:",
+        NO_PASS,
+    ),
+)
+PASSES = (oracle("the teacher reads at temperature 1", "= config.temperature", "= 1.0", "rlsd-ema"),)
+LEARNER = (
     oracle(
         "the learning rate has no schedule",
         "step, schedule=optim.schedule,",
@@ -230,6 +231,12 @@ TRAINER = (
         "rlvr-linear",
     ),
     oracle(
+        "the learning rate is a step late",
+        "            step, schedule=optim.schedule,",
+        "            step - 1, schedule=optim.schedule,",
+        "rlvr-linear",
+    ),
+    oracle(
         "the learning rate is not scaled", 'group["lr"] = optim.lr * scale', 'group["lr"] = optim.lr', "rlvr-linear"
     ),
     oracle(
@@ -246,92 +253,36 @@ TRAINER = (
     ),
     oracle(
         "the loss of several updates is their sum",
-        "return Update(sum(losses) / len(losses),",
-        "return Update(sum(losses),",
+        "Figures(sum(losses) / len(losses),",
+        "Figures(sum(losses),",
         "rlvr-clipped",
     ),
     oracle(
         "the norm of several updates is the first's", "max(norms), totals)", "norms[0], totals)", "rlvr-three-updates"
     ),
     oracle(
-        "the constant reduction divides by the default length",
-        "max_tokens=settings.rollout.max_new_tokens)",
-        "max_tokens=512)",
-        "rlvr-no-baseline",
-    ),
-    oracle("there is one reduction", "mask, settings.loss.reduction,", 'mask, "sequence_mean",', "rlvr-kl-k3"),
-    oracle(
-        "what does not count stays in denominators",
-        "len(sample.token_ids) if sample.counted else 0 for sample in samples",
-        "len(sample.token_ids) for sample in samples",
-        "rlvr-truncated-masked-two",
-    ),
-    oracle(
-        "the wrong half of the rollouts is reweighted",
-        'rollouts == "all" or sample.advantage < 0',
-        'rollouts == "all" or sample.advantage > 0',
-        "rlsd-negative",
-    ),
-    oracle("thoughts are not told apart", 'if self.config.credit.tokens == "thought":', "if False:", "rlsd-live"),
-    oracle(
-        "the KL leaves rollouts without advantage",
-        "and sample.advantage == 0 and self.config.loss.kl_coef == 0",
-        "and sample.advantage == 0",
-        "rlvr-kl-k2",
-    ),
-    oracle(
         "later updates are taken for the first",
-        "        for share in later:\n",
-        "        for share in later[:0]:\n",
+        "[first, *map(self._with_old_logp, later)]",
+        "[first, *later]",
         "rlvr-clipped",
     ),
     oracle(
         "updates come in reverse",
-        "first, *later = shares(kept, optim.updates_per_batch)",
-        "first, *later = reversed(shares(kept, optim.updates_per_batch))",
+        "in shares(kept, optim.updates_per_batch)]",
+        "in reversed(shares(kept, optim.updates_per_batch))]",
         "rlvr-clipped",
     ),
     oracle(
         "there is one update a batch",
-        "first, *later = shares(kept, optim.updates_per_batch)",
-        "first, *later = shares(kept, 1)",
+        "in shares(kept, optim.updates_per_batch)]",
+        "in shares(kept, 1)]",
         "rlvr-clipped",
     ),
     oracle(
         "replaced groups stay",
-        "for group in groups_of(samples, self.config) if not is_replaced(group)]",
-        "for group in groups_of(samples, self.config)]",
+        "[each for each in taught if not is_replaced(each.group)]",
+        "[*taught]",
         "rlvr-refill-two",
-    ),
-    Mutation(
-        "sampling ignores its temperature",
-        "sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature)",
-        "sampling=Sampling(config.rollout.max_new_tokens, temperature=1.0)",
-        ORACLE.format("rlvr-kl-k3"),
-    ),
-    Mutation(
-        "every step draws the same",
-        'seed=f"{config.seed}/rollouts/{step}"',
-        'seed=f"{config.seed}/rollouts"',
-        "tests/training/test_trainer.py::test_draws_are_those_of_the_step_and_the_seed",
-    ),
-    Mutation(
-        "draws do not depend on the seed",
-        'seed=f"{config.seed}/rollouts/{step}"',
-        'seed=f"rollouts/{step}"',
-        "tests/training/test_trainer.py::test_draws_are_those_of_the_step_and_the_seed",
-    ),
-    Mutation(
-        "more is drawn than `rollout.refill` allows",
-        "min(num_dead, refill - num_drawn)",
-        "num_dead",
-        "tests/training/test_trainer.py::test_groups_without_signal_are_drawn_anew_and_leave_the_loss",
-    ),
-    Mutation(
-        "rollouts without advantage are read by the teacher",
-        "s.counted and s.advantage != 0 and self._is_reweighted(s)",
-        "s.counted and self._is_reweighted(s)",
-        "tests/training/test_trainer.py::test_no_teacher_pass_where_lambda_or_the_advantage_is_zero",
     ),
     oracle(
         "gradients add up over steps",
@@ -341,15 +292,9 @@ TRAINER = (
     ),
     oracle(
         "the old policy is the sampler's word",
-        "old_logp=padded([s.old_logp for s in samples], tokens.mask)",
-        "old_logp=padded([s.sampled_logp for s in samples], tokens.mask)",
+        "old_logp = padded([scored[place] for place in range(len(batch.keys))], batch.columns.mask)",
+        "old_logp = batch.columns.sampled_logp",
         "rlvr-clipped",
-    ),
-    oracle(
-        "the teacher reads at temperature 1",
-        "ids.mask, temperature(self.config), model)",
-        "ids.mask, 1.0, model)",
-        "rlsd-ema",
     ),
     oracle(
         "the reference moves with the policy",
@@ -357,17 +302,59 @@ TRAINER = (
         "reference=policy.model if",
         "rlvr-kl-k2",
     ),
-    oracle(
-        "the learning rate is a step late",
-        "            step, schedule=optim.schedule,",
-        "            step - 1, schedule=optim.schedule,",
-        "rlvr-linear",
-    ),
     Mutation(
         "the sampler keeps the old weights",
         "        self.sampler.update_weights()\n        losses, norms",
         "        losses, norms",
-        "tests/training/test_trainer.py::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
+        STEPS + "::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
+    ),
+)
+ASSEMBLE = (
+    oracle(
+        "the constant reduction divides by the default length",
+        "longest = config.rollout.max_new_tokens",
+        "longest = 512",
+        "rlvr-no-baseline",
+    ),
+    oracle("there is one reduction", "counted, config.loss.reduction,", 'counted, "sequence_mean",', "rlvr-kl-k3"),
+    oracle(
+        "what does not count stays in denominators",
+        "[row for row in _rows(taught) if row.member.left_out is None]",
+        "[*_rows(taught)]",
+        "rlvr-truncated-masked-two",
+    ),
+    oracle(
+        "the KL leaves rollouts without advantage",
+        "            for term, to in zip(config.terms, routed, strict=True)",
+        "            for term, to in zip(config.recipe.terms, routed)",
+        "rlvr-kl-k2",
+    ),
+)
+DRAWS = STEPS + "::test_draws_are_those_of_the_step_and_the_seed"
+EXPERIENCE = (
+    oracle(
+        "sampling ignores its temperature",
+        "temperature=config.rollout.temperature)",
+        "temperature=1.0)",
+        "rlvr-kl-k3",
+    ),
+    Mutation(
+        "every step draws the same",
+        'seed=f"{config.seed}/rollouts/{step}"',
+        'seed=f"{config.seed}/rollouts"',
+        DRAWS,
+    ),
+    Mutation(
+        "draws do not depend on the seed",
+        'seed=f"{config.seed}/rollouts/{step}"',
+        'seed=f"rollouts/{step}"',
+        DRAWS,
+    ),
+    Mutation(
+        "more is drawn than `rollout.refill` allows",
+        "min(num_flat - num_replaced, left - num_drawn)",
+        "num_flat - num_replaced",
+        STEPS + "::test_groups_without_signal_are_drawn_anew_and_leave_the_loss",
     ),
 )
 OPTIMIZER = (
@@ -383,25 +370,20 @@ OPTIMIZER = (
         "rlvr-cosine",
     ),
 )
-REWARDS = (
+JUDGING = (
     oracle(
         "what is cut is always masked",
-        'if sample.truncated and config.rollout.truncated == "mask":',
-        "if sample.truncated:",
+        'if rollout.truncated and config.rollout.truncated == "mask":',
+        "if rollout.truncated:",
         "rlsd-ema",
     ),
     oracle(
         "what is cut is never masked",
-        'if sample.truncated and config.rollout.truncated == "mask":',
+        'if rollout.truncated and config.rollout.truncated == "mask":',
         "if False:",
         "rlvr-truncated-masked-two",
     ),
-    oracle(
-        "what is cut keeps its score",
-        "elif sample.truncated and verdict.is_verdict:",
-        "elif False:",
-        "rlsd-ema",
-    ),
+    oracle("what is cut keeps its score", "elif rollout.truncated and score is not None:", "elif False:", "rlsd-ema"),
     oracle("there is one baseline", "baseline=settings.baseline,", 'baseline="mean",', "rlvr-leave-one-out"),
     oracle("there is one scale", "scale=settings.scale,", 'scale="group_std",', "rlvr-batch-std"),
     oracle("the deviation is always unbiased", "ddof=settings.ddof,", "ddof=1,", "rlvr-population-std"),
@@ -410,21 +392,21 @@ REWARDS = (
     ),
     oracle(
         "no verdict is a score of 0",
-        "if sample.score is None and config.row.needs_reward:",
-        "if False:",
+        '"no_verdict" if score is None and config.recipe.scored else None',
+        "None",
         "rlvr-kl-k2",
     ),
-    Mutation(
+    oracle(
         "what is left of groups goes to the last share",
         "[round(index * len(groups) / parts) for index in range(parts + 1)]",
         "[*range(0, parts * (len(groups) // parts), max(1, len(groups) // parts))][:parts] + [len(groups)]",
-        ORACLE.format("rlvr-uneven-shares"),
+        "rlvr-uneven-shares",
     ),
     Mutation(
-        "dead is what has equal scores",
-        "if any(sample.advantage != 0 for sample in counted):",
-        "if len({sample.score for sample in counted}) > 1:",
-        "tests/training/test_rewards.py::test_without_a_baseline_equal_scores_are_advantages",
+        "without signal is what has equal scores",
+        "if any(advantage != 0 for _, advantage in compared):",
+        "if len({score for score, _ in compared}) > 1:",
+        "tests/training/test_judging.py::test_without_a_baseline_equal_scores_are_advantages",
     ),
 )
 TEACHER = (
@@ -508,23 +490,23 @@ MEANS = "tests/training/test_metrics.py"
 METRICS = (
     Mutation(
         "credit weights are a mean over all tokens",
-        'totals.mean("weight", "reweighted_tokens")',
-        'totals.mean("weight", "tokens")',
+        'totals.credit_mean("weight")',
+        'totals.mean("credit_weight", "tokens")',
         MEANS,
     ),
     Mutation(
-        "the gap is a mean over all tokens", 'totals.mean("gap", "seen_tokens")', 'totals.mean("gap", "tokens")', MEANS
+        "the gap is a mean over all tokens", 'totals.mean("gap", "shown_tokens")', 'totals.mean("gap", "tokens")', MEANS
     ),
     Mutation(
         "a clip rate is one of all tokens",
-        'totals.mean("clip_low", "reweighted_tokens")',
-        'totals.mean("clip_low", "tokens")',
+        'totals.credit_mean("clip_low")',
+        'totals.mean("credit_clip_low", "tokens")',
         MEANS,
     ),
     Mutation(
         "a clip rate is the other one",
-        'totals.mean("clip_high", "reweighted_tokens")',
-        'totals.mean("clip_low", "reweighted_tokens")',
+        'totals.credit_mean("clip_high")',
+        'totals.credit_mean("clip_low")',
         MEANS,
     ),
     Mutation(
@@ -541,14 +523,14 @@ METRICS = (
     ),
     Mutation(
         "weights of other tokens are counted",
-        '"weight": torch.where(batch.reweighted, credit.weight, 0.0)',
-        '"weight": credit.weight',
+        'f"credit_{name}": torch.where(asked, values, 0)',
+        'f"credit_{name}": values',
         MEANS,
     ),
     Mutation(
         "answers are counted over responses",
         'outcomes["no_answer"] / judged',
-        'outcomes["no_answer"] / len(samples)',
+        'outcomes["no_answer"] / len(members)',
         MEANS,
     ),
 )
@@ -561,19 +543,28 @@ RUN = (
     ),
 )
 SCHEMA = (
+    oracle(
+        "temperature is dropped",
+        'return self.rollout.temperature if self.recipe.responses == "policy" else 1.0',
+        "return 1.0",
+        "rlvr-kl-k3",
+    ),
+    Mutation(
+        "solutions are read at the sampling temperature",
+        'return self.rollout.temperature if self.recipe.responses == "policy" else 1.0',
+        "return self.rollout.temperature",
+        STEPS + "::test_solutions_are_read_at_temperature_1_and_samples_at_the_one_they_were_drawn_at",
+    ),
+)
+CHOICES = (
     Mutation(
         "GSPO's clips are swapped",
         '"loss.clip_low": 3e-4, "loss.clip_high": 4e-4',
         '"loss.clip_low": 4e-4, "loss.clip_high": 3e-4',
         "tests/config/test_schema.py",
     ),
-    Mutation(
-        "the KL is taken for sft too",
-        'if self.loss.kl_coef and row.samples != "policy":',
-        "if False:",
-        "tests/config/test_schema.py",
-    ),
 )
+READS = (Mutation("the KL is taken for sft too", '"loss.kl_coef": _samples,', "", "tests/config/test_schema.py"),)
 DIVERGENCES = (
     Mutation(
         "the tail holds everything", "logp.scatter(-1, support, nothing)", "logp", "tests/core/test_divergences.py"
@@ -609,10 +600,15 @@ LAYOUT = (
 )
 PRESETS = "tests/config/test_schema.py"
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
-    "rlsd_cli/training/update.py": UPDATE,
-    "rlsd_cli/training/trainer.py": TRAINER,
+    "rlsd_cli/methods/rlsd.py": RLSD,
+    "rlsd_cli/training/experience.py": EXPERIENCE,
+    "rlsd_cli/training/judging.py": JUDGING,
+    "rlsd_cli/training/reading.py": READING,
+    "rlsd_cli/training/passes.py": PASSES,
+    "rlsd_cli/training/assemble.py": ASSEMBLE,
+    "rlsd_cli/training/losses.py": LOSSES,
+    "rlsd_cli/training/learner.py": LEARNER,
     "rlsd_cli/training/optimizer.py": OPTIMIZER,
-    "rlsd_cli/training/rewards.py": REWARDS,
     "rlsd_cli/training/metrics.py": METRICS,
     "rlsd_cli/training/run.py": RUN,
     "rlsd_cli/policy/teacher.py": TEACHER,
@@ -624,6 +620,8 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/rollout/respond.py": RESPOND,
     "rlsd_cli/statistics.py": STATISTICS,
     "rlsd_cli/config/schema.py": SCHEMA,
+    "rlsd_cli/config/choices.py": CHOICES,
+    "rlsd_cli/config/reads.py": READS,
     "presets/rlsd-official.toml": (
         Mutation("the script's decay is the paper's", "mix_decay_steps = 60", "mix_decay_steps = 50", PRESETS),
         Mutation("the script's model thinks", "thinking = false", "thinking = true", PRESETS),
