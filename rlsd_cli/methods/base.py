@@ -110,6 +110,23 @@ class View(NamedTuple):
     most: int = 1
 
 
+class Draw(NamedTuple):
+    """More responses to some problems, sampled after a view of the teacher and trained after the student's prompt.
+
+    They have no advantage and are in no baseline.
+
+    under: the name of the view, one that the problem alone decides
+    where: True for the groups to whose problems they are drawn
+    num: how many to a problem
+    keep: those of them that stay; the others are recorded and left out
+    """
+
+    under: str
+    where: Callable[[Sequence[Attempt], Any], bool]
+    num: Callable[[Any], int]
+    keep: Route = everyone
+
+
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """A term of the loss.
@@ -176,6 +193,7 @@ class Method:
     deviations: where it differs from its source
     responses: drawn by the policy, or the worked solutions of the data
     views: what the teacher is shown, by name
+    draws: responses besides those of the student
     terms: of the loss
     settings: its own keys, which stand under `credit.`
     defaults: values of other keys that belong to it; they rank above the schema's and below presets
@@ -190,6 +208,7 @@ class Method:
     deviations: tuple[str, ...] = ()
     responses: Literal["policy", "solution"] = "policy"
     views: Mapping[str, View] = field(default_factory=dict)
+    draws: tuple[Draw, ...] = ()
     settings: type[Section] = NoSettings
     defaults: Mapping[str, object] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)

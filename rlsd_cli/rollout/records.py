@@ -7,9 +7,9 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.methods.base import STUDENT, Attempt
 from rlsd_verifiers import Verdict
 
-LeftOut = Literal["truncated", "no_verdict", "replaced", "too_long", "no_view"]
+LeftOut = Literal["truncated", "no_verdict", "replaced", "too_long", "no_view", "not_kept"]
 """Why a rollout is in no loss: it was cut at the limit, it reached no verdict, another group stands for its own, the
-solution of the data is too long, or the teacher could not be shown what the loss needs."""
+solution of the data is too long, the teacher could not be shown what the loss needs, or a draw does not keep it."""
 
 
 class Prompt(NamedTuple):
@@ -71,6 +71,11 @@ class Group(NamedTuple):
     place: int
     members: tuple[Judged, ...]
     advantages: tuple[float, ...]
+
+    @property
+    def own(self) -> tuple[Judged, ...]:
+        """The members that the student drew; the others were told something."""
+        return tuple(member for member in self.members if member.rollout.drawn_under == STUDENT)
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The group as plain data, for routes and views."""

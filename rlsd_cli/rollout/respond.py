@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, student_text
 from rlsd_cli.data.room import Window, student_refusal, too_long
 from rlsd_cli.grading.jobs import job
+from rlsd_cli.methods.base import STUDENT
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.records import Pending, Prompt, Rollout
 from rlsd_cli.rollout.sampler import Completion, Sampler, Sampling
@@ -35,6 +37,13 @@ def draw_keys(problems: Sequence[Problem]) -> list[str]:
     return keys
 
 
+class Told(NamedTuple):
+    """A view of the teacher, and the token ids of each problem's prompt after it."""
+
+    under: str
+    prompts: list[list[int]]
+
+
 def respond(
     policy: Policy,
     sampler: Sampler,
@@ -47,6 +56,7 @@ def respond(
     seed: str,
     keys: Sequence[str] | None = None,
     version: int = 0,
+    told: Told | None = None,
 ) -> list[Pending]:
     """Sample `samples` responses to each problem, problem by problem, and submit each to the pool as soon as it ends.
 
@@ -55,9 +65,11 @@ def respond(
     Args:
         keys: The `draw_keys` of the problems, if they are some of more.
         version: The step whose weights sample.
+        told: What to sample after, where that is not the student's prompt.
     """
     ids = student_prompts(problems, policy, config, sampling.max_new_tokens)
     prompts = [Prompt(tuple(each)) for each in ids]
+    under, read = (STUDENT, ids) if told is None else told
     pending: dict[int, Pending] = {}
 
     def finished(place: int, completion: Completion) -> None:
@@ -72,9 +84,10 @@ def respond(
             truncated=completion.truncated,
             text=text,
             version=version,
+            drawn_under=under,
         )
         pending[place] = Pending(rollout, pool.submit(job(problem, text, config)))
 
     keys = draw_keys(problems) if keys is None else keys
-    sampler.sample(ids, keys, samples, sampling, seed=seed, finished=finished)
+    sampler.sample(read, keys, samples, sampling, seed=seed, finished=finished)
     return [pending[place] for place in range(len(pending))]

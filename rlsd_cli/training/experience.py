@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import refill_problems, step_problems
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.prompts import solution_ids
+from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.methods.base import Draw
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.records import Group, Judged, Pending, Prompt, Rollout
-from rlsd_cli.rollout.respond import draw_keys, respond, student_prompts
+from rlsd_cli.rollout.respond import Told, draw_keys, respond, student_prompts
 from rlsd_cli.rollout.sampler import Sampler, Sampling
 from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.judging import advantages_of, judge, shares, zero_variance
@@ -41,6 +42,9 @@ class Source(Protocol):
 
         first: the place of the first problem among the groups of the step
         """
+
+    def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
+        """Responses to the problems of groups that are sampled after a view, group by group, being verified."""
 
     def sleep(self) -> None:
         """Nothing is drawn until the next step."""
@@ -73,6 +77,26 @@ class FromPolicy:
         )
         return [pending[start : start + size] for start in range(0, len(pending), size)]
 
+    def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
+        config, tokenizer = self.config, self.policy.tokenizer
+        problems, size = [group.members[0].rollout.problem for group in groups], draw.num(self.config.credit)
+        view = config.recipe.views[draw.under].shows or config.teacher.view
+        prompts = [prompt_ids(teacher_text(problem, config, view), config, tokenizer) for problem in problems]
+        pending = respond(
+            self.policy,
+            self.sampler,
+            problems,
+            config,
+            self.pool,
+            samples=size,
+            sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature),
+            seed=f"{config.seed}/rollouts/{step}/{draw.under}",
+            keys=[f"{problem.id}/{group.place}" for problem, group in zip(problems, groups, strict=True)],
+            version=step - 1,
+            told=Told(draw.under, prompts),
+        )
+        return [pending[start : start + size] for start in range(0, len(pending), size)]
+
     def sleep(self) -> None:
         self.sampler.sleep()
 
@@ -99,15 +123,16 @@ class Rollouts:
             with clock("rollout"):
                 drawn = self.source.draw(problems, step, num_groups)
             flat: list[Group] = []
-            yield self._judged(drawn, num_groups, flat, clock)
+            yield self._judged(drawn, step, num_groups, flat, clock)
             num_groups += len(problems)
             num_flat += sum(self.world.all_gather(len(flat)))
             problems = self._replacements(step, num_groups, num_flat)
         self.source.sleep()
 
-    def _judged(self, drawn: list[list[Pending]], first: int, flat: list[Group], clock: Clock) -> Parts:
+    def _judged(self, drawn: list[list[Pending]], step: int, first: int, flat: list[Group], clock: Clock) -> Parts:
         """Groups as their verdicts arrive, the `first` of all processes at that place; those without signal go to
-        `flat`, too."""
+        `flat`, too. Those to which more is drawn are a last part."""
+        draws, held = self.config.recipe.draws, list[Group]()
         places = count(first + self.world.rank, self.world.size)
         num_parts = 1 if self.config.advantage.scale == "batch_std" else PARTS
         for part in shares(list(zip(places, drawn, strict=False)), num_parts):
@@ -117,7 +142,30 @@ class Rollouts:
             advantages = self._advantages(members)
             groups = [Group(*each) for each in zip((place for place, _ in part), members, advantages, strict=True)]
             flat += [group for group in groups if zero_variance(group)]
-            yield groups
+            wanting = {group.place for group in groups if self._wants(group)}
+            held += [group for group in groups if group.place in wanting]
+            yield [group for group in groups if group.place not in wanting]
+        if draws:
+            yield self._with_draws(held, step, clock)
+
+    def _wants(self, group: Group) -> bool:
+        """True where a draw of the method is made to the problem of a group."""
+        return any(draw.where(group.attempts(), self.config.credit) for draw in self.config.recipe.draws)
+
+    def _with_draws(self, groups: list[Group], step: int, clock: Clock) -> list[Group]:
+        """Groups with the responses that the draws of the method add to them, each judged."""
+        settings = self.config.credit
+        for draw in self.config.recipe.draws:
+            chosen = [group for group in groups if draw.where(group.attempts(), settings)]
+            with clock("rollout"):
+                drawn = self.source.draw_told(chosen, draw, step) if chosen else []
+            with clock("verify"):
+                told = {
+                    group.place: [judge(pending, self.config) for pending in responses]
+                    for group, responses in zip(chosen, drawn, strict=True)
+                }
+            groups = [_extended(group, told.get(group.place, []), draw, settings) for group in groups]
+        return groups
 
     def _advantages(self, members: list[tuple[Judged, ...]]) -> Sequence[tuple[float, ...]]:
         """From the scores of each group, or where they are scaled by the batch from those of all processes."""
@@ -134,6 +182,24 @@ class Rollouts:
         num_replaced = min(num_flat, num_drawn)
         count = min(num_flat - num_replaced, left - num_drawn)
         return refill_problems(self.problems, self.config, step, num_drawn, count)
+
+
+def _extended(group: Group, told: Sequence[Judged], draw: Draw, settings: Any) -> Group:
+    """A group with further members, numbered after its own; those that the draw does not keep are left out."""
+    numbers = count(len(group.members))
+    members = [
+        member._replace(rollout=member.rollout._replace(number=number))
+        for number, member in zip(numbers, told, strict=False)
+    ]
+    whole = Group(group.place, (*group.members, *members), (*group.advantages, *[0.0] * len(members)))
+    attempts = whole.attempts()
+    kept = [
+        member
+        if index < len(group.members) or draw.keep(attempts[index], attempts, settings)
+        else member._replace(left_out=member.left_out or "not_kept")
+        for index, member in enumerate(whole.members)
+    ]
+    return whole._replace(members=tuple(kept))
 
 
 class Solutions:

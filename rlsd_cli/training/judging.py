@@ -64,12 +64,13 @@ def zero_variance(group: Group) -> ZeroVariance | None:
 
     `equal`: all scores are one value other than 0 and 1. `unjudged`: too few of them count to be compared.
     """
-    pairs = zip(group.members, group.advantages, strict=True)
+    own = group.own
+    pairs = zip(own, group.advantages[: len(own)], strict=True)
     compared = [(member.score, advantage) for member, advantage in pairs if member.left_out in COMPARED]
     if any(advantage != 0 for _, advantage in compared):
         return None
     scores = {score for score, _ in compared}
-    if len(compared) < min(2, len(group.members)):
+    if len(compared) < min(2, len(own)):
         return "unjudged"
     return "all_right" if scores == {1.0} else "all_wrong" if scores == {0.0} else "equal"
 

@@ -73,8 +73,8 @@ class Figures(NamedTuple):
 
 
 def rollout_metrics(groups: Sequence[Group], config: Config) -> dict[str, Any]:
-    """What the rollouts of a step say. Scores are averaged over the responses that reached a verdict."""
-    members = [member for group in groups for member in group.members]
+    """What the rollouts of the student say. Scores are averaged over the responses that reached a verdict."""
+    members = [member for group in groups for member in group.own]
     rollouts = [member.rollout for member in members]
     verdicts = [member.verdict for member in members if member.verdict]
     scores = [member.score for member in members if member.score is not None]
@@ -93,7 +93,8 @@ def rollout_metrics(groups: Sequence[Group], config: Config) -> dict[str, Any]:
         "response_tokens_mean": sum(len(rollout.token_ids) for rollout in rollouts) / len(rollouts),
         "leakage_rate": rate(leaks(rollout.text, config.data) for rollout in rollouts),
         "outcomes": dict(outcomes.most_common()),
-        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "told_rollouts": sum(len(group.members) - len(group.own) for group in groups),
+        "tokens": sum(len(member.rollout.token_ids) for group in groups for member in group.members),
     }
 
 

@@ -15,9 +15,10 @@ from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
 from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.methods.base import STUDENT, Draw
 from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.model import Policy, load_trainable
-from rlsd_cli.rollout.records import Pending, Prompt, Rollout
+from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoints, load_checkpoint
@@ -52,17 +53,27 @@ class NoSampler:
 class FromRecords:
     """The responses that a run has written down."""
 
-    def __init__(self, run: RunDir, config: Config, world: World) -> None:
+    def __init__(self, run: RunDir, world: World) -> None:
         self.run = run
-        self.config = config
         self.world = world
+        self.read: tuple[int, list[RolloutRecord]] | None = None
 
     def draw(self, problems: Sequence[Problem], step: int, first: int) -> list[list[Pending]]:
-        recorded: dict[int, list[RolloutRecord]] = {}
-        for record in self.run.rollouts(step):
-            recorded.setdefault(record.group, []).append(record)
         own = self.world.local(list(enumerate(problems, start=first)))
-        return [[_pending(record, problem) for record in recorded.get(place, [])] for place, problem in own]
+        return [self._recorded(step, place, problem, STUDENT) for place, problem in own]
+
+    def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
+        pairs = ((group.place, group.members[0].rollout.problem) for group in groups)
+        return [self._recorded(step, place, problem, draw.under) for place, problem in pairs]
+
+    def _recorded(self, step: int, place: int, problem: Problem, under: str) -> list[Pending]:
+        if self.read is None or self.read[0] != step:
+            self.read = step, self.run.rollouts(step)
+        return [
+            _pending(record, problem)
+            for record in self.read[1]
+            if record.group == place and record.drawn_under == under
+        ]
 
     def sleep(self) -> None:
         """Nothing is awake."""
@@ -186,7 +197,7 @@ def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = 
     if config.recipe.responses == "solution":
         experience = Solutions(config, policy, NoSampler(), problems, world)
     else:
-        experience = Rollouts(config, FromRecords(run, config, world), problems, world)
+        experience = Rollouts(config, FromRecords(run, world), problems, world)
     reader = Reader(config, policy, learner.models.teacher, learner.passes)
     return policy, Trainer(config, experience, reader, learner, world)
 
