@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 def replay(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its name under the root.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the other method.")
+    ] = None,
+    *,
     step: Annotated[int, typer.Option("--step", help="Which step.", metavar="N", min=1)],
     mode: Annotated[
         str | None,
@@ -26,11 +30,10 @@ def replay(
 
     Exits with 1 where loss, gradient norm or weights are not those that were recorded.
     """
-    from rlsd_cli.runs.rundir import named_run
-    from rlsd_cli.training.replay import replay as repeat
+    from rlsd_cli.training.replay import replay_named
 
     console.quiet = quiet
-    replayed = repeat(named_run(run, context.obj), step, mode)
+    replayed = replay_named(run, context.obj, step, mode, arguments or [])
     if as_json:
         console.data_json(_as_json(replayed))
     else:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, read_toml
+from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, read_toml, split_arguments
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import bound
 from rlsd_cli.data.problems import Problem
@@ -20,7 +22,7 @@ from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.model import Policy, load_trainable
 from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
-from rlsd_cli.runs.rundir import RunDir
+from rlsd_cli.runs.rundir import RunDir, named_run
 from rlsd_cli.training.checkpoint import Trained, checkpoints, load_checkpoint
 from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.digest import weights_digest
@@ -139,8 +141,21 @@ class Replayed(NamedTuple):
         return all(self.recorded[name] == self.now[name] for name in COMPARED)
 
 
-def replay(run: RunDir, step: int, method: str | None = None) -> Replayed:
+def replay_named(name: Path, root: Path, step: int, method: str | None, arguments: Sequence[str]) -> Replayed:
+    """`replay` of a run by its path or its name under a root; `arguments` are `key=value` of the other method."""
+    targets, overrides = split_arguments(arguments)
+    if targets or (overrides and method is None):
+        what = f"`{(targets or list(overrides))[0]}` says nothing about a recorded step"
+        raise RlsdError(what, hint="`--mode METHOD key=value...` asks another method with other keys")
+    return replay(named_run(name, root), step, method, overrides)
+
+
+def replay(
+    run: RunDir, step: int, method: str | None = None, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> Replayed:
     """Repeat a step of a run; with `method`, compute what that method would have made of its rollouts, too.
+
+    `overrides` are further keys of that method.
 
     Steps between the checkpoint and this one are repeated likewise. The run is not changed.
 
@@ -152,7 +167,7 @@ def replay(run: RunDir, step: int, method: str | None = None) -> Replayed:
     if step not in known:
         last = max(known, default=0)
         raise RlsdError(f"{run.path} has no step {step}", hint=f"its last step is {last}" if last else None)
-    other = None if method is None else _other(run, config, method)
+    other = None if method is None else _other(run, config, {**overrides, "method": method})
     earlier = [path for path in checkpoints(run.checkpoints) if int(path.name) < step]
     started_from = int(earlier[-1].name) if earlier else 0
     for between in range(started_from + 1, step + 1):
@@ -171,10 +186,10 @@ def replay(run: RunDir, step: int, method: str | None = None) -> Replayed:
     )
 
 
-def _other(run: RunDir, config: Config, method: str) -> Config:
+def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:
     """The config of the run with another method; keys that it does not read are left out."""
     layers = [read_toml(run.path / "config.toml", f"run {run.name}")]
-    other = merge(layers, Layer(COMMAND_LINE, {"method": method})).config
+    other = merge(layers, Layer(COMMAND_LINE, asked)).config
     if "solution" in (config.recipe.responses, other.recipe.responses) and config.method != other.method:
         raise RlsdError(
             f"`{config.method}` and `{other.method}` do not learn from the same responses",
