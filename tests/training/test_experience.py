@@ -34,7 +34,9 @@ def begin_round(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(experience_module, "respond", lambda *_, **__: pending)
         nobody: Any = None
         world = World() if verdicts else World(1, 2)
-        return next(Rollouts(config, FromPolicy(config, nobody, nobody, nobody, world), [PROBLEM], world).rounds(1, Clock()))
+        return next(
+            Rollouts(config, FromPolicy(config, nobody, nobody, nobody, world), [PROBLEM], world).rounds(1, Clock())
+        )
 
     return make
 
