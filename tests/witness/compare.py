@@ -67,7 +67,8 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def write(folder: Path) -> int:
-    names = list(table_of(ROOT)["ALONE"])
+    table = table_of(ROOT)
+    names = [name for name in table["ALONE"] if name not in table["COARSE"]]
     perform(ROOT, names, folder, SAME_ROUNDING)
     columns = {name: columns_of(folder / name / "latest") for name in names}
     runs = (

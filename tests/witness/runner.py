@@ -1,6 +1,7 @@
 """Runs the table of a source tree with that tree's code, through the command line as it is used.
 
-Runs in one process share one Python process, which this file is when it is executed: `runner.py FOLDER < commands`.
+Those of one process each share a Python process, which this file is when it is executed:
+`runner.py TREE FOLDER < commands`.
 """
 
 import json
@@ -24,12 +25,13 @@ def table_of(tree: Path) -> dict[str, Any]:
 
 def perform(tree: Path, names: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> None:
     """Run these runs of a tree; each is then a run directory in `folder/NAME/latest`, with `folder/NAME.log`."""
-    table, folder = table_of(tree), folder.resolve()
+    tree, folder = tree.resolve(), folder.resolve()
+    table = table_of(tree)
     folder.mkdir(parents=True, exist_ok=True)
     paths = os.pathsep.join([str(tree), str(tree / "verifiers")])
     environment = os.environ | {"PYTHONPATH": paths, "GLOO_SOCKET_IFNAME": "lo"} | (variables or {})
     alone = {name: table["arguments"](table["ALONE"][name]) for name in names if name in table["ALONE"]}
-    command = [sys.executable, __file__, str(folder)]
+    command = [sys.executable, __file__, str(tree), str(folder)]
     subprocess.run(command, input=json.dumps(alone), text=True, cwd=folder, env=environment, check=True)
     team = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "rlsd_cli"]
     for name in (name for name in names if name in table["TOGETHER"]):
@@ -39,10 +41,14 @@ def perform(tree: Path, names: Sequence[str], folder: Path, variables: Mapping[s
             subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False)
 
 
-def _perform_here(folder: Path, commands: Mapping[str, Sequence[str]]) -> None:
+def _perform_here(tree: Path, folder: Path, commands: Mapping[str, Sequence[str]]) -> None:
     """One `rlsd train` after the other; one that fails leaves no finished run, and its log says why."""
+    import rlsd_verifiers
     from rlsd_cli import app
 
+    for module in (app, rlsd_verifiers):
+        if not Path(str(module.__file__)).is_relative_to(tree):
+            raise ImportError(f"{module.__file__} is not of {tree}")
     for name, arguments in commands.items():
         sys.argv = ["rlsd", "--root", str(folder / name), "train", *arguments]
         log = (folder / f"{name}.log").open("w", encoding="utf-8")
@@ -51,4 +57,4 @@ def _perform_here(folder: Path, commands: Mapping[str, Sequence[str]]) -> None:
 
 
 if __name__ == "__main__":
-    _perform_here(Path(sys.argv[1]), json.load(sys.stdin))
+    _perform_here(Path(sys.argv[1]), Path(sys.argv[2]), json.load(sys.stdin))
