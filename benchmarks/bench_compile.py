@@ -18,6 +18,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from rlsd_cli.policy.batch import TokenBatch, make_batch, micro_batches
 from rlsd_cli.policy.compile_check import Pass, compile_fault, recompilation_limits
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import score_tokens
 
@@ -40,12 +41,11 @@ def make_policy() -> Policy:
         model=Qwen3ForCausalLM(config).eval(),
         tokenizer=None,
         device=torch.device("cpu"),
-        compute_dtype=torch.float32,
         eos_ids=frozenset([0]),
         eos_id=0,
         pad_id=0,
         context_length=4096,
-        packs=True,
+        execution=Execution(attention="packed"),
     )
 
 
@@ -65,8 +65,7 @@ def step_batches(groups: int) -> list[TokenBatch]:
     ]
 
 
-def work(policy: Policy, batch: TokenBatch, *, compiled: bool) -> Pass:
-    policy.compiled = compiled
+def work(policy: Policy, batch: TokenBatch) -> Pass:
     with torch.no_grad():
         score_tokens(policy, batch, batch.mask, 1.0)
     logp = score_tokens(policy, batch, batch.mask, 1.0).logp
@@ -86,9 +85,9 @@ def main() -> None:
     with recompilation_limits(limits.append):
         for number, batch in enumerate(batches, start=1):
             started = time.perf_counter()
-            compiled = work(policy, batch, compiled=True)
+            compiled = work(policy.run_as(compile=True), batch)
             seconds = time.perf_counter() - started
-            gap, gradient = compiled.distance(work(policy, batch, compiled=False))
+            gap, gradient = compiled.distance(work(policy, batch))
             assert batch.rows is not None
             row = {
                 "buckets": len(batch.rows.buckets),

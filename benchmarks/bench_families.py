@@ -93,7 +93,7 @@ def judged(folder: Path, runs: bool) -> dict[str, Any]:
     try:
         policy = load(folder)
         decoder = choose_decoder(policy).__name__.removesuffix("Decoder").lower()
-        row |= {"head": "plain" if policy.plain_head else "own", "packs": policy.packs, "decoder": decoder}
+        row |= {"head": "plain" if policy.plain_head else "own", "packs": policy.execution.packed, "decoder": decoder}
         plain = AutoModelForCausalLM.from_pretrained(folder).eval()
         vocabulary, room = plain.get_input_embeddings().num_embeddings, policy.context_length
         given = rows(vocabulary, room)

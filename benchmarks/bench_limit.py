@@ -44,7 +44,6 @@ def limit(model: str, dtype: str, passes: int) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     from rlsd_cli.config.resolve import Layer, merge
-    from rlsd_cli.policy.batch import make_batch
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.policy.scoring import score_tokens
 
@@ -57,7 +56,7 @@ def limit(model: str, dtype: str, passes: int) -> dict[str, Any]:
         for _ in range(GROUP):
             prompts.append(prompt)
             responses.append([draw.randrange(vocabulary) for _ in range(draw.randint(*RESPONSES))])
-    batch = make_batch(prompts, responses, 0, policy.device, packed=policy.packs)
+    batch = policy.batch(prompts, responses)
     trunk = sum(p.numel() for p in policy.model.base_model.layers.parameters() if p.ndim == 2)
     scored = int(batch.mask.sum())
     attended = sum((len(prompt) + len(response)) ** 2 / 2 for prompt, response in zip(prompts, responses, strict=True))

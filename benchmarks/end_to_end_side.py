@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -16,16 +17,15 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.data.sources import load_splits
     from rlsd_cli.grading.jobs import open_pool
     from rlsd_cli.interrupts import Interrupts
-    from rlsd_cli.policy.autotune import follow, make_plan
+    from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.training.trainer import make_trainer
 
     config = merge([Layer("leg", task["settings"])], Layer("task", {})).config
     policy = load_policy(config)
-    plan = make_plan(policy, config)
-    follow(policy, plan)
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    policy = replace(policy, execution=tune(policy, config))
+    sampler = TransformersSampler(policy, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
     rewards, tokens = [], []
     with open_pool(config) as pool:
@@ -39,7 +39,11 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             tokens.append(sum(len(record.token_ids) for record in records))
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
     return meter.report(
-        versions=versions, threads=torch.get_num_threads(), plan=plan._asdict(), rewards=rewards, tokens=tokens
+        versions=versions,
+        threads=torch.get_num_threads(),
+        plan=policy.execution._asdict(),
+        rewards=rewards,
+        tokens=tokens,
     )
 
 

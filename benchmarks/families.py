@@ -6,6 +6,7 @@ the repository, `../shared/model_families.json`, and any that a caller makes.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -20,8 +21,8 @@ from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.evaluation.evaluate import evaluate_together, select
 from rlsd_cli.interrupts import Interrupts
-from rlsd_cli.policy.autotune import follow, make_plan
-from rlsd_cli.policy.batch import make_batch, micro_batches
+from rlsd_cli.policy.autotune import tune
+from rlsd_cli.policy.batch import micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
@@ -120,7 +121,7 @@ def load(folder: Path, overrides: Mapping[str, Any] | None = None) -> Policy:
 def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     """Two steps and an evaluation as `rlsd train` makes them; the metrics of the last step."""
     policy = load_trainable(config)
-    follow(policy, make_plan(policy, config))
+    policy = replace(policy, execution=tune(policy, config))
     sampler = make_sampler(policy, config)
     trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
     sampler.update_weights()
@@ -183,9 +184,8 @@ def scoring_gaps(policy: Policy, plain: Any, given: Rows, budget: int = 300) -> 
         logp = plain_logp(plain, prompt, response, TEMPERATURE)
         (logp * weight).sum().backward()
         expected.append(logp.detach())
-    for cut in micro_batches(given.prompts, given.responses, budget, packed=policy.packs):
-        chosen = [given.prompts[place] for place in cut], [given.responses[place] for place in cut]
-        batch = make_batch(*chosen, policy.pad_id, policy.device, packed=policy.packs)
+    for cut in micro_batches(given.prompts, given.responses, budget, packed=policy.execution.packed):
+        batch = policy.batch([given.prompts[place] for place in cut], [given.responses[place] for place in cut])
         logp = score_tokens(policy, batch, batch.mask, TEMPERATURE).logp
         row_weights = torch.nn.utils.rnn.pad_sequence([weights[place] for place in cut], batch_first=True)
         (logp * row_weights).sum().backward()
@@ -214,7 +214,7 @@ def sampling_gaps(policy: Policy, plain: Any, given: Rows) -> Sampled:
     """The sampler against plain forward passes: greedy responses, and the log-probabilities of drawn ones."""
     prompts = [list(prompt) for prompt in dict.fromkeys(map(tuple, given.prompts))]
     keys = [str(number) for number in range(len(prompts))]
-    sampler = TransformersSampler(policy, "float32", 4)
+    sampler = TransformersSampler(policy, 4)
     sampler.update_weights()
     greedy = sampler.sample(prompts, keys, 2, Sampling(NEW_TOKENS, temperature=0.0), "greedy")
     wrong = 0

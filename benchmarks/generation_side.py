@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from rlsd_cli.config.resolve import Layer, merge
-from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.meter import forget_peak, peak_bytes, resident_bytes
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.scoring import score_tokens
@@ -33,8 +32,8 @@ def endless(model: str) -> Policy:
 
 
 def rlsd(task: dict[str, Any]) -> Generate:
-    policy = endless(task["model"])
-    return drawing(TransformersSampler(policy, task["dtype"], task["batch_size"]), policy, task)
+    policy = endless(task["model"]).run_as(sampling_dtype=task["dtype"])
+    return drawing(TransformersSampler(policy, task["batch_size"]), policy, task)
 
 
 def drawing(sampler: Sampler, policy: Policy, task: dict[str, Any]) -> Generate:
@@ -95,7 +94,7 @@ def gaps(task: dict[str, Any]) -> dict[str, float]:
     found = []
     for number, rollout in enumerate(rollouts):
         prompt = task["prompts"][number // task["group"]]
-        batch = make_batch([prompt], [rollout.token_ids], policy.pad_id, policy.device, packed=policy.packs)
+        batch = policy.batch([prompt], [rollout.token_ids])
         scored = score_tokens(policy, batch, batch.mask, 1.0).logp[batch.mask].float()
         found.append((scored - torch.tensor(rollout.sampled_logp)).abs())
     every = torch.cat(found)

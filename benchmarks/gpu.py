@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -24,8 +25,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from rlsd_cli.core.divergences import reverse_kl
-from rlsd_cli.policy.batch import TokenBatch, make_batch
+from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.compile_check import compile_fault
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.meter import forget_peak, peak_bytes
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import can_pack, head_is_plain
@@ -108,11 +110,10 @@ def make_policy(arguments: argparse.Namespace) -> Policy:
         model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPES[arguments.shape], tie_word_embeddings=True))
     model = model.to(device).eval()
     end = model.get_output_embeddings().weight.shape[0] - 1
-    policy = Policy(model, None, device, torch.bfloat16, frozenset({end}), end, 0, 1 << 20)
-    policy.plain_head = head_is_plain(model, device)
-    policy.packs = policy.plain_head and can_pack(model, device)
-    policy.sampling_dtype = torch.bfloat16
-    return policy
+    plain_head = head_is_plain(model, device)
+    attention = "packed" if plain_head and can_pack(model, device) else "padded"
+    execution = Execution("bfloat16", "bfloat16", attention)
+    return Policy(model, None, device, frozenset({end}), end, 0, 1 << 20, execution, plain_head)
 
 
 def count(policy: Policy, work: Work, *, teacher: bool = False) -> tuple[int, float]:
@@ -130,9 +131,8 @@ def count(policy: Policy, work: Work, *, teacher: bool = False) -> tuple[int, fl
 # -- the ways ---------------------------------------------------------------------------------------------------------
 
 
-def batch_of(policy: Policy, work: Work, *, packed: bool, privileged: bool = False) -> TokenBatch:
-    prompts = work.privileged if privileged else work.prompts
-    return make_batch(prompts, work.responses, policy.pad_id, policy.device, packed=packed)
+def batch_of(policy: Policy, work: Work, *, privileged: bool = False) -> TokenBatch:
+    return policy.batch(work.privileged if privileged else work.prompts, work.responses)
 
 
 def plain_logp(policy: Policy, batch: TokenBatch) -> Tensor:
@@ -143,26 +143,24 @@ def plain_logp(policy: Policy, batch: TokenBatch) -> Tensor:
 
 
 def training_ways(policy: Policy, work: Work, *, compiled: bool) -> dict[str, Callable[[], None]]:
-    def ours(compile_layers: bool) -> None:
-        policy.compiled = compile_layers
-        batch = batch_of(policy, work, packed=policy.packs)
+    def ours(policy: Policy) -> None:
+        batch = batch_of(policy, work)
         score_tokens(policy, batch, batch.mask, 1.0).logp.sum().backward()
-        policy.compiled = False
 
     def plain() -> None:
-        batch = batch_of(policy, work, packed=False)
+        batch = batch_of(policy.run_as(attention="padded"), work)
         all_logp = plain_logp(policy, batch)
         with torch.no_grad():
             -(all_logp.exp() * all_logp).sum(-1)
         all_logp.gather(-1, batch.response_ids[batch.mask][:, None]).sum().backward()
 
-    ways = {"plain": plain, "rlsd": lambda: ours(False)}
-    return ways | ({"rlsd, compiled": lambda: ours(True)} if compiled else {})
+    ways = {"plain": plain, "rlsd": lambda: ours(policy)}
+    return ways | ({"rlsd, compiled": lambda: ours(policy.run_as(compile=True))} if compiled else {})
 
 
 def distillation_ways(policy: Policy, work: Work) -> dict[str, Callable[[], None]]:
     def ours() -> None:
-        student, teacher = (batch_of(policy, work, packed=policy.packs, privileged=side) for side in (False, True))
+        student, teacher = (batch_of(policy, work, privileged=side) for side in (False, True))
         feature = features(policy, policy.model, student, student.mask)
         with torch.no_grad():
             teacher_feature = features(policy, policy.model, teacher, student.mask)
@@ -171,7 +169,8 @@ def distillation_ways(policy: Policy, work: Work) -> dict[str, Callable[[], None
         result.loss.sum().backward()
 
     def plain() -> None:
-        student, teacher = (batch_of(policy, work, packed=False, privileged=side) for side in (False, True))
+        padded = policy.run_as(attention="padded")
+        student, teacher = (batch_of(padded, work, privileged=side) for side in (False, True))
         with torch.no_grad():
             teacher_logp = plain_logp(policy, teacher)
         reverse_kl(plain_logp(policy, student), teacher_logp).sum().backward()
@@ -181,9 +180,9 @@ def distillation_ways(policy: Policy, work: Work) -> dict[str, Callable[[], None
 
 def generation_ways(policy: Policy, work: Work, new_tokens: int) -> dict[str, Callable[[], Any]]:
     """Both in bfloat16; the end token is suppressed, so that every response is as long as the next."""
-    endless = Policy(**{**vars(policy), "eos_ids": frozenset({-1})})
+    endless = replace(policy, eos_ids=frozenset({-1}))
     prompts = work.prompts[::GROUP]
-    sampler = TransformersSampler(endless, "bfloat16", len(work.prompts))
+    sampler = TransformersSampler(endless, len(work.prompts))
     baseline = twin(policy.model, torch.bfloat16)
     ids = torch.tensor(prompts, device=policy.device)
 

@@ -6,6 +6,7 @@ As in `rlsd train`, what the settings leave open is chosen by a measurement befo
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -30,7 +31,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.data.problems import Problem
     from rlsd_cli.data.sources import Splits
     from rlsd_cli.interrupts import Interrupts
-    from rlsd_cli.policy.autotune import follow, make_plan
+    from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.model import load_policy
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
@@ -48,9 +49,8 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     }
     config = merge([Layer("leg", SETTINGS | batch)], Layer("task", task["settings"])).config
     policy = load_policy(config)
-    plan = make_plan(policy, config)
-    follow(policy, plan)
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    policy = replace(policy, execution=tune(policy, config))
+    sampler = TransformersSampler(policy, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
 
     def group_of(place: int, rows: Sequence[Mapping[str, Any]]) -> Group:
@@ -92,7 +92,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             if told(taught) != [row["teacher"] for row in rows]:
                 raise AssertionError("the teacher did not read the tokens that the peer's reads")
     versions = {name: metadata.version(name) for name in ("rlsd", "torch", "transformers")}
-    return meter.report(versions=versions, threads=torch.get_num_threads(), plan=plan._asdict())
+    return meter.report(versions=versions, threads=torch.get_num_threads(), plan=policy.execution._asdict())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rlsd_cli.config.resolve import Resolved
     from rlsd_cli.config.schema import Config
     from rlsd_cli.data.problems import Problem
+    from rlsd_cli.policy.execution import Execution
     from rlsd_cli.policy.memory_parts import Memory
     from rlsd_cli.policy.model import Policy
     from rlsd_cli.runs.rundir import RunDir
@@ -64,6 +65,7 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
     """The memory of a run, from files alone: by what it chose where it has begun, else by what is likely."""
     from rlsd_cli.distributed.ranks import num_processes
     from rlsd_cli.policy import meter
+    from rlsd_cli.policy.execution import Execution
     from rlsd_cli.policy.memory_estimate import estimate, expected
     from rlsd_cli.policy.shape import read_shape
     from rlsd_cli.runs.rundir import RunDir, run_name
@@ -78,8 +80,7 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
     faster = meter.samples_faster_in_bfloat16()
     setting = expected(config, shape, device, bfloat16_sampling=faster, processes=num_processes())
     if plan := run.plan():
-        kept = {key: plan[key] for key in ("dtype", "sampling_dtype", "tokens_per_microbatch")}
-        setting = setting._replace(**kept, packed=plan["attention"] == "packed")
+        setting = setting._replace(**_choices(Execution(**plan)))
     free = meter.free_bytes(config.device if device == "cuda" and config.device != "auto" else device)
     return Forecast(estimate(config, shape, setting), None, free, measured)
 
@@ -119,14 +120,21 @@ def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]")
         return None
     setting = Setting(
         device=policy.device.type,
-        dtype=str(policy.compute_dtype).removeprefix("torch."),
-        sampling_dtype=str(policy.sampling_dtype).removeprefix("torch."),
-        tokens_per_microbatch=config.optim.tokens_per_microbatch or policy.tokens_per_microbatch,
-        packed=policy.packs,
+        **_choices(policy.execution),
         prompt_tokens=longest_prompt(problems, config, policy.tokenizer),
         processes=num_processes(),
     )
     return estimate(config, shape, setting)
+
+
+def _choices(execution: "Execution") -> dict[str, Any]:
+    """What an estimate needs to know of how a policy is run."""
+    return {
+        "dtype": execution.dtype,
+        "sampling_dtype": execution.sampling_dtype,
+        "tokens_per_microbatch": execution.tokens_per_microbatch,
+        "packed": execution.packed,
+    }
 
 
 def longest_prompt(problems: "Sequence[Problem]", config: "Config", tokenizer: Any) -> int:

@@ -155,7 +155,7 @@ def _train_on(
 
     from rlsd_cli.evaluation.fingerprint import PINNED, inputs_of
     from rlsd_cli.interrupts import Interrupted
-    from rlsd_cli.policy.autotune import Plan, follow, make_plan
+    from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.memory_estimate import check_fits
     from rlsd_cli.policy.memory_parts import MB
     from rlsd_cli.runs.rundir import create, newest_checkpoint, point_latest, run_name
@@ -174,12 +174,9 @@ def _train_on(
             run.pin_inputs(inputs_of(config), PINNED)
             run.set_status(overlong=left_out)
             point_latest(run)
-        plan = Plan(**world.broadcast(lambda: run.plan() or make_plan(policy, config)._asdict()))
+        policy = policy.run_as(**world.broadcast(lambda: run.plan() or tune(policy, config)._asdict()))
         name = "train.log" if world.is_leader else f"process-{world.rank}.log"
         log = held.enter_context((run.path / "logs" / name).open("a", encoding="utf-8"))
-        if world.is_leader:
-            run.keep_plan(plan._asdict())
-        follow(policy, plan)
         if memory := memory_of(config, policy, splits.train):
             if world.is_leader:
                 run.set_status(estimated_memory_mb=memory.peak_bytes // MB)
@@ -193,7 +190,7 @@ def _train_on(
         if world.size > 1:
             device = f"{world.size} processes, {device} each"
         console.talk(f"run {run.path}  {config.method}  {config.model}  {where}  {shape}  {device}")
-        console.talk(f"plan {plan.in_words()}")
+        console.talk(f"plan {policy.execution.in_words()}")
         _quieten(log)
         progress = console.Progress(config.steps, log)
         try:

@@ -1,8 +1,7 @@
 """How a model is best run on this machine: measured in about a second, remembered, overridden by the config.
 
-What is chosen changes rounding, not meaning: the compute type of forward passes and of sampling, packed or padded
-batches, compiled layers or not, and how many tokens a micro-batch has. A run keeps its plan, so that it continues as it
-began; the measurement is kept by machine and model in the user's cache folder.
+A run keeps what is chosen, so that it continues as it began; the measurement is kept by machine and model in the user's
+cache folder.
 """
 
 import contextlib
@@ -24,8 +23,9 @@ from torch.nn.functional import linear
 from rlsd_cli import console
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import first_line
-from rlsd_cli.policy.batch import TokenBatch, decoder_layers, make_batch
+from rlsd_cli.policy.batch import TokenBatch, decoder_layers
 from rlsd_cli.policy.catalog import models_home
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.memory_estimate import LIKELY_MICROBATCH
 from rlsd_cli.policy.model import DTYPES, Policy
 from rlsd_cli.policy.scoring import features
@@ -38,23 +38,6 @@ SIZES = {"cpu": (1024, 2048, 4096, 8192), "cuda": (4096, 8192, 16384, 32768)}
 """Tokens of the micro-batches that are tried. Smaller ones cut groups apart, whose prompts are then read again."""
 
 
-class Plan(NamedTuple):
-    """The choices. `dtype` and `sampling_dtype` are names of `DTYPES`, `attention` is `packed` or `padded`."""
-
-    dtype: str
-    sampling_dtype: str
-    attention: str
-    compile: bool
-    tokens_per_microbatch: int
-
-    def in_words(self) -> str:
-        compiled = "compiled, " if self.compile else ""
-        return (
-            f"{self.dtype}, {compiled}{self.attention}, {self.tokens_per_microbatch:,} tokens a micro-batch, "
-            f"sampling in {self.sampling_dtype}"
-        )
-
-
 class Measured(NamedTuple):
     """Speed of bfloat16 over float32, training and sampling, and the smallest micro-batch of nearly the best speed."""
 
@@ -63,8 +46,11 @@ class Measured(NamedTuple):
     tokens_per_microbatch: int
 
 
-def make_plan(policy: Policy, config: Config) -> Plan:
-    """What the config asks for, and the machine's choice where it says `auto`."""
+def tune(policy: Policy, config: Config) -> Execution:
+    """What the config asks for, and the machine's choice where it says `auto`.
+
+    Compiled layers are still to be checked, see `policy.compile_check`.
+    """
     on_gpu = policy.device.type == "cuda"
     dtype, sampling_dtype, tokens = config.dtype, config.rollout.dtype, config.optim.tokens_per_microbatch
     if tokens is None or "auto" in (dtype, sampling_dtype):
@@ -74,22 +60,12 @@ def make_plan(policy: Policy, config: Config) -> Plan:
             dtype = "bfloat16" if measured.bfloat16_speedup > WORTHWHILE else "float32"
         if sampling_dtype == "auto":
             sampling_dtype = "bfloat16" if measured.bfloat16_sampling_speedup > WORTHWHILE else dtype
-    packs = policy.packs and config.attention != "padded"
-    return Plan(
+    return policy.execution._replace(
         dtype=dtype,
         sampling_dtype=sampling_dtype,
-        attention="packed" if packs else "padded",
         compile=config.compile == "on" or (config.compile == "auto" and on_gpu),
         tokens_per_microbatch=tokens,
     )
-
-
-def follow(policy: Policy, plan: Plan) -> None:
-    """Run the policy by a plan. Compiled layers are still to be checked, see `policy.compile_check`."""
-    policy.compute_dtype, policy.sampling_dtype = DTYPES[plan.dtype], DTYPES[plan.sampling_dtype]
-    policy.packs = plan.attention == "packed"
-    policy.tokens_per_microbatch = plan.tokens_per_microbatch
-    policy.compiled = plan.compile
 
 
 ASSUMED = {
@@ -139,9 +115,9 @@ def _key(policy: Policy) -> str:
     shape = policy.model.config.to_dict()
     shape.pop("_name_or_path", None)
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    packed = "packed" if policy.packs else "padded"
-    packed += "" if all(part.requires_grad for part in policy.model.parameters()) else " adapter"
-    return f"{machine} | torch {torch.__version__}, transformers {transformers.__version__} | {digest} {packed}"
+    trained = "" if all(part.requires_grad for part in policy.model.parameters()) else " adapter"
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    return f"{machine} | {versions} | {digest} {policy.execution.attention}{trained}"
 
 
 def _processor() -> str:
@@ -159,20 +135,20 @@ def measure(policy: Policy, seconds: float = 1.0) -> Measured:
     sizes = SIZES[policy.device.type]
     with _shallow(policy.model, 2):
         probe = sizes[0] // 2
-        _pass_seconds(policy, probe, torch.float32)  # the first pass pays for allocation
-        base = dict.fromkeys(DTYPES.values(), math.inf)
+        _pass_seconds(policy.run_as(dtype="float32"), probe)  # the first pass pays for allocation
+        base = dict.fromkeys(DTYPES, math.inf)
         while math.inf in base.values() or time.perf_counter() - started < seconds / 2:
             for dtype, best in base.items():  # taking turns, the best of each: others may use the machine too
-                base[dtype] = min(best, _pass_seconds(policy, probe, dtype))
-        speedup = base[torch.float32] / base[torch.bfloat16]
-        dtype = torch.bfloat16 if speedup > WORTHWHILE else torch.float32
+                base[dtype] = min(best, _pass_seconds(policy.run_as(dtype=dtype), probe))
+        speedup = base["float32"] / base["bfloat16"]
+        faster = policy.run_as(dtype="bfloat16" if speedup > WORTHWHILE else "float32")
         rates: dict[int, float] = {}
         for size in sizes:
-            expected = size / max([probe / base[dtype], *rates.values()])
+            expected = size / max([probe / base[faster.execution.dtype], *rates.values()])
             if time.perf_counter() - started + expected > seconds:
                 break
             try:
-                rates[size] = size / _pass_seconds(policy, size, dtype)
+                rates[size] = size / _pass_seconds(faster, size)
             except torch.OutOfMemoryError:
                 break
     enough = NEARLY_BEST * max(rates.values(), default=0.0)
@@ -180,20 +156,16 @@ def measure(policy: Policy, seconds: float = 1.0) -> Measured:
     return Measured(speedup, _sampling_speedup(policy), min(fast, default=sizes[0]))
 
 
-def _pass_seconds(policy: Policy, size: int, dtype: torch.dtype) -> float:
+def _pass_seconds(policy: Policy, size: int) -> float:
     """Seconds of one forward and backward pass over about `size` tokens; leaves no gradients behind."""
     batch = _example(policy, size)
-    before, policy.compute_dtype = policy.compute_dtype, dtype
-    try:
-        _synchronise(policy.device)
-        started = time.perf_counter()
-        states = features(policy, policy.model, batch, batch.mask).sum()
-        if states.requires_grad:
-            states.backward()  # type: ignore[no-untyped-call]
-        _synchronise(policy.device)
-        taken = time.perf_counter() - started
-    finally:
-        policy.compute_dtype = before
+    _synchronise(policy.device)
+    started = time.perf_counter()
+    states = features(policy, policy.model, batch, batch.mask).sum()
+    if states.requires_grad:
+        states.backward()  # type: ignore[no-untyped-call]
+    _synchronise(policy.device)
+    taken = time.perf_counter() - started
     policy.model.zero_grad(set_to_none=True)
     return taken
 
@@ -203,8 +175,8 @@ def _example(policy: Policy, size: int) -> TokenBatch:
     vocabulary = int(policy.model.get_output_embeddings().weight.shape[0])
     half = min(64, policy.context_length // 2)
     part = [token % vocabulary for token in range(half)]
-    count = max(1, size // half - 1 if policy.packs else size // (2 * half))
-    return make_batch([part] * count, [part] * count, policy.pad_id, policy.device, packed=policy.packs)
+    count = max(1, size // half - 1 if policy.execution.packed else size // (2 * half))
+    return policy.batch([part] * count, [part] * count)
 
 
 def _sampling_speedup(policy: Policy, rows: int = 64) -> float:

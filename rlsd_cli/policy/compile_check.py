@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.errors import first_line
-from rlsd_cli.policy.batch import TokenBatch, make_batch
+from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import score_tokens
 
@@ -42,15 +42,16 @@ def compile_fault(policy: Policy) -> str | None:
     the distance of plain ones.
     """
     batch = example_batch(policy)
-    plain = _pass(policy, batch, compiled=False)
+    as_it_is = policy.run_as(compile=False)
+    plain = _pass(as_it_is, batch)
     try:
-        compiled = _pass(policy, batch, compiled=True)
+        compiled = _pass(policy.run_as(compile=True), batch)
     except Exception as error:
         return f"compiling failed ({type(error).__name__}: {first_line(error)})"
     if policy.compute_dtype == torch.float32:
         exact, bounds = plain, EXACT_BOUNDS
     else:
-        exact = _pass(policy, batch, compiled=False, dtype=torch.float32)
+        exact = _pass(as_it_is.run_as(dtype="float32"), batch)
         rounding = plain.distance(exact)
         bounds = ROUNDING_FACTOR * rounding[0], ROUNDING_FACTOR * rounding[1]
     found = compiled.distance(exact)
@@ -74,20 +75,17 @@ def example_batch(policy: Policy) -> TokenBatch:
 
     prompts = [tokens(count, first) for count, first in ((48, 1), (9, 2)) for _ in range(5)]
     responses = [tokens(count, 3 + number) for number, count in enumerate((96, 60, 33, 14, 3, 80, 50, 25, 8, 1))]
-    return make_batch(prompts, responses, policy.pad_id, policy.device, packed=policy.packs)
+    return policy.batch(prompts, responses)
 
 
-def _pass(policy: Policy, batch: TokenBatch, *, compiled: bool, dtype: torch.dtype | None = None) -> Pass:
-    """One forward and backward pass; leaves no gradients behind, and the policy as it was."""
-    before = policy.compiled, policy.compute_dtype
-    policy.compiled, policy.compute_dtype = compiled, dtype or policy.compute_dtype
+def _pass(policy: Policy, batch: TokenBatch) -> Pass:
+    """One forward and backward pass; leaves no gradients behind."""
     try:
         logp = score_tokens(policy, batch, batch.mask, 1.0).logp
         weights = torch.arange(logp.numel(), device=logp.device).reshape(logp.shape).cos()
         (logp * weights).sum().backward()  # type: ignore[no-untyped-call]
         return Pass(logp.detach()[batch.mask], torch.cat([_sampled(each) for each in policy.model.parameters()]))
     finally:
-        policy.compiled, policy.compute_dtype = before
         policy.model.zero_grad(set_to_none=True)
 
 

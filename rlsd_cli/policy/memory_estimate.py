@@ -19,7 +19,7 @@ from rlsd_cli.policy.shape import ModelShape
 LIKELY_PROMPT = 256
 """Tokens of the longest prompt, where nobody has read it."""
 LIKELY_MICROBATCH = {"cpu": 1024, "cuda": 8192}
-"""Tokens of a micro-batch that a measurement may choose, see `policy.plan`."""
+"""Tokens of a micro-batch that a measurement may choose, see `policy.autotune`."""
 
 
 def expected(config: Config, shape: ModelShape, device: str, *, bfloat16_sampling: bool, processes: int = 1) -> Setting:

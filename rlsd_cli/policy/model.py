@@ -1,10 +1,10 @@
-"""A causal language model with what the loop needs to know about it: device, compute type, end tokens, room."""
+"""A causal language model with what the loop needs to know about it: device, end tokens, room, how it is run."""
 
 import contextlib
 import copy
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.policy import adapter
 from rlsd_cli.policy.adapter import add_adapter, has_adapter, load_adapter, require_peft
+from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch
 from rlsd_cli.policy.catalog import ADAPTER, base_of, locate
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.loading import load_causal_lm, load_model
 from rlsd_cli.policy.probes import can_pack, check_positions, check_rows_stand_alone, head_is_plain
 from rlsd_cli.policy.quickstart import SHAPES, untrained
@@ -31,33 +33,44 @@ ROUNDING_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest gap (nats) between log-probabilities of the same weights from different kernels, by compute type."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Policy:
-    """Weights and tokenizer. Master weights are float32; `compute_dtype` is what forward passes run in.
+    """Weights, float32, their tokenizer, and how they are run.
 
-    Any of `eos_ids` ends a sampled response; `eos_id` is the one that a given response is taught to end with.
-
-    `plain_head`: logits are the output embedding of the last hidden state. `packs`: batches can be packed. `compiled`:
-    layers and head run compiled. `sampling_dtype`: what responses are sampled in. `recompute`: share of layers whose
-    activations are not kept. `layout`: where the weights lie once they are trained; until then those that will be split
-    are whole, in main memory.
+    eos_ids: any of them ends a sampled response
+    eos_id: the one that a given response is taught to end with
+    plain_head: True where logits are the output embedding of the last hidden state
+    layout: where the weights lie once they are trained; until then those that will be split are whole, in main memory
     """
 
     model: Any
     tokenizer: Any
     device: torch.device
-    compute_dtype: torch.dtype
     eos_ids: frozenset[int]
     eos_id: int
     pad_id: int
     context_length: int
+    execution: Execution
     plain_head: bool = True
-    packs: bool = False
-    compiled: bool = False
-    sampling_dtype: torch.dtype = torch.float32
-    tokens_per_microbatch: int = 4096
-    recompute: float = 0.0
     layout: Layout = "whole"
+
+    def run_as(self, **choices: Any) -> "Policy":
+        """The same weights, run otherwise: fields of `Execution` by name."""
+        return replace(self, execution=self.execution._replace(**choices))
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of forward passes."""
+        return DTYPES[self.execution.dtype]
+
+    @property
+    def sampling_dtype(self) -> torch.dtype:
+        """The type in which responses are sampled."""
+        return DTYPES[self.execution.sampling_dtype]
+
+    def batch(self, prompts: Sequence[TokenIds], responses: Sequence[TokenIds]) -> TokenBatch:
+        """Responses after prompts, on the device, packed where the policy is run so."""
+        return make_batch(prompts, responses, self.pad_id, self.device, packed=self.execution.packed)
 
     def check_fits(self, num_tokens: int) -> None:
         """Raise RlsdError (exit 3) for a sequence that is longer than the model reads as it should."""
@@ -161,10 +174,6 @@ def load_policy(config: Config, layout: Layout = "whole") -> Policy:
     With another layout it is in main memory, see `policy.sharding`.
     """
     device = choose_device(config.device)
-    if config.dtype == "auto":
-        compute_dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    else:
-        compute_dtype = DTYPES[config.dtype]
     if config.model in SHAPES:
         model, tokenizer = untrained(config.seed, config.model)
     else:
@@ -176,30 +185,42 @@ def load_policy(config: Config, layout: Layout = "whole") -> Policy:
     refuse_what_looks_ahead(model, config.model)
     eos_ids = _eos_ids(model, tokenizer)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos_ids)
-    policy = Policy(
-        model=model,
-        tokenizer=tokenizer,
-        device=device,
-        compute_dtype=compute_dtype,
-        eos_ids=eos_ids,
-        eos_id=int(min(eos_ids) if tokenizer.eos_token_id is None else tokenizer.eos_token_id),
-        pad_id=int(pad_id),
-        context_length=context_length(model.config),
-        recompute=config.optim.recompute,
-        sampling_dtype=compute_dtype if config.rollout.dtype == "auto" else DTYPES[config.rollout.dtype],
-        layout=layout,
-    )
     check_positions(model, config.rollout.max_new_tokens)
     check_rows_stand_alone(model)
-    policy.plain_head = head_is_plain(model, home)
-    policy.packs = policy.plain_head and config.attention != "padded" and can_pack(model, home)
-    if config.attention == "packed" and not policy.packs:
+    plain_head = head_is_plain(model, home)
+    packs = plain_head and config.attention != "padded" and can_pack(model, home)
+    if config.attention == "packed" and not packs:
         raise RlsdError(
             f"model `{config.model}` computes something else from packed batches",
             hint="leave `attention=auto`: it pads for such models",
             exit_code=EXIT_MACHINE,
         )
-    return policy
+    return Policy(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        eos_ids=eos_ids,
+        eos_id=int(min(eos_ids) if tokenizer.eos_token_id is None else tokenizer.eos_token_id),
+        pad_id=int(pad_id),
+        context_length=context_length(model.config),
+        execution=_execution(config, device, packs=packs),
+        plain_head=plain_head,
+        layout=layout,
+    )
+
+
+def _execution(config: Config, device: torch.device, *, packs: bool) -> Execution:
+    """What the config asks for, and what is usual where it leaves the choice to a measurement; nothing is compiled."""
+    usual = "bfloat16" if device.type == "cuda" else "float32"
+    dtype = usual if config.dtype == "auto" else config.dtype
+    asked = Execution(
+        dtype=dtype,
+        sampling_dtype=dtype if config.rollout.dtype == "auto" else config.rollout.dtype,
+        attention="packed" if packs else "padded",
+        recompute=config.optim.recompute,
+    )
+    tokens = config.optim.tokens_per_microbatch
+    return asked._replace(tokens_per_microbatch=tokens) if tokens else asked
 
 
 def load_trainable(config: Config) -> Policy:

@@ -35,8 +35,9 @@ def features(policy: Policy, model: Any, batch: TokenBatch, mask: Tensor) -> Ten
     H is the hidden size, or V for a model whose logits are not its head applied to its last hidden state.
     """
     policy.check_fits(batch.longest)
-    recomputed = recomputed_layers(model, policy.recompute)
-    with policy.autocast(), visiting(model, policy.device), compiled_layers(model, policy.compiled), recomputed:
+    run = policy.execution
+    compiled, recomputed = compiled_layers(model, run.compile), recomputed_layers(model, run.recompute)
+    with policy.autocast(), visiting(model, policy.device), compiled, recomputed:
         if policy.plain_head:
             outputs = trunk_states(model, batch)
         else:
@@ -128,7 +129,7 @@ def score_divergence(
 
 def _head(policy: Policy, model: Any, temperature: float) -> Head:
     head = model.get_output_embeddings()
-    return Head(head.weight, head.bias, temperature, policy.compiled)
+    return Head(head.weight, head.bias, temperature, policy.execution.compile)
 
 
 def _entropy(logp: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.errors import EXIT_NO, RlsdError
-from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import score_tokens
 
@@ -49,7 +48,7 @@ def canary(policy: Policy) -> list[int]:
 def trainers_logp(policy: Policy) -> Tensor:
     """Log-probability of each token of the fixed prompt but the first, by the policy."""
     ids = canary(policy)
-    batch = make_batch([ids[:1]], [ids[1:]], policy.pad_id, policy.device, packed=policy.packs)
+    batch = policy.batch([ids[:1]], [ids[1:]])
     return score_tokens(policy, batch, batch.mask, 1.0).logp[0].float().cpu()
 
 

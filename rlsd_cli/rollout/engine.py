@@ -21,4 +21,4 @@ def make_sampler(policy: Policy, config: Config, world: World | None = None) -> 
         from rlsd_cli.rollout.vllm_sampler import VllmSampler
 
         return VllmSampler(policy, config)
-    return TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    return TransformersSampler(policy, config.rollout.batch_size)

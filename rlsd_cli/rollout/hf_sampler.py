@@ -21,8 +21,8 @@ class TransformersSampler:
     The modules around them are a copy in either case, so that sampling can have an attention function of its own.
     """
 
-    def __init__(self, policy: Policy, dtype: str, batch_size: int) -> None:
-        wanted = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": policy.sampling_dtype}[dtype]
+    def __init__(self, policy: Policy, batch_size: int) -> None:
+        wanted = policy.sampling_dtype
         self.policy = policy
         self.batch_size = batch_size
         self.decoder = choose_decoder(policy)

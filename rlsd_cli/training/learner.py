@@ -1,7 +1,7 @@
 """Gradients, optimiser steps, and what follows the policy: the teacher and the sampler."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,13 +12,13 @@ from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.base import PolicyGradient
-from rlsd_cli.policy.model import ROUNDING_GAP, Policy
-from rlsd_cli.policy.sharding import full_tensor, reshard, shard
-from rlsd_cli.policy.teacher import Teacher, initial_copy
+from rlsd_cli.policy.model import ROUNDING_GAP
+from rlsd_cli.policy.models import Models
+from rlsd_cli.policy.sharding import full_tensor, reshard
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.training.assemble import Batch, Key, assemble, mapped, padded, select
 from rlsd_cli.training.judging import is_replaced, shares
-from rlsd_cli.training.losses import MicroBatch, Models, TokenLoss, Told, token_loss
+from rlsd_cli.training.losses import MicroBatch, TokenLoss, Told, token_loss
 from rlsd_cli.training.metrics import Figures, TokenTotals
 from rlsd_cli.training.optimizer import make_optimizer
 from rlsd_cli.training.passes import Passes, rows
@@ -49,32 +49,21 @@ class Updated(NamedTuple):
 class Learner:
     """The optimiser steps of a batch of rollouts: one, or `optim.updates_per_batch` on equal shares of its groups."""
 
-    def __init__(self, config: Config, policy: Policy, sampler: Sampler, interrupts: Interrupts, world: World) -> None:
+    def __init__(self, config: Config, models: Models, sampler: Sampler, interrupts: Interrupts, world: World) -> None:
         self.config = config
-        self.policy = policy
+        self.models = models
+        self.policy = models.policy
+        self.teacher = models.teacher
         self.sampler = sampler
         self.interrupts = interrupts
         self.world = world
-        self.passes = Passes(policy, config, world)
-        self.teacher = Teacher(policy, config.teacher) if config.uses_teacher else None
-        self.models = Models(
-            policy=policy,
-            teacher=self.teacher.model if self.teacher else None,
-            reference=initial_copy(policy) if config.loss.kl_coef > 0 else None,
-        )
-        for model in self._sharded_models():
-            shard(model, policy.device, offload=policy.layout == "offloaded")
-        self.optimizer = make_optimizer(policy, config)
+        self.passes = Passes(self.policy, config, world)
+        self.optimizer = make_optimizer(self.policy, config)
 
     @property
     def learning_rate(self) -> float:
         """That of the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
-
-    def _sharded_models(self) -> list[Any]:
-        """The distinct models whose weights are split among processes."""
-        split = [] if self.policy.layout == "whole" else [self.policy.model, self.models.teacher, self.models.reference]
-        return list({id(model): model for model in split if model is not None}.values())
 
     def update(self, taught: Sequence[Taught], step: int) -> Updated:
         """Train on the groups of a step, and let teacher and sampler follow.
@@ -202,7 +191,7 @@ class Learner:
 
     def _clip(self) -> float:
         """Add up the gradients of all processes and clip them; their norm before."""
-        for model in self._sharded_models():
+        for model in self.models.sharded:
             reshard(model)
         if self.policy.layout == "whole":
             self.world.all_reduce_gradients(self.policy.model.parameters())

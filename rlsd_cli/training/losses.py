@@ -21,17 +21,9 @@ from rlsd_cli.core.ratios import Ratio, importance_weight, sequence_ratio, token
 from rlsd_cli.core.surrogates import Surrogate, cispo, clipped_surrogate, negative_log_likelihood
 from rlsd_cli.methods.base import Distill, KlToInitial, Likelihood, PolicyGradient, Term
 from rlsd_cli.policy.batch import TokenBatch
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.models import Models
 from rlsd_cli.policy.scoring import TokenScores, features, score_divergence, score_features, score_tokens
 from rlsd_cli.training.assemble import Columns
-
-
-class Models(NamedTuple):
-    """The policy, the weights that read the privileged view, and the initial policy where a KL to it is kept."""
-
-    policy: Policy
-    teacher: Any
-    reference: Any
 
 
 class Told(NamedTuple):
@@ -189,7 +181,7 @@ def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tenso
 
 def _distill(term: Distill, run: Pass, coef: float, weight: Tensor) -> Tensor:
     """The distance to the teacher who reads more, at every token of the responses that it is shown something for."""
-    policy, teacher, told = run.models.policy, run.models.teacher, run.batch.told[term.view]
+    policy, teacher, told = run.models.policy, run.models.teacher_model, run.batch.told[term.view]
     settings, heat = run.config.distill, run.config.temperature
     mask = run.mask & told.rows[:, None]
     if not told.rows.any():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.distributed.world import World
-from rlsd_cli.policy.batch import TokenBatch, TokenIds, make_batch, micro_batches
+from rlsd_cli.policy.batch import TokenBatch, TokenIds, micro_batches
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.ragged import unpad
 from rlsd_cli.policy.scoring import score_tokens
@@ -27,19 +27,18 @@ class Passes:
     def __init__(self, policy: Policy, config: Config, world: World) -> None:
         self.policy = policy
         self.temperature = config.temperature
-        self.budget = config.optim.tokens_per_microbatch
         self.world = world
 
     def cut(self, prompts: Sequence[TokenIds], responses: Sequence[TokenIds]) -> list[list[int]]:
         """Places in micro-batches, see `policy.batch.micro_batches`."""
-        budget = self.budget or self.policy.tokens_per_microbatch
-        return micro_batches(prompts, responses, budget, packed=self.policy.packs)
+        run = self.policy.execution
+        return micro_batches(prompts, responses, run.tokens_per_microbatch, packed=run.packed)
 
     def tokens(self, prompts: Sequence[TokenIds], responses: Sequence[TokenIds]) -> TokenBatch:
         """Responses after prompts as the model reads them; without any, something for a pass that nobody needs."""
         if not responses:
             prompts = responses = [[self.policy.pad_id]]
-        return make_batch(prompts, responses, self.policy.pad_id, self.policy.device, packed=self.policy.packs)
+        return self.policy.batch(prompts, responses)
 
     def idle(self, own: int) -> list[list[int]]:
         """Empty micro-batches, as many as others have left: passes of a sharded model all processes make together."""

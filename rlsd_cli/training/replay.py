@@ -18,8 +18,8 @@ from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.base import STUDENT, Draw
-from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.model import Policy, load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.runs.rundir import RunDir, named_run
@@ -202,18 +202,17 @@ def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:
 def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = None) -> tuple[Policy, Trainer]:
     """A trainer that reads the run's rollouts, on the policy of its config, run as the run did."""
     if policy is None:
-        policy = load_trainable(config)
-        if plan := run.plan():
-            follow(policy, Plan(**plan))
+        policy = load_trainable(config).run_as(**run.plan() or {})
     splits = load_splits(config)
     problems = bound(splits.train, config).kept
-    learner = Learner(config, policy, NoSampler(), Interrupts(), world)
+    models = place(policy, config)
+    learner = Learner(config, models, NoSampler(), Interrupts(), world)
     experience: Experience
     if config.recipe.responses == "solution":
         experience = Solutions(config, policy, NoSampler(), problems, world)
     else:
         experience = Rollouts(config, FromRecords(run, world), problems, world)
-    reader = Reader(config, policy, learner.models.teacher, learner.passes)
+    reader = Reader(config, policy, models.teacher_model, learner.passes)
     return policy, Trainer(config, experience, reader, learner, world)
 
 

@@ -17,6 +17,7 @@ from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
@@ -58,13 +59,15 @@ def train(
     world = world or World()
     together = world.size > 1 and policy.layout != "whole"
     interrupts = Interrupts(repeated=world.size > 1, agree=world.first_of if together else None)
-    with contextlib.closing(make_sampler(policy, config, world)) as sampler:
-        trainer = make_trainer(config, policy, sampler, pool, splits, interrupts, world)
+    plain = policy.run_as(compile=False)  # what samples, and what an engine's copy of the weights is compared with
+    with contextlib.closing(make_sampler(plain, config, world)) as sampler:
+        models = place(policy, config)
+        policy = _trusted(policy, report, world)
+        if world.is_leader:
+            run.keep_plan(policy.execution._asdict())
+        trainer = make_trainer(config, models._replace(policy=policy), sampler, pool, splits, interrupts, world)
         held_out = select(splits.held_out, config.evaluation.problems)
         evaluation = partial(evaluate_together, policy, sampler, held_out, config, pool, world)
-        if fault := world.first_of(compile_fault(policy) if policy.compiled else None):
-            policy.compiled = False
-            report.warning("compile", f"layers run as they are: {fault}")
         with recompilation_limits(lambda text: report.warning("recompilation", text)):
             _finish(trainer, evaluation, run, report)
         summary = world.broadcast(lambda: summarise(config, run))
@@ -72,6 +75,15 @@ def train(
             run.set_status(**summary)
         world.barrier()
     return summary
+
+
+def _trusted(policy: Policy, report: Reporter, world: World) -> Policy:
+    """A policy whose weights are in their places, run without compiled layers where these cannot be used."""
+    fault = world.first_of(compile_fault(policy) if policy.execution.compile else None)
+    if fault is None:
+        return policy
+    report.warning("compile", f"layers run as they are: {fault}")
+    return policy.run_as(compile=False)
 
 
 def _finish(trainer: Trainer, evaluation: Evaluate, run: RunDir, report: Reporter) -> None:

@@ -16,7 +16,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.interrupts import Interrupts
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.models import Models
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.training.clock import Clock
@@ -68,7 +68,7 @@ class Trainer:
 
 def make_trainer(
     config: Config,
-    policy: Policy,
+    models: Models,
     sampler: Sampler,
     pool: Pool,
     splits: Splits,
@@ -77,11 +77,11 @@ def make_trainer(
 ) -> Trainer:
     """The trainer of a run, on its training problems."""
     world = world or World()
-    learner = Learner(config, policy, sampler, interrupts, world)
+    learner = Learner(config, models, sampler, interrupts, world)
     return Trainer(
         config=config,
-        experience=make_experience(config, policy, sampler, pool, splits.train, world),
-        reader=Reader(config, policy, learner.models.teacher, learner.passes),
+        experience=make_experience(config, models.policy, sampler, pool, splits.train, world),
+        reader=Reader(config, models.policy, models.teacher_model, learner.passes),
         learner=learner,
         world=world,
     )

@@ -58,7 +58,7 @@ def found(samples: int = 4, solved: int = 1, no_verdict: int = 0, mark: str = "m
 
 def test_what_is_measured_does_not_depend_on_where_it_was_interrupted(config: Config) -> None:
     policy = load_policy(config)
-    sampler = TransformersSampler(policy, config.rollout.dtype, config.rollout.batch_size)
+    sampler = TransformersSampler(policy, config.rollout.batch_size)
     problems = load_source("arithmetic:count=7")
     with open_pool(config) as pool:
         whole = list(measure(policy, sampler, problems, config, pool))
@@ -76,7 +76,7 @@ def test_what_is_measured_does_not_depend_on_how_problems_are_cut_into_batches(
     found = []
     for size in (8, 12, 40):
         settings = configure(SAMPLED | {"rollout.batch_size": size})
-        sampler = TransformersSampler(policy, settings.rollout.dtype, size)
+        sampler = TransformersSampler(policy, size)
         with open_pool(settings) as pool:
             measured = [each for batch in measure(policy, sampler, problems, settings, pool) for each in batch]
         found.append([each._replace(config="") for each in measured])

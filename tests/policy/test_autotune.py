@@ -1,4 +1,4 @@
-"""What a plan follows from: the config first, then a measurement that is made once."""
+"""What decides how a policy is run: the config first, then a measurement that is made once."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy import autotune
-from rlsd_cli.policy.autotune import Measured, Plan, make_plan, measure
+from rlsd_cli.policy.autotune import Measured, measure, tune
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.model import Policy, load_policy
 
 AUTO = {"model": "quickstart-untrained", "dtype": "auto", "rollout.dtype": "auto"}
@@ -33,20 +34,18 @@ def test_what_is_left_open_follows_the_measurement(
 ) -> None:
     config = configure(AUTO | {"optim.tokens_per_microbatch": 77})
     measured(2.0, 3.0, 512)
-    assert make_plan(policy, config) == Plan("bfloat16", "bfloat16", "packed", False, 77)
+    assert tune(policy, config) == Execution("bfloat16", "bfloat16", "packed", False, 77)
     measured(1.1, 3.0, 512)
-    assert make_plan(policy, config) == Plan("float32", "bfloat16", "packed", False, 77)
+    assert tune(policy, config) == Execution("float32", "bfloat16", "packed", False, 77)
     measured(1.1, 1.1, 512)
-    assert make_plan(policy, config)[:2] == ("float32", "float32")
+    assert tune(policy, config)[:2] == ("float32", "float32")
 
 
-def test_the_config_has_the_last_word(
-    configure: Callable[..., Config], policy: Policy, measured: Callable[..., None]
-) -> None:
+def test_the_config_has_the_last_word(configure: Callable[..., Config], measured: Callable[..., None]) -> None:
     measured(9.0, 9.0, 512)
     fixed = {"dtype": "float32", "rollout.dtype": "float32", "attention": "padded", "compile": "on"}
-    config = configure(AUTO | fixed | {"optim.tokens_per_microbatch": 64})
-    assert make_plan(policy, config) == Plan("float32", "float32", "padded", True, 64)
+    config = configure(AUTO | fixed | {"optim.tokens_per_microbatch": 64, "optim.recompute": 0.5})
+    assert tune(load_policy(config), config) == Execution("float32", "float32", "padded", True, 64, 0.5)
 
 
 def test_a_measurement_is_made_once_for_a_machine_and_model(
@@ -63,8 +62,7 @@ def test_a_measurement_is_made_once_for_a_machine_and_model(
     (tmp_path / "measured.json").write_text("{")  # cut off by a full disk, say
     assert autotune.remembered(policy) == autotune.remembered(policy) == Measured(1.0, 2.0, 512)
     assert len(made) == 1
-    policy.packs = False
-    autotune.remembered(policy)
+    autotune.remembered(policy.run_as(attention="padded"))
     assert len(made) == 2
     assert len(json.loads((tmp_path / "measured.json").read_text())) == 2
 
@@ -76,6 +74,5 @@ def test_measuring_leaves_the_model_as_it_was(policy: Policy) -> None:
     assert found.bfloat16_sampling_speedup > 0
     assert found.tokens_per_microbatch in autotune.SIZES["cpu"]
     assert policy.model.config.num_hidden_layers == 4
-    assert policy.compute_dtype == torch.float32
     assert all(parameter.grad is None for parameter in policy.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())

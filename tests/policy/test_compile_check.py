@@ -1,6 +1,7 @@
 """Compiled layers are used where they compute what plain ones do, and each is compiled for all batches at once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,6 @@ from torch._dynamo.utils import counters
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.policy import head, scoring
-from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.compile_check import compile_fault, example_batch, recompilation_limits
 from rlsd_cli.policy.model import Policy, load_policy
@@ -40,29 +40,25 @@ def test_layers_that_do_not_compile_run_as_they_are(policy: Policy, monkeypatch:
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(scoring, "_compiled_forward", broken)
-    follow(policy, Plan("float32", "float32", "packed", True, 64))
-    assert policy.compiled
-    assert compile_fault(policy) == "compiling failed (RuntimeError: no compiler)"
+    assert compile_fault(policy.run_as(compile=True)) == "compiling failed (RuntimeError: no compiler)"
     assert "forward" not in vars(policy.model.base_model.layers[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("share", "accepted"), [(0.0, True), (0.03, False)])
 def test_layers_that_score_otherwise_are_not_used_in_any_type(
-    policy: Policy, compiled_as: Callable[..., None], dtype: torch.dtype, share: float, accepted: bool
+    policy: Policy, compiled_as: Callable[..., None], dtype: str, share: float, accepted: bool
 ) -> None:
     """A share of 0.03 moves scores by less than what two kernels of bfloat16 may differ by at a single token."""
-    policy.compute_dtype = dtype
+    policy = policy.run_as(dtype=dtype)
     compiled_as(lambda forward: lambda states, **options: (1 + share) * forward(states, **options) - share * states)
     fault = compile_fault(policy)
     assert (fault is None) == accepted
     assert accepted or "the scores of compiled layers differ" in str(fault)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_layers_with_other_gradients_are_not_used(
-    policy: Policy, compiled_as: Callable[..., None], dtype: torch.dtype
-) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layers_with_other_gradients_are_not_used(policy: Policy, compiled_as: Callable[..., None], dtype: str) -> None:
     def lossy(forward: Layer) -> Layer:
         def run(states: torch.Tensor, **options: Any) -> torch.Tensor:
             after = forward(states, **options)
@@ -70,7 +66,7 @@ def test_layers_with_other_gradients_are_not_used(
 
         return run
 
-    policy.compute_dtype = dtype
+    policy = policy.run_as(dtype=dtype)
     compiled_as(lossy)
     assert "the gradients of compiled layers differ" in str(compile_fault(policy))
     assert all(parameter.grad is None for parameter in policy.model.parameters())
@@ -83,8 +79,7 @@ def test_the_batch_that_is_tried_has_several_buckets(policy: Policy) -> None:
 
 
 def test_a_model_of_little_room_is_tried_on_what_fits(policy: Policy) -> None:
-    policy.context_length = 40
-    assert example_batch(policy).longest <= 40
+    assert example_batch(replace(policy, context_length=40)).longest <= 40
 
 
 def batch_of(policy: Policy, lengths: list[int]) -> Any:
@@ -98,8 +93,8 @@ def test_a_layer_is_compiled_once_for_batches_of_any_number_of_buckets(
     """Guards on the number would compile each anew, and give up after the eighth."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     torch._dynamo.reset()
-    policy.compiled, policy.context_length, said = True, 4096, list[str]()
-    frames = []
+    policy = replace(policy.run_as(compile=True), context_length=4096)
+    frames, said = list[int](), list[str]()
     with recompilation_limits(said.append):
         for num_buckets in (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2, 1):
             batch = batch_of(policy, [round(1.3**place * 100) for place in range(num_buckets)])
@@ -129,21 +124,20 @@ def test_a_limit_of_recompilations_that_is_hit_is_said() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_layers_give_the_same_scores_and_gradients(policy: Policy, dtype: torch.dtype) -> None:
-    policy.compute_dtype = dtype
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_compiled_layers_give_the_same_scores_and_gradients(policy: Policy, dtype: str) -> None:
+    policy = policy.run_as(dtype=dtype)
     assert compile_fault(policy) is None
-    if dtype != torch.float32:
+    if dtype != "float32":
         return
     batch = example_batch(policy)
 
-    def run() -> list[torch.Tensor]:
+    def run(policy: Policy) -> list[torch.Tensor]:
         policy.model.zero_grad()
         logp = score_tokens(policy, batch, batch.mask, 1.0).logp
         logp.sum().backward()  # type: ignore[no-untyped-call]
         return [logp.detach(), *(p.grad.clone() for p in policy.model.parameters() if p.grad is not None)]
 
-    plain = run()
-    policy.compiled = True
-    for compiled, expected in zip(run(), plain, strict=True):
+    plain = run(policy)
+    for compiled, expected in zip(run(policy.run_as(compile=True)), plain, strict=True):
         torch.testing.assert_close(compiled, expected, atol=1e-3, rtol=1e-3)

@@ -28,7 +28,8 @@ from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy import autotune
-from rlsd_cli.policy.batch import decoder_layers, make_batch, trunk_of
+from rlsd_cli.policy.batch import decoder_layers, trunk_of
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy, copy_modules, load_policy, load_trainable
 from rlsd_cli.policy.probes import (
     WINDOW,
@@ -130,15 +131,15 @@ OTHERS: dict[str, tuple[Toy, Ways]] = {
 FILED = {name: each for name, each in toys().items() if not {"bert-encoder"} & {name}}
 
 
-def policy_of(model: Any, **changes: Any) -> Policy:
-    return Policy(model, None, CPU, torch.float32, frozenset({4}), 4, 0, context_length(model.config), **changes)
+def policy_of(model: Any, **execution: Any) -> Policy:
+    return Policy(model, None, CPU, frozenset({4}), 4, 0, context_length(model.config), Execution(**execution))
 
 
 def assert_exact(folder: Path, ways: Ways | None = None) -> None:
     policy = load(folder)
     if ways is not None:
         packs = ways[0] and ways[1]
-        assert (policy.plain_head, policy.packs, choose_decoder(policy)) == (ways[0], packs, ways[2])
+        assert (policy.plain_head, policy.execution.packed, choose_decoder(policy)) == (ways[0], packs, ways[2])
     plain = AutoModelForCausalLM.from_pretrained(folder).eval()
     given = rows(plain.get_input_embeddings().num_embeddings, min(64, policy.context_length))
     scored = scoring_gaps(policy, plain, given)
@@ -276,9 +277,9 @@ def test_a_decoder_that_mixes_rows_up_is_not_exact(kind: type[Decoder], monkeypa
 
 def test_a_slow_way_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     policy = policy_of(build(toy("rwkv")))
-    TransformersSampler(policy, "float32", 4)
+    TransformersSampler(policy, 4)
     assert capsys.readouterr().err.count("no cache of `rwkv` is exact") == 1
-    TransformersSampler(policy, "float32", 4)
+    TransformersSampler(policy, 4)
     assert capsys.readouterr().err == ""
 
 
@@ -320,10 +321,10 @@ def test_a_refusal_is_a_sentence_and_a_hint_and_leaves_no_run(tmp_path: Path) ->
 def test_a_type_that_a_model_does_not_run_in_is_not_sampled_in(capsys: pytest.CaptureFixture[str]) -> None:
     """XGLM's positions are float32, which its bfloat16 layers do not take."""
     names = {"d_model": 64, "ffn_dim": 96, "num_layers": 4, "attention_heads": 4}
-    sampler = TransformersSampler(policy_of(build(Toy("xglm", BASE | names))), "bfloat16", 4)
+    sampler = TransformersSampler(policy_of(build(Toy("xglm", BASE | names)), sampling_dtype="bfloat16"), 4)
     assert {parameter.dtype for parameter in sampler.model.parameters()} == {torch.float32}
     assert "`xglm` does not run with all weights in bfloat16" in capsys.readouterr().err
-    other = TransformersSampler(policy_of(build(toy("llama"))), "bfloat16", 4)
+    other = TransformersSampler(policy_of(build(toy("llama")), sampling_dtype="bfloat16"), 4)
     assert {parameter.dtype for parameter in other.model.parameters()} == {torch.bfloat16}
 
 
@@ -372,19 +373,19 @@ def test_responses_that_would_change_rotary_factors_are_refused_when_the_model_i
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_longer_sequences_are_neither_scored_nor_sampled(packed: bool) -> None:
-    policy = policy_of(build(COMMON["phi3-longrope"][0]), packs=packed)
+    policy = policy_of(build(COMMON["phi3-longrope"][0]), attention="packed" if packed else "padded")
     prompt = list(range(5, 35))
-    fits, too_long = (make_batch([prompt], [[7] * count], 0, CPU, packed=packed) for count in (18, 19))
+    fits, too_long = (policy.batch([prompt], [[7] * count]) for count in (18, 19))
     score_tokens(policy, fits, fits.mask, 1.0)
     with pytest.raises(RlsdError, match="a sequence of 49 tokens is longer than the 48"):
         score_tokens(policy, too_long, too_long.mask, 1.0)
-    sampler = TransformersSampler(policy, "float32", 4)
+    sampler = TransformersSampler(policy, 4)
     sampler.sample([prompt], ["a"], 1, Sampling(18), "seed")
     with pytest.raises(RlsdError, match="a sequence of 49 tokens is longer than the 48"):
         sampler.sample([prompt], ["a"], 1, Sampling(19), "seed")
 
 
-# -- shapes and plans --------------------------------------------------------------------------------------------------
+# -- shapes and measurements -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["llama", "opt", "gemma3-composite", "bert-decoder", "llama4", "xlstm"])
@@ -400,7 +401,7 @@ def test_the_layers_of_a_decoder_are_found(name: str) -> None:
     )
 
 
-def test_a_plan_is_assumed_and_not_remembered_where_measuring_fails(
+def test_a_measurement_is_assumed_and_not_remembered_where_measuring_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RLSD_HOME", str(tmp_path))

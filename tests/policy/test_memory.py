@@ -14,6 +14,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy.batch import make_batch
 from rlsd_cli.policy.catalog import local_path
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.memory_estimate import check_fits, estimate, expected
 from rlsd_cli.policy.memory_parts import MB, Memory, Setting, in_words
 from rlsd_cli.policy.memory_update import Batch, largest_batch, layer_bytes
@@ -41,8 +42,9 @@ def llama(folder: Path, *, tied: bool, num_layers: int = 2) -> LlamaForCausalLM:
 
 
 def policy_of(model: Any, dtype: torch.dtype, *, packed: bool, recompute: float = 0.0) -> Policy:
-    rest = {"packs": packed, "recompute": recompute, "context_length": 77}
-    return Policy(model, None, torch.device("cpu"), dtype, frozenset([1]), 1, 0, **rest)
+    attention = "packed" if packed else "padded"
+    execution = Execution(str(dtype)[6:], attention=attention, recompute=recompute)
+    return Policy(model, None, torch.device("cpu"), frozenset([1]), 1, 0, 77, execution)
 
 
 # -- the shape of a model ---------------------------------------------------------------------------------------------

@@ -48,9 +48,7 @@ def test_it_guesses_alone_and_is_right_with_either_privileged_view(
     policy = load_policy(config)
     problems = select(load_splits(config).held_out, 200)
     prompts = [prompt_ids(teacher_text(problem, config), config, policy.tokenizer) for problem in problems]
-    rollouts = TransformersSampler(policy, "auto", 256).sample(
-        prompts, [""] * len(prompts), 1, Sampling(56, 0.0), "seed"
-    )
+    rollouts = TransformersSampler(policy, 256).sample(prompts, [""] * len(prompts), 1, Sampling(56, 0.0), "seed")
     responses = [policy.tokenizer.decode(rollout.token_ids, skip_special_tokens=True) for rollout in rollouts]
     with open_pool(config) as pool:
         verdicts = grade(problems, responses, config, pool)

@@ -33,7 +33,7 @@ def test_the_loss_and_its_gradients_stay_the_same_bit_for_bit(
 ) -> None:
     policies = [load_policy(configure({"optim.recompute": share, "dtype": dtype})) for share in (0.0, 0.5, 1.0)]
     (loss, gradients, all_kept), *others = (scored(policy, packed=packed) for policy in policies)
-    assert [policy.recompute for policy in policies] == [0.0, 0.5, 1.0]
+    assert [policy.execution.recompute for policy in policies] == [0.0, 0.5, 1.0]
     for its_loss, its_gradients, _ in others:
         assert torch.equal(loss, its_loss)
         assert all(torch.equal(value, its_gradients[name]) for name, value in gradients.items())

@@ -10,7 +10,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from rlsd_cli.config.schema import Config, Layout
 from rlsd_cli.core.divergences import reverse_kl
-from rlsd_cli.policy.batch import TokenBatch, make_batch
+from rlsd_cli.policy.batch import TokenBatch
+from rlsd_cli.policy.execution import Execution
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.policy.probes import head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
@@ -25,7 +26,7 @@ def policy(configure: Callable[..., Config]) -> Policy:
 
 
 def batch_of(policy: Policy, prompts: list[list[int]], responses: list[list[int]]) -> TokenBatch:
-    return make_batch(prompts, responses, policy.pad_id, policy.device, packed=policy.packs)
+    return policy.batch(prompts, responses)
 
 
 def brute_force(policy: Policy, prompt: list[int], response: list[int], temperature: float) -> torch.Tensor:
@@ -98,7 +99,7 @@ def test_a_model_that_caps_its_logits_is_scored_by_its_own_forward_pass() -> Non
     model = Gemma2ForCausalLM(shape).eval()
     device = torch.device("cpu")
     assert not head_is_plain(model, device)
-    capped = Policy(model, None, device, torch.float32, frozenset({1}), 1, 0, 64, plain_head=False)
+    capped = Policy(model, None, device, frozenset({1}), 1, 0, 64, Execution(), plain_head=False)
     batch = batch_of(capped, PROMPTS, RESPONSES)
     scores = score_tokens(capped, batch, batch.mask, 1.0)
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
@@ -111,6 +112,6 @@ def test_a_model_that_caps_its_logits_is_scored_by_its_own_forward_pass() -> Non
 def test_autocast_keeps_copies_of_weights_that_are_whole(
     configure: Callable[..., Config], layout: Layout, kept: bool
 ) -> None:
-    policy = replace(load_policy(configure()), compute_dtype=torch.bfloat16, layout=layout)
+    policy = replace(load_policy(configure({"dtype": "bfloat16"})), layout=layout)
     with policy.autocast():
         assert torch.is_autocast_cache_enabled() is kept

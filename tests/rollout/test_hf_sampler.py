@@ -71,7 +71,7 @@ def with_model(policy: Policy) -> Callable[[str], Policy]:
 
 
 def sampled(policy: Policy, sampling: Sampling, *, samples: int = 4, batch_size: int = 64) -> list[Completion]:
-    return TransformersSampler(policy, "auto", batch_size).sample(PROMPTS, KEYS, samples, sampling, "seed")
+    return TransformersSampler(policy, batch_size).sample(PROMPTS, KEYS, samples, sampling, "seed")
 
 
 def tokens(rollouts: list[Completion]) -> list[list[int]]:
@@ -114,7 +114,7 @@ def test_rows_that_share_a_prefix_attend_to_their_whole_sequence(
 ) -> None:
     """Rows of four prompts, that end and join at different times."""
     policy = with_model(kind)
-    assert TransformersSampler(policy, "auto", 5).shares_prefixes
+    assert TransformersSampler(policy, 5).shares_prefixes
     rollouts = sampled(policy, Sampling(40), batch_size=5)
     assert len({len(rollout.token_ids) for rollout in rollouts}) > 5
     assert_logps_are_the_models(policy, rollouts)
@@ -125,7 +125,7 @@ def test_models_whose_attention_is_another_decode_with_their_own(
     kind: str, with_model: Callable[[str], Policy]
 ) -> None:
     policy = with_model(kind)
-    assert not TransformersSampler(policy, "auto", 5).shares_prefixes
+    assert not TransformersSampler(policy, 5).shares_prefixes
     assert_logps_are_the_models(policy, sampled(policy, Sampling(20), batch_size=5))
 
 
@@ -139,7 +139,7 @@ def test_prefixes_are_not_shared_where_logits_come_out_different(
 
 def decoding_with(policy: Policy, kind: type[Decoder], batch_size: int) -> TransformersSampler:
     """A sampler that is given another decoder than its own choice."""
-    sampler = TransformersSampler(policy, "auto", batch_size)
+    sampler = TransformersSampler(policy, batch_size)
     sampler.decoder = kind
     sampler.model.set_attn_implementation(kind.attention or "sdpa")
     return sampler
@@ -157,7 +157,7 @@ def test_all_ways_of_decoding_draw_the_same(policy: Policy, batch_size: int, kin
 
 def test_a_response_may_fill_the_context(policy: Policy) -> None:
     prompt, room = [18, 5] * 100, policy.context_length - 200
-    (rollout,) = TransformersSampler(replace(policy, eos_ids=frozenset((-1,))), "auto", 64).sample(
+    (rollout,) = TransformersSampler(replace(policy, eos_ids=frozenset((-1,))), 64).sample(
         [prompt], ["a"], 1, Sampling(room), "seed"
     )
     assert len(rollout.token_ids) == room
@@ -198,7 +198,7 @@ def test_a_response_that_ends_at_the_limit_is_not_truncated(policy: Policy) -> N
 
 
 def test_draws_depend_on_seed_and_key(policy: Policy) -> None:
-    sampler = TransformersSampler(policy, "auto", 64)
+    sampler = TransformersSampler(policy, 64)
     first = sampler.sample(PROMPTS, KEYS, 3, Sampling(20), "a")
     assert sampler.sample(PROMPTS, KEYS, 3, Sampling(20), "a") == first
     assert sampler.sample(PROMPTS, KEYS, 3, Sampling(20), "b") != first
@@ -222,7 +222,7 @@ def test_draws_do_not_depend_on_the_batch(policy: Policy, batch_size: int, kind:
 @pytest.mark.parametrize("batch_size", [2, 8, 64])
 def test_every_rollout_is_told_of_once_when_it_ends_and_is_the_one_returned(policy: Policy, batch_size: int) -> None:
     """Streaming changes neither what is drawn nor its place."""
-    sampler, sampling = TransformersSampler(policy, "auto", batch_size), Sampling(30)
+    sampler, sampling = TransformersSampler(policy, batch_size), Sampling(30)
     told: list[tuple[int, Completion]] = []
     rollouts = sampler.sample(PROMPTS, KEYS, 4, sampling, "seed", finished=lambda *what: told.append(what))
     assert rollouts == sampler.sample(PROMPTS, KEYS, 4, sampling, "seed")
@@ -234,7 +234,7 @@ def test_every_rollout_is_told_of_once_when_it_ends_and_is_the_one_returned(poli
 def test_rollouts_are_told_of_in_the_order_they_end_while_others_go_on(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler = TransformersSampler(policy, "auto", 64)
+    sampler = TransformersSampler(policy, 64)
     shapes = watched(sampler, monkeypatch)
     when: list[tuple[int, int]] = []
     sampler.sample(
@@ -261,7 +261,7 @@ def test_the_batch_is_as_full_as_it_may_be(
     policy: Policy, monkeypatch: pytest.MonkeyPatch, samples: int, batch_size: int
 ) -> None:
     """Also where a prompt has more samples than there is room for."""
-    sampler = TransformersSampler(policy, "auto", batch_size)
+    sampler = TransformersSampler(policy, batch_size)
     shapes = watched(sampler, monkeypatch)
     ends: list[int] = []
     sampler.sample(PROMPTS, KEYS, samples, Sampling(30), "seed", lambda *_: ends.append(len(shapes)))
@@ -271,7 +271,7 @@ def test_the_batch_is_as_full_as_it_may_be(
 
 
 def test_a_prompt_is_read_once_for_all_its_rows(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    sampler = TransformersSampler(policy, "auto", 3)
+    sampler = TransformersSampler(policy, 3)
     trunk, read = sampler.model.base_model.forward, Counter[int]()
 
     def watching(**options: Any) -> Any:
@@ -309,7 +309,7 @@ class Waits(TorchDispatchMode):
 
 def test_tokens_are_read_from_the_device_only_where_a_row_ends(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of rows that go on is all a token waits for."""
-    sampler = TransformersSampler(replace(policy, eos_ids=frozenset([10**6])), "auto", 64)
+    sampler = TransformersSampler(replace(policy, eos_ids=frozenset([10**6])), 64)
     forward, tolist = sampler.model.forward, torch.Tensor.tolist
 
     def uncounted(*arguments: object, **options: object) -> object:
@@ -332,7 +332,7 @@ def test_tokens_are_read_from_the_device_only_where_a_row_ends(policy: Policy, m
 def test_the_policys_own_weights_are_sampled_from_without_touching_the_policy(configure: Callable[..., Config]) -> None:
     policy = load_policy(configure({"model": "quickstart-untrained"}))
     own = policy.model.config._attn_implementation
-    sampler = TransformersSampler(policy, "float32", 64)
+    sampler = TransformersSampler(policy, 64)
     ours, theirs = list(sampler.model.parameters()), list(policy.model.parameters())
     assert all(one is other for one, other in zip(ours, theirs, strict=True))
     assert policy.model.config._attn_implementation == own
@@ -340,7 +340,7 @@ def test_the_policys_own_weights_are_sampled_from_without_touching_the_policy(co
 
 def test_a_copy_in_another_type_follows_the_policy(configure: Callable[..., Config]) -> None:
     policy = load_policy(configure({"model": "quickstart-untrained"}))
-    sampler = TransformersSampler(policy, "bfloat16", 64)
+    sampler = TransformersSampler(policy.run_as(sampling_dtype="bfloat16"), 64)
     assert sampler.model.dtype == torch.bfloat16
     with torch.no_grad():
         for parameter in policy.model.parameters():
@@ -351,11 +351,13 @@ def test_a_copy_in_another_type_follows_the_policy(configure: Callable[..., Conf
 
 
 def test_a_copy_in_another_type_keeps_its_positions_in_float32(configure: Callable[..., Config]) -> None:
-    sampler = TransformersSampler(load_policy(configure({"model": "quickstart-untrained"})), "bfloat16", 64)
+    policy = load_policy(configure({"model": "quickstart-untrained", "rollout.dtype": "bfloat16"}))
+    sampler = TransformersSampler(policy, 64)
     assert {buffer.dtype for buffer in sampler.model.buffers() if buffer.is_floating_point()} == {torch.float32}
 
 
 def test_a_copy_in_another_type_is_what_is_sampled_from(policy: Policy) -> None:
-    rollouts = TransformersSampler(policy, "bfloat16", 5).sample(PROMPTS, KEYS, 4, Sampling(40), "seed")
+    sampler = TransformersSampler(policy.run_as(sampling_dtype="bfloat16"), 5)
+    rollouts = sampler.sample(PROMPTS, KEYS, 4, Sampling(40), "seed")
     assert rollouts != sampled(policy, Sampling(40), batch_size=5)
     assert_logps_are_the_models(policy, rollouts, atol=0.05)

@@ -124,7 +124,7 @@ def test_a_draw_depends_on_its_seed_prompt_and_number_alone(sampler: Any) -> Non
 
 
 def test_an_update_is_in_the_next_rollout(policy: Policy, sampler: Any) -> None:
-    plain = TransformersSampler(policy, "float32", 16)
+    plain = TransformersSampler(policy, 16)
 
     def greedy(one: Any) -> list[list[int]]:
         return tokens(one.sample(PROMPTS, KEYS, 1, GREEDY, "seed"))

@@ -20,6 +20,7 @@ from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.methods.rlsd import Settings
+from rlsd_cli.policy import scoring
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.runs.rundir import RunDir, create
 from rlsd_cli.training import checkpoint as checkpoint_module
@@ -315,14 +316,18 @@ def test_layers_that_do_not_compile_are_said_and_run_as_they_are(
     said: list[str] = []
     listener = Listener()
     monkeypatch.setattr(listener, "warning", lambda _, text: said.append(text))
-    monkeypatch.setattr(run_module, "compile_fault", lambda _: "no compiler")
+
+    def broken(_: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(scoring, "_compiled_forward", broken)
     config = configure(SETTINGS | {"steps": 1})
-    policy = load_trainable(config)
-    policy.compiled = True
+    policy = load_trainable(config).run_as(compile=True)
+    run = new_run(tmp_path / "run", config)
     with open_pool(config) as pool:
-        train(config, policy, load_splits(config), new_run(tmp_path / "run", config), listener, pool)
-    assert said[0] == "layers run as they are: no compiler"
-    assert not policy.compiled
+        train(config, policy, load_splits(config), run, listener, pool)
+    assert said == ["layers run as they are: compiling failed (RuntimeError: no compiler)"]
+    assert run.plan() == policy.execution._asdict() | {"compile": False}
 
 
 @pytest.mark.parametrize(

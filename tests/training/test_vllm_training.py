@@ -53,7 +53,7 @@ def test_an_adapter_is_sampled_merged(configure: Callable[..., Config], begin: A
             if parameter.requires_grad:
                 parameter.add_(0.05)
     sampler.update_weights()
-    plain = TransformersSampler(policy, "float32", 16)
+    plain = TransformersSampler(policy, 16)
     greedy = Sampling(30, temperature=0.0)
     mine, theirs = (one.sample(PROMPTS, ["a", "b"], 1, greedy, "seed") for one in (sampler, plain))
     assert [rollout.token_ids for rollout in mine] == [rollout.token_ids for rollout in theirs]
