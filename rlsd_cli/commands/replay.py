@@ -26,11 +26,10 @@ def replay(
 
     Exits with 1 where loss, gradient norm or weights are not those that were recorded.
     """
-    from rlsd_cli.runs.rundir import named_run
-    from rlsd_cli.training.replay import replay as repeat
+    from rlsd_cli.training.replay import replay_named
 
     console.quiet = quiet
-    replayed = repeat(named_run(run, context.obj), step, mode)
+    replayed = replay_named(run, context.obj, step, mode)
     if as_json:
         console.data_json(_as_json(replayed))
     else:

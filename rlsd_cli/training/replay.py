@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ from rlsd_cli.policy.autotune import Plan, follow
 from rlsd_cli.policy.model import Policy, load_trainable
 from rlsd_cli.rollout.records import Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
-from rlsd_cli.runs.rundir import RunDir
+from rlsd_cli.runs.rundir import RunDir, named_run
 from rlsd_cli.training.checkpoint import Trained, checkpoints, load_checkpoint
 from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.digest import weights_digest
@@ -126,6 +127,11 @@ class Replayed(NamedTuple):
     def agrees(self) -> bool:
         """True where all that is compared is the same, bit for bit."""
         return all(self.recorded[name] == self.now[name] for name in COMPARED)
+
+
+def replay_named(name: Path, root: Path, step: int, method: str | None = None) -> Replayed:
+    """Repeat a step of the run at a path, or of a name under a root; see `replay`."""
+    return replay(named_run(name, root), step, method)
 
 
 def replay(run: RunDir, step: int, method: str | None = None) -> Replayed:
