@@ -6,11 +6,12 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
+from rlsd_cli.interrupts import Interrupted, Interrupts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +78,18 @@ def fault(failure: Exception) -> None:
 def _traceback() -> None:
     if os.environ.get("RLSD_TRACEBACK") == "1":
         say(traceback.format_exc())
+
+
+@contextlib.contextmanager
+def interruptible(state: Callable[[], str]) -> Iterator[Interrupts]:
+    """On SIGINT or SIGTERM say `interrupted` and how things stand, and exit with the code of the signal."""
+    interrupts = Interrupts()
+    with interrupts.installed():
+        try:
+            yield interrupts
+        except Interrupted as interrupt:
+            say(f"interrupted {state()}")
+            raise SystemExit(interrupt.exit_code) from None
 
 
 def printable(text: str, keep: str = "") -> str:

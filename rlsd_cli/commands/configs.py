@@ -19,18 +19,16 @@ def show(
 ) -> None:
     """Show every value and where it came from."""
     from rlsd_cli.config.resolve import resolve, split_arguments, to_toml
-    from rlsd_cli.config.schema import flatten
 
     resolved = resolve(*split_arguments(arguments or []))
     for note in resolved.notes:
         console.talk(note)
-    values = flatten(resolved.config)
     if as_toml:
         console.data(to_toml(resolved.config).rstrip("\n"))
     elif as_json:
-        console.data_json({key: {"value": value, "origin": resolved.origins[key]} for key, value in values.items()})
+        console.data_json(resolved.as_json())
     else:
-        console.table(("key", "value", "origin"), [(key, repr(v), resolved.origins[key]) for key, v in values.items()])
+        console.table(("key", "value", "origin"), resolved.rows())
 
 
 @app.command("keys")

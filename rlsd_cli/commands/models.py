@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from rlsd_cli import console
-from rlsd_cli.errors import RlsdError
 
 app = typer.Typer(
     help="Models that need no hub: list, fetch; export trained ones.", no_args_is_help=True, rich_markup_mode=None
@@ -66,25 +65,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the model that is there.")] = False,
 ) -> None:
     """Write a trained policy as a plain model directory, without the trainer's state."""
-    from rlsd_cli.commands.evals import find_subject
-    from rlsd_cli.policy.catalog import base_of, is_model
+    from rlsd_cli.evaluation.export import export_policy
 
-    if dtype not in ("float32", "bfloat16"):
-        raise RlsdError(f"--dtype {dtype}: expected float32 or bfloat16")
-    if is_model(target) and not force:
-        raise RlsdError(f"{target} holds a model", hint="name another directory, or replace it with `--force`")
-    subject = find_subject(source, context.obj)
-    if subject.run is None:
-        raise RlsdError(f"`{source}` is not a run or a checkpoint of one")
-    checkpoint = Path(subject.layers[-1].values["model"])
-    if target.resolve() == checkpoint.resolve():
-        raise RlsdError(f"{target} is what is to be exported", hint="name another directory")
-    if adapter and not base_of(str(checkpoint)):
-        raise RlsdError(f"{checkpoint} has no adapter: all weights were trained", hint="leave `--adapter` out")
-    from rlsd_cli.policy.model import export_adapter, export_model
-
-    if adapter:
-        export_adapter(checkpoint, target, dtype)
-    else:
-        export_model(checkpoint, target, dtype)
+    export_policy(source, target, context.obj, dtype=dtype, adapter=adapter, force=force)
     console.data(str(target))

@@ -49,6 +49,14 @@ class Resolved(NamedTuple):
     changed: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Every key that the method reads, its value as Python shows it, and the value's origin."""
+        return [(key, repr(value), self.origins[key]) for key, value in flatten(self.config).items()]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same by key, with the values as they are."""
+        return {key: {"value": value, "origin": self.origins[key]} for key, value in flatten(self.config).items()}
+
 
 class Key(NamedTuple):
     """One line of the key reference."""

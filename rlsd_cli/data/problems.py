@@ -7,7 +7,7 @@ for `answer`. Training ignores anything else. Rows as `layouts` knows them are r
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -74,6 +74,11 @@ def is_held_out(problem: Problem, share: float) -> bool:
     regenerated, and puts repeated questions on the same side.
     """
     return int(problem.fingerprint, 16) < share * 16**12
+
+
+def select(problems: Sequence[Problem], limit: int) -> list[Problem]:
+    """At most `limit` problems, chosen by content, so the choice does not depend on their order."""
+    return sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]
 
 
 def problem_of(given: Mapping[str, Any]) -> tuple[Problem, dict[str, Any]]:

@@ -28,11 +28,6 @@ class Evaluation(NamedTuple):
     summary: dict[str, Any]
 
 
-def select(problems: Sequence[Problem], limit: int) -> list[Problem]:
-    """At most `limit` problems, chosen by content, so the choice does not depend on their order."""
-    return sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]
-
-
 def evaluate(
     policy: Policy,
     sampler: Sampler,

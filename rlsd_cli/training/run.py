@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError, is_full_disk
-from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together, select
+from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together
 from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb

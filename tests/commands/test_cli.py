@@ -192,7 +192,7 @@ def test_a_full_disk_is_no_fault_of_ours(call: Call, monkeypatch: pytest.MonkeyP
         except OSError as error:
             raise ValueError("cannot write") from error
 
-    monkeypatch.setattr("rlsd_cli.config.resolve.resolve", full)
+    monkeypatch.setattr("rlsd_cli.training.start.resolve", full)
     done = call("train")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("error: the disk is full: ")
@@ -203,7 +203,7 @@ def test_too_little_memory_is_no_fault_of_ours(call: Call, monkeypatch: pytest.M
     def starved(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("rlsd_cli.config.resolve.resolve", starved)
+    monkeypatch.setattr("rlsd_cli.training.start.resolve", starved)
     done = call("train")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("error: out of memory\n")

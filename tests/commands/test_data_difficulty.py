@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.commands.data.difficulty import default_out
 from rlsd_cli.data.sources import load_source
+from rlsd_cli.evaluation.pass_rates import default_out
 
 Rlsd = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ["p.jsonl", "quickstart", "--samples", "4", "rollout.batch_size=16"]

@@ -12,13 +12,15 @@ from typer.testing import CliRunner, Result
 
 from rlsd_cli import console
 from rlsd_cli.app import app
-from rlsd_cli.commands.data.difficulty import _config
-from rlsd_cli.commands.evals import _show, find_subject, suite_of
+from rlsd_cli.commands.evals import _show
 from rlsd_cli.config.resolve import Layer, merge, resolve
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_source
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.evaluation.evaluate import summarise
+from rlsd_cli.evaluation.pass_rates import config_of
+from rlsd_cli.evaluation.score import suite_of
+from rlsd_cli.evaluation.subject import find_subject
 from rlsd_cli.policy import catalog
 from rlsd_cli.runs.rundir import TRAINER_STATE, RunDir, create, find_run, list_runs, newest_finished
 
@@ -135,8 +137,8 @@ def test_a_checkpoint_named_by_a_key_is_a_model_and_as_the_target_its_runs(run: 
 
 def test_difficulty_is_measured_of_a_model_as_it_is_evaluated(run: RunDir) -> None:
     del run
-    assert _config([], None, Path("runs")).prompt.system == "of the run"
-    assert _config(["model=some/model"], None, Path("runs")).prompt == Config().prompt
+    assert config_of([], None, Path("runs")).prompt.system == "of the run"
+    assert config_of(["model=some/model"], None, Path("runs")).prompt == Config().prompt
 
 
 def test_numbers_are_shown_before_a_result_that_cannot_be_kept_is_an_error(run: RunDir) -> None:

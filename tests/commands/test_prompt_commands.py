@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.commands.fitting import fitted_splits, load_tried
 from rlsd_cli.config.resolve import resolve
 from rlsd_cli.data.curriculum import step_problems
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import Splits, describe_splits, load_source, load_splits
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.evaluation.evaluate import select
+from rlsd_cli.rollout.fitting import load_tried
+from rlsd_cli.training.problems import fitted_splits
 
 Call = Callable[..., Any]
 Rlsd = Callable[..., Any]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.commands.evals import find_subject
-from rlsd_cli.commands.memory import forecast, refuse_what_cannot_fit
 from rlsd_cli.config.resolve import resolve
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.evaluation.subject import find_subject
 from rlsd_cli.policy import meter
 from rlsd_cli.policy.memory_parts import MB, PHASES
+from rlsd_cli.training.forecast import forecast, refuse_what_cannot_fit
 
 SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
 Rlsd = Callable[..., subprocess.CompletedProcess[str]]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.commands.training import _bounded
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import bound, step_problems, weight
 from rlsd_cli.data.problems import Problem, content_hash
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.training.problems import bounded
 
 ORDERS = ["random", "easy_first", "weighted"]
 
@@ -143,16 +143,16 @@ def test_bounds_are_inclusive_and_problems_without_a_pass_rate_stay() -> None:
 def test_the_start_of_a_run_says_once_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     splits = Splits(problems(0.0, 0.5, None, 1.0, 1.0), problems(0.0))
     settings = config(curriculum__min_pass_rate=0.1, curriculum__max_pass_rate=0.9)
-    kept = _bounded(splits, settings)
+    kept = bounded(splits, settings)
     assert [problem.id for problem in kept.train] == ["1", "2"]
     assert kept.held_out == splits.held_out
     assert capsys.readouterr().err == (
         "curriculum: random, 2 of 5 training problems: left out are 1 with a pass rate below 0.1 and 2 above 0.9; "
         "1 without a pass rate stay\n"
     )
-    assert _bounded(splits, config()) == splits
+    assert bounded(splits, config()) == splits
     assert capsys.readouterr().err == ""
-    assert _bounded(splits, config(curriculum__order="weighted")) == splits
+    assert bounded(splits, config(curriculum__order="weighted")) == splits
     assert capsys.readouterr().err == "curriculum: weighted, 5 training problems, of which 1 have no pass rate\n"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.problems import Problem, select
 from rlsd_cli.data.sources import load_splits
-from rlsd_cli.evaluation.evaluate import conclude, evaluate, select, summarise
+from rlsd_cli.evaluation.evaluate import conclude, evaluate, summarise
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout.engine import make_sampler

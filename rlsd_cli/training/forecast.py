@@ -1,19 +1,24 @@
-"""What `rlsd train` says about memory: a table in a dry run, a refusal or a warning before a run."""
+"""The memory of a run before it begins: a table in a dry run, a refusal or a warning before a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rlsd_cli.config.resolve import Resolved
+from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem
+from rlsd_cli.data.prompts import prompt_ids, student_text
+from rlsd_cli.distributed.ranks import num_processes
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.policy import meter
+from rlsd_cli.policy.execution import Execution
+from rlsd_cli.policy.memory_estimate import check_fits, estimate, expected
+from rlsd_cli.policy.memory_parts import MB, Memory, Setting, in_words
+from rlsd_cli.policy.shape import read_shape
+from rlsd_cli.runs.rundir import RunDir, run_name
 
 if TYPE_CHECKING:
-    from rlsd_cli.config.resolve import Resolved
-    from rlsd_cli.config.schema import Config
-    from rlsd_cli.data.problems import Problem
-    from rlsd_cli.policy.execution import Execution
-    from rlsd_cli.policy.memory_parts import Memory
     from rlsd_cli.policy.model import Policy
-    from rlsd_cli.runs.rundir import RunDir
 
 NUM_LONG_PROMPTS = 8
 """How many of the texts with the most characters are read to find the one with the most tokens."""
@@ -28,7 +33,7 @@ class Forecast(NamedTuple):
     measured: bytes that a run of this config has taken.
     """
 
-    memory: "Memory | None"
+    memory: Memory | None
     unknown: str | None
     free: int | None
     measured: int | None
@@ -44,8 +49,6 @@ class Forecast(NamedTuple):
         return {**(estimated or {"unknown": self.unknown}), "free_bytes": self.free, "measured_bytes": self.measured}
 
     def in_lines(self) -> list[str]:
-        from rlsd_cli.policy.memory_parts import in_words
-
         free = "" if self.free is None else f"; {in_words(self.free)} are free"
         measured = "" if self.measured is None else f"; the run of this config took {in_words(self.measured)}"
         if self.memory is None:
@@ -61,15 +64,8 @@ class Forecast(NamedTuple):
         ]
 
 
-def forecast(resolved: "Resolved", root: Path) -> Forecast:
+def forecast(resolved: Resolved, root: Path) -> Forecast:
     """The memory of a run, from files alone: by what it chose where it has begun, else by what is likely."""
-    from rlsd_cli.distributed.ranks import num_processes
-    from rlsd_cli.policy import meter
-    from rlsd_cli.policy.execution import Execution
-    from rlsd_cli.policy.memory_estimate import estimate, expected
-    from rlsd_cli.policy.shape import read_shape
-    from rlsd_cli.runs.rundir import RunDir, run_name
-
     config, run = resolved.config, RunDir(root / run_name(resolved))
     measured = _measured(run)
     try:
@@ -85,35 +81,26 @@ def forecast(resolved: "Resolved", root: Path) -> Forecast:
     return Forecast(estimate(config, shape, setting), None, free, measured)
 
 
-def _measured(run: "RunDir") -> int | None:
+def _measured(run: RunDir) -> int | None:
     """Bytes that a run has taken so far; None before its first step."""
-    from rlsd_cli.policy.memory_parts import MB
-
     peaks = [row["peak_memory_mb"] for row in run.metrics()]
     return max((peak * MB for peak in peaks if peak is not None), default=None)
 
 
-def refuse_what_cannot_fit(resolved: "Resolved", root: Path) -> int | None:
+def refuse_what_cannot_fit(resolved: Resolved, root: Path) -> int | None:
     """Refuse a run that cannot fit. Returns the bytes that are free before its model is loaded.
 
     Raises:
         RlsdError: (exit 3) what does not depend on the number of tokens takes more than is free.
     """
-    from rlsd_cli.policy.memory_estimate import check_fits
-
     found = forecast(resolved, root)
     if found.memory and found.free is not None:
         check_fits(found.memory, found.free)
     return found.free
 
 
-def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]") -> "Memory | None":
+def memory_of(config: Config, policy: "Policy", problems: Sequence[Problem]) -> Memory | None:
     """The memory of a run by its model and its problems; None for a model whose files do not say how large it is."""
-    from rlsd_cli.distributed.ranks import num_processes
-    from rlsd_cli.policy.memory_estimate import estimate
-    from rlsd_cli.policy.memory_parts import Setting
-    from rlsd_cli.policy.shape import read_shape
-
     try:
         shape = read_shape(config.model)
     except RlsdError:
@@ -127,7 +114,7 @@ def memory_of(config: "Config", policy: "Policy", problems: "Sequence[Problem]")
     return estimate(config, shape, setting)
 
 
-def _choices(execution: "Execution") -> dict[str, Any]:
+def _choices(execution: Execution) -> dict[str, Any]:
     """What an estimate needs to know of how a policy is run."""
     return {
         "dtype": execution.dtype,
@@ -137,9 +124,7 @@ def _choices(execution: "Execution") -> dict[str, Any]:
     }
 
 
-def longest_prompt(problems: "Sequence[Problem]", config: "Config", tokenizer: Any) -> int:
+def longest_prompt(problems: Sequence[Problem], config: Config, tokenizer: Any) -> int:
     """Tokens of the longest prompt, among those with the most characters."""
-    from rlsd_cli.data.prompts import prompt_ids, student_text
-
     texts = sorted((student_text(problem, config) for problem in problems), key=len)[-NUM_LONG_PROMPTS:]
     return max(len(prompt_ids(text, config, tokenizer)) for text in texts)
