@@ -3,18 +3,11 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
-<<<<<<< HEAD
-from rlsd_cli.config.methods import METHODS
-
-from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, flatten, merge, preset_names, resolve, to_toml
-from rlsd_cli.config.schema import CHOICES, Config, Section
-=======
 
 from rlsd_cli.config.choices import CHOICES
 from rlsd_cli.config.reads import readers
 from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, merge, preset_names, resolve, to_toml
 from rlsd_cli.config.schema import Config, flatten
->>>>>>> tcore
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.fields import Section
 from rlsd_cli.methods.table import METHODS
