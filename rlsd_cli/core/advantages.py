@@ -1,4 +1,30 @@
-"""Scores by group -> one advantage a rollout."""
+"""Scores by group -> one advantage a rollout.
+
+===================  ===========================================================
+baseline             what is subtracted
+===================  ===========================================================
+``mean``             the mean of the group's valid scores
+``leave_one_out``    the mean of the *other* valid scores of the group
+``none``             nothing
+===================  ===========================================================
+
+===================  ===========================================================
+scale                what that is divided by
+===================  ===========================================================
+``group_std``        the standard deviation of the group's valid scores
+``batch_std``        that of the batch's valid scores
+``none``             nothing
+===================  ===========================================================
+
+===================  ===========================================================
+method               setting
+===================  ===========================================================
+GRPO, RLSD Eq. 1     ``mean``, ``group_std``
+Dr. GRPO             ``mean``, ``none``
+RLOO                 ``leave_one_out``, ``none``
+REINFORCE            ``none``, ``none``
+===================  ===========================================================
+"""
 
 from typing import Literal, assert_never
 
@@ -23,25 +49,7 @@ def group_advantages(
 
         advantage = (score - baseline) / (std + eps)
 
-    ===================  ===========================================================
-    baseline             what is subtracted
-    ===================  ===========================================================
-    ``mean``             the mean of the group's valid scores
-    ``leave_one_out``    the mean of the *other* valid scores of the group
-    ``none``             nothing
-    ===================  ===========================================================
-
-    ``std`` is that of the group's valid scores (``group_std``), of the batch's (``batch_std``), or the division is left
-    out (``none``); ``ddof=1`` is the unbiased estimate, ``ddof=0`` the population's.
-
-    ===================  ===========================================================
-    method               setting
-    ===================  ===========================================================
-    GRPO, RLSD Eq. 1     ``mean``, ``group_std``
-    Dr. GRPO             ``mean``, ``none``
-    RLOO                 ``leave_one_out``, ``none``
-    REINFORCE            ``none``, ``none``
-    ===================  ===========================================================
+    ``ddof=1`` is the unbiased estimate of the deviation, ``ddof=0`` the population's.
 
     Degenerate cases have exact answers, never NaN:
 

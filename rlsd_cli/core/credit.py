@@ -39,8 +39,7 @@ def self_distilled_credit(
         weight = clip(exp(sign(advantage) * gap), 1 - clip, 1 + clip)
         credit = advantage * ((1 - mix) + mix * weight)
 
-    With ``mix`` or ``clip`` 0 the teacher has no say and the result *is* ``uniform_credit``, bit for bit. A weight of
-    exactly 1 likewise leaves the advantage bit for bit.
+    With ``mix`` or ``clip`` 0 the result *is* ``uniform_credit``, bit for bit, and so is a credit of weight 1.
 
     The clip has two sides whatever the sign of the advantage. The paper's Eq. 16, read literally, clips one side only
     and lets a token of a failed rollout take unbounded blame; Algorithm 1, followed here, does not.

@@ -210,7 +210,7 @@ def test_only_what_came_after_a_step_is_forgotten(made: Callable[..., RunDir]) -
     run = made()
     for step in range(1, 5):
         run.append_metrics({"step": step, "text": "\u2028"})
-        run.write_rollouts(step, [{"step": step}])
+        run.write_rollouts(step, [])
         run.write_evaluation("suite", step, [{}], {"mean": step})
     run.write_evaluation("suite", 0, [{}], {"mean": 0})
     (run.checkpoints / "000004").mkdir(parents=True)
