@@ -17,6 +17,8 @@ from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.errors import EXIT_MACHINE, RlsdError
 from rlsd_cli.grading.jobs import check_problems, open_pool, stop_on_sandbox_error
+from rlsd_cli.rollout.records import Pending, Prompt, Rollout
+from rlsd_cli.training.judging import judge
 from rlsd_sandbox import RefusedError, Sandbox, Settings
 from rlsd_verifiers import Outcome, Verdict
 from tests.commands.conftest import Rlsd
@@ -189,15 +191,15 @@ def test_a_run_is_rewarded_by_tests(rlsd: Rlsd, tmp_path: Path) -> None:
 
 def test_a_failing_sandbox_stops_a_step_and_scores_nothing() -> None:
     config = merge([], Layer(COMMAND_LINE, {"method": "rlvr", "verifier_error_limit": 1.0})).config
-    pending: Future[Verdict] = Future()
-    pending.set_result(Verdict(Outcome.SANDBOX_ERROR, 0.0, None, "the sandbox failed: it ended"))
+    verdict: Future[Verdict] = Future()
+    verdict.set_result(Verdict(Outcome.SANDBOX_ERROR, 0.0, None, "the sandbox failed: it came down"))
     problem = Problem("p", "p", "question", "", tests="assert f()")
-    sample = Sample(problem, 0, [], [1], None, False, "response", False, pending=pending)
-    with pytest.raises(RlsdError, match="it ended") as caught:
-        assign_scores([sample], config)
+    pending = Pending(Rollout(problem, 0, Prompt(()), (1,), None, False, "response"), verdict)
+    with pytest.raises(RlsdError, match="it came down") as caught:
+        judge(pending, config)
     assert caught.value.exit_code == EXIT_MACHINE
     with pytest.raises(RlsdError):
-        stop_on_sandbox_error([Verdict(Outcome.CORRECT, 1.0, "", ""), pending.result()])
+        stop_on_sandbox_error([Verdict(Outcome.CORRECT, 1.0, "", ""), verdict.result()])
 
 
 def test_a_reference_program_must_pass_its_own_tests() -> None:

@@ -184,7 +184,10 @@ def test_what_the_method_needs_is_a_fault_only_if_a_method_or_a_view_is_named(ch
     for argument in ("method=opsd", "method=sft", "teacher.view=solution"):
         done = check("a.jsonl", argument)
         assert (done.code, done.table[1][0]) == (1, "no_view"), argument
-    assert check("a.jsonl", "method=rlvr", "teacher.view=solution").code == 0
+    assert check("a.jsonl", "method=rlvr").code == 0
+    refused = check("a.jsonl", "method=rlvr", "teacher.view=solution")
+    assert (refused.code, refused.out) == (2, "")
+    assert "method `rlvr` does not read it" in refused.err
 
 
 def test_progress_is_said_where_it_is_asked_for(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ def test_a_teachers_view_that_will_not_fit_is_refused_or_counted_before_the_firs
     splits, _ = fit(data, holdout=0.01, teacher__overlong="skip", **shown)
     assert any(problem.solution == rows[7]["solution"] for problem in splits.train)
     assert "warning: 1 of" in capsys.readouterr().err
-    fit(data, holdout=0.01, **shown | {"method": "rlvr"})
+    fit(data, holdout=0.01, method="rlvr")
     rows.append({"question": "10+10", "answer": "20"})
     fit(write(tmp_path / "lacking.jsonl", rows), holdout=0.01, teacher__overlong="skip", **shown)
     with pytest.raises(RlsdError, match="and 9 fit"):

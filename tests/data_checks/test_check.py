@@ -319,7 +319,7 @@ def test_a_view_that_cannot_be_made_is_a_fault_where_it_is_asked_for(pool: Pool)
     shown = {"teacher.view": "solution"}
     assert reasons(check(found, pool, Reading(True), **shown)) == [["no_view"], []]
     assert reasons(check(found, pool, Reading(True), method="sft")) == [["no_view"], []]
-    assert reasons(check(found, pool, Reading(True), method="rlvr", **shown)) == [[], []]
+    assert reasons(check(found, pool, Reading(True), method="rlvr")) == [[], []]
     assert reasons(check(found, pool, Reading(False), **shown)) == [[], []]
 
 
@@ -349,7 +349,8 @@ def test_a_solution_without_the_answer_is_noted(pool: Pool) -> None:
 def test_views_that_leave_no_room_for_a_response(
     values: dict[str, object], reason: list[str], words: str, pool: Pool, room: Room
 ) -> None:
-    short = {"prompt.template": "{question}", "teacher.template": "H{reference}|{prompt}", "rollout.max_new_tokens": 56}
+    short = {"prompt.template": "{question}", "rollout.max_new_tokens": 56}
+    short |= {} if "method" in values else {"teacher.template": "H{reference}|{prompt}"}
     row = {"question": "1+2+3+4+5+6+7", "answer": "28282828"}
     [checked] = check(rows(row), pool, Reading(True, *room), **(short | values))
     assert [flag.reason for flag in checked.flags] == reason

@@ -7,12 +7,13 @@ from typing import Any
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World, process_group
+from rlsd_cli.evaluation.evaluate import evaluate_together, select
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.policy.sharding import full_tensor
 from rlsd_cli.rollout.engine import make_sampler
-from rlsd_cli.training.trainer import Trainer
+from rlsd_cli.training.trainer import make_trainer
 
 
 def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
@@ -21,16 +22,18 @@ def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
     policy = load_trainable(config)
     sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
-        trainer = Trainer(config, policy, sampler, pool, load_splits(config), Interrupts(), world)
+        splits = load_splits(config)
+        trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts(), world)
         sampler.update_weights()
         steps = [trainer.step(number) for number in (1, 2)]
-        evaluation = trainer.evaluate()
+        held_out = select(splits.held_out, config.evaluation.problems)
+        evaluation = evaluate_together(policy, sampler, held_out, config, pool, world)
     weights = sum(
         full_tensor(parameter.detach()).double().abs().sum().item() for parameter in policy.model.parameters()
     )
     return {
         "metrics": [metrics for metrics, _ in steps],
-        "rollouts": [sample.row(0, "") for _, samples in steps for sample in samples],
+        "rollouts": [record.row() for _, records in steps for record in records],
         "evaluation": evaluation.summary,
         "weights": world.all_gather(weights),
     }

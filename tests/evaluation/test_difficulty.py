@@ -29,7 +29,7 @@ from rlsd_cli.evaluation.difficulty import (
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import load_policy
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
-from rlsd_cli.rollout.respond import Response
+from rlsd_cli.rollout.records import Pending, Prompt, Rollout
 from rlsd_cli.rollout.sampler import Completion
 from rlsd_verifiers import Outcome, Verdict
 
@@ -96,10 +96,11 @@ def test_a_prompt_without_room_is_found_before_anything_is_sampled(config: Confi
         list(measure(policy, NoSampler(), problems, config, pool))  # type: ignore[arg-type]
 
 
-def response(outcome: Outcome, tokens: int, *, truncated: bool = False) -> Response:
+def response(outcome: Outcome, tokens: int, *, truncated: bool = False) -> Pending:
     verdict: Future[Verdict] = Future()
     verdict.set_result(Verdict(outcome, 0.5, None, ""))
-    return Response(Problem("p", "0", "q", "1"), [1], Completion([0] * tokens, [0.0] * tokens, truncated), "", verdict)
+    token_ids, logp = (0,) * tokens, (0.0,) * tokens
+    return Pending(Rollout(Problem("p", "0", "q", "1"), 0, Prompt((1,)), token_ids, logp, truncated, ""), verdict)
 
 
 def test_answers_are_counted_and_those_without_a_verdict_leave_the_pass_rate() -> None:
