@@ -13,7 +13,7 @@ from rlsd_cli.core.evidence import Evidence, Reading
 from rlsd_cli.core.weights import token_weights
 from rlsd_cli.methods.base import Attempt, Distill, Term, TokenRule
 from rlsd_cli.policy.batch import TokenIds
-from rlsd_cli.rollout.records import Judged
+from rlsd_cli.rollout.records import Judged, LeftOut
 from rlsd_cli.training.reading import Read, Readings, Taught
 
 Key = tuple[int, int]
@@ -23,7 +23,7 @@ Key = tuple[int, int]
 class Columns(NamedTuple):
     """What is known of R rollouts of at most T tokens, on the CPU; 0 where nothing is.
 
-    weights: of each token in each term [R, T]; moves: True for the rollouts that have a gradient in a term [R]
+    weights: of each token in each term [R, T]
     sampled: True where a sampler gave `sampled_logp`
     old_logp: the policy before this update; None where it is the first of its batch, whose ratios are 1
     """
@@ -69,8 +69,8 @@ class Row(NamedTuple):
     readings: Readings
 
 
-def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, frozenset[Key]]:
-    """The batch of an update, and the rollouts that are in no term because the teacher could be shown nothing.
+def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, dict[Key, LeftOut]]:
+    """The batch of an update, and why rollouts are in no term that might have been.
 
     Rollouts that count and cannot move the weights are in the denominators, and not in the batch.
     """
@@ -96,8 +96,13 @@ def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, frozenset
         told={view: tuple(_told(row, view) for row in kept) for view in config.recipe.distilled},
         columns=select(columns._replace(weights=weights), torch.tensor(moving, dtype=torch.long)),
     )
-    nowhere = [row.key for place, row in enumerate(rows) if not any(to[place] for to in routed)]
-    return batch, frozenset(nowhere)
+    nowhere = [row for place, row in enumerate(rows) if not any(to[place] for to in routed)]
+    return batch, {row.key: _why_nowhere(row, config) for row in nowhere}
+
+
+def _why_nowhere(row: Row, config: Config) -> LeftOut:
+    wanted = any(term.route(row.attempt, row.group, config.credit) for term in config.recipe.terms)
+    return "no_view" if wanted else "no_term"
 
 
 def _rows(taught: Sequence[Taught]) -> Iterator[Row]:

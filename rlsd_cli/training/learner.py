@@ -15,6 +15,7 @@ from rlsd_cli.methods.base import PolicyGradient
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
 from rlsd_cli.policy.sharding import full_tensor, reshard, shard
 from rlsd_cli.policy.teacher import Teacher, initial_copy
+from rlsd_cli.rollout.records import LeftOut
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.training.assemble import Batch, Key, assemble, mapped, padded, select
 from rlsd_cli.training.judging import is_replaced, shares
@@ -39,11 +40,11 @@ class Trace(NamedTuple):
 
 
 class Updated(NamedTuple):
-    """What the update of a step came to, for the rollouts that had a gradient, and those that no teacher was shown."""
+    """What the update of a step came to, for the rollouts that had a gradient, and why others were in no term."""
 
     figures: Figures
     traces: Mapping[Key, Trace]
-    not_shown: frozenset[Key]
+    left_out: Mapping[Key, LeftOut]
 
 
 class Learner:
@@ -99,7 +100,8 @@ class Learner:
         self.sampler.update_weights()
         losses, norms = zip(*results, strict=True)
         figures = Figures(sum(losses) / len(losses), max(norms), totals)
-        return Updated(figures, traces, frozenset().union(*(not_shown for _, not_shown in assembled)))
+        left_out = {key: why for _, nowhere in assembled for key, why in nowhere.items()}
+        return Updated(figures, traces, left_out)
 
     def _with_old_logp(self, batch: Batch) -> Batch:
         """A batch with log-probabilities under the policy as it is now, for an update that comes after others.
