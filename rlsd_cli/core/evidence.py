@@ -31,7 +31,7 @@ class Evidence(NamedTuple):
         score: One score a response; NaN where there was no verdict.
         logp: Log-probability of each token under the policy as it is now (nats).
         old_logp: The same under the policy before the update of this batch.
-        sampled_logp: The same as the sampler gave it; NaN where nobody sampled.
+        sampled_logp: The same as the sampler gave it; 0 where nobody sampled.
         student_logp: The student that a teacher's reading is compared with: the policy now, or the policy before the
             update where the teacher is the live policy, which read then.
         readings: What teachers read, by the name of the view.

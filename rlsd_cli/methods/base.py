@@ -135,7 +135,7 @@ class Term:
     moves: those of them that have a gradient; the others stay in its denominator
     tokens: how much each token weighs; None: 1
     coef: what the term is multiplied with
-    counted: whether its denominator counts its own tokens, or those of all terms
+    counted: whether its denominator counts its own tokens, or those of all terms that say `all`
     """
 
     route: Route = everyone
@@ -198,6 +198,7 @@ class Method:
     settings: its own keys, which stand under `credit.`
     defaults: values of other keys that belong to it; they rank above the schema's and below presets
     schedules: numbers that the record of a step shows
+    off: settings with which it is `rlvr` bit for bit, by key; none where there are no such settings
     """
 
     name: str
@@ -212,6 +213,7 @@ class Method:
     settings: type[Section] = NoSettings
     defaults: Mapping[str, object] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    off: Mapping[str, object] = field(default_factory=dict)
 
     def has(self, kind: type[Term]) -> bool:
         """True where a term of this kind is in the loss."""

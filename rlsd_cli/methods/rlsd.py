@@ -72,4 +72,5 @@ METHOD = Method(
     views={"hint": View(where=is_reweighted, when=is_read, tokens=lambda settings: settings.tokens)},
     terms=(PolicyGradient(credit=credit),),
     schedules={"lambda": mix},
+    off={"credit.mix": 0.0},
 )

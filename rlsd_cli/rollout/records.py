@@ -7,9 +7,10 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.methods.base import STUDENT, Attempt
 from rlsd_verifiers import Verdict
 
-LeftOut = Literal["truncated", "no_verdict", "replaced", "too_long", "no_view", "not_kept"]
+LeftOut = Literal["truncated", "no_verdict", "replaced", "too_long", "not_kept", "no_view", "no_term"]
 """Why a rollout is in no loss: it was cut at the limit, it reached no verdict, another group stands for its own, the
-solution of the data is too long, the teacher could not be shown what the loss needs, or a draw does not keep it."""
+solution of the data is too long, a draw does not keep it, the teacher could not be shown what the loss needs, or no
+term is about it."""
 
 
 class Prompt(NamedTuple):

@@ -13,7 +13,7 @@ from rlsd_cli.core.weights import token_weights
 from rlsd_cli.methods.base import Attempt, Distill, Term, TokenRule
 from rlsd_cli.policy.batch import TokenIds
 from rlsd_cli.policy.ragged import Ragged
-from rlsd_cli.rollout.records import Judged
+from rlsd_cli.rollout.records import Judged, LeftOut
 from rlsd_cli.training.passes import Scored
 from rlsd_cli.training.reading import Read, Readings, Taught
 
@@ -24,7 +24,7 @@ Key = tuple[int, int]
 class Columns(NamedTuple):
     """What is known of R rollouts of at most T tokens, on the CPU; 0 where nothing is.
 
-    weights: of each token in each term [R, T]; moves: True for the rollouts that have a gradient in a term [R]
+    weights: of each token in each term [R, T]
     sampled: True where a sampler gave `sampled_logp`
     old_logp: the policy before this update; None where it is the first of its batch, whose ratios are 1
     """
@@ -70,8 +70,8 @@ class Item(NamedTuple):
     readings: Readings
 
 
-def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, frozenset[Key]]:
-    """The batch of an update, and the rollouts that are in no term because the teacher could be shown nothing.
+def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, dict[Key, LeftOut]]:
+    """The batch of an update, and why rollouts are in no term that might have been.
 
     Rollouts that count and cannot move the weights are in the denominators, and not in the batch.
     """
@@ -97,8 +97,13 @@ def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, frozenset
         told={view: tuple(_told(item, view) for item in kept) for view in config.recipe.distilled},
         columns=select(columns._replace(weights=weights), torch.tensor(moving, dtype=torch.long)),
     )
-    nowhere = [item.key for place, item in enumerate(items) if not any(to[place] for to in routed)]
-    return batch, frozenset(nowhere)
+    nowhere = [item for place, item in enumerate(items) if not any(to[place] for to in routed)]
+    return batch, {item.key: _why_nowhere(item, config) for item in nowhere}
+
+
+def _why_nowhere(item: Item, config: Config) -> LeftOut:
+    wanted = any(term.route(item.attempt, item.group, config.credit) for term in config.recipe.terms)
+    return "no_view" if wanted else "no_term"
 
 
 def _items(taught: Sequence[Taught]) -> Iterator[Item]:

@@ -15,6 +15,7 @@ from rlsd_cli.methods.base import PolicyGradient
 from rlsd_cli.policy.model import ROUNDING_GAP
 from rlsd_cli.policy.models import Models
 from rlsd_cli.policy.sharding import full_tensor, reshard
+from rlsd_cli.rollout.records import LeftOut
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.training.assemble import Batch, Key, assemble, mapped, padded, select
 from rlsd_cli.training.judging import is_replaced, shares
@@ -39,11 +40,11 @@ class Trace(NamedTuple):
 
 
 class Updated(NamedTuple):
-    """What the update of a step came to, for the rollouts that had a gradient, and those that no teacher was shown."""
+    """What the update of a step came to, for the rollouts that had a gradient, and why others were in no term."""
 
     figures: Figures
     traces: Mapping[Key, Trace]
-    not_shown: frozenset[Key]
+    left_out: Mapping[Key, LeftOut]
 
 
 class Learner:
@@ -88,7 +89,8 @@ class Learner:
         self.sampler.update_weights()
         losses, norms = zip(*results, strict=True)
         figures = Figures(sum(losses) / len(losses), max(norms), totals)
-        return Updated(figures, traces, frozenset().union(*(not_shown for _, not_shown in assembled)))
+        left_out = {key: why for _, nowhere in assembled for key, why in nowhere.items()}
+        return Updated(figures, traces, left_out)
 
     def gradient(self, taught: Sequence[Taught], step: int) -> tuple[Updated, list[Tensor]]:
         """The gradients of all groups in one update, flat, with which nothing is done; and what the update would be.
@@ -98,7 +100,7 @@ class Learner:
         """
         if self.policy.layout != "whole":
             raise RlsdError("gradients of weights that are split are whole nowhere", hint="set `optim.layout=whole`")
-        batch, not_shown = assemble([each for each in taught if not is_replaced(each.group)], self.config)
+        batch, left_out = assemble([each for each in taught if not is_replaced(each.group)], self.config)
         loss, totals, traces = self._backward(batch, step) if batch.keys else (0.0, TokenTotals(), {})
         norm = self._clip()
         found = [
@@ -107,7 +109,7 @@ class Learner:
             if weight.requires_grad
         ]
         self.optimizer.zero_grad()
-        return Updated(Figures(loss, norm, totals), traces, not_shown), [each.flatten() for each in found]
+        return Updated(Figures(loss, norm, totals), traces, left_out), [each.flatten() for each in found]
 
     def _with_old_logp(self, batch: Batch) -> Batch:
         """A batch with log-probabilities under the policy as it is now, for an update that comes after others.

@@ -48,7 +48,7 @@ class MicroBatch(NamedTuple):
 class TokenLoss(NamedTuple):
     """Per token, 0 where not counted, [B, T]: the weighted loss, whose sum has the gradient, and what is recorded.
 
-    teacher_logp: of the first view; it counts where `shown`
+    teacher_logp: of the first view that the token is read after; it counts where `shown`
     gap: what is left of it without the log-probability of the student that it is compared with
     sampler_weight: what the loss was multiplied with because the sampler's probabilities are not the trainer's
     """
@@ -137,6 +137,15 @@ class Pass:
     def record(self, **values: Any) -> None:
         self.recorded = self.recorded._replace(**values)
 
+    def record_reading(self, teacher_logp: Tensor, gap: Tensor, shown: Tensor) -> None:
+        """Record what the teacher made of tokens, but for those that it was shown an earlier view for."""
+        earlier = self.recorded
+        self.record(
+            teacher_logp=torch.where(earlier.shown, earlier.teacher_logp, teacher_logp),
+            gap=torch.where(earlier.shown, earlier.gap, gap),
+            shown=earlier.shown | shown,
+        )
+
 
 def token_loss(models: Models, batch: MicroBatch, config: Config, step: int) -> TokenLoss:
     """The weighted loss of every token: the sum of the terms, each times its coefficient."""
@@ -175,7 +184,7 @@ def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tenso
         sampler_weight=sampler_weight,
     )
     for name, reading in list(run.columns.readings.items())[:1]:
-        run.record(teacher_logp=reading.logp[:, 0], gap=evidence.gap(name)[:, 0], shown=reading.shown[:, 0])
+        run.record_reading(reading.logp[:, 0], evidence.gap(name)[:, 0], reading.shown[:, 0])
     return coef * found.loss * weight * sampler_weight
 
 
@@ -205,8 +214,9 @@ def _distill(term: Distill, run: Pass, coef: float, weight: Tensor) -> Tensor:
         result = score_divergence(policy, tokens, coef * weight, heat, teacher, feature, teacher_feature, measure)
         loss, teacher_logp = result.loss, result.teacher_logp
         student = run.student if run.is_scored else result.student
-    gap = torch.where(mask, teacher_logp - student.logp.detach(), 0.0)
-    run.record(student=student, teacher_logp=teacher_logp, gap=gap, shown=mask)
+    known = zip(student, run.recorded.student, strict=True)
+    run.record(student=TokenScores(*(torch.where(mask, now, before) for now, before in known)))
+    run.record_reading(teacher_logp, torch.where(mask, teacher_logp - student.logp.detach(), 0.0), mask)
     return loss
 
 

@@ -8,7 +8,8 @@ import torch
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
-from rlsd_cli.rollout.records import Group
+from rlsd_cli.rollout.records import Group, LeftOut
+from rlsd_cli.training.assemble import Key
 from rlsd_cli.training.judging import zero_variance
 from rlsd_cli.training.losses import MicroBatch, TokenLoss
 from rlsd_cli.training.reading import Taught
@@ -26,7 +27,8 @@ class TokenTotals:
         sampled = mask & columns.sampled[:, None]
         old_logp = losses.student.logp.detach() if columns.old_logp is None else columns.old_logp
         mismatch = torch.where(sampled, old_logp - columns.sampled_logp, 0.0)
-        asked = losses.shown if columns.readings else mask
+        readings = [reading.shown.any(1) for reading in columns.readings.values()]
+        asked = torch.stack(readings).any(0) if readings else mask
         quantities = {
             "tokens": mask,
             "entropy": losses.student.entropy,
@@ -127,12 +129,12 @@ def update_metrics(figures: Figures, config: Config, step: int) -> dict[str, Any
     }
 
 
-def left_out_metrics(taught: Sequence[Taught], num_not_shown: int) -> dict[str, Any]:
-    """How many rollouts are in no loss and how many readings a teacher skipped because their prompt did not fit."""
+def left_out_metrics(taught: Sequence[Taught], nowhere: Mapping[Key, LeftOut]) -> dict[str, Any]:
+    """How many rollouts are in no loss, those that assembly found `nowhere` among them, and how many readings a teacher
+    skipped because their prompt did not fit."""
     members = [member for each in taught for member in each.group.members]
     reads = [read for each in taught for readings in each.readings for read in readings.values()]
-    left_out = Counter(member.left_out for member in members if member.left_out)
-    left_out |= Counter({"no_view": num_not_shown} if num_not_shown else {})
+    left_out = Counter(member.left_out for member in members if member.left_out) + Counter(nowhere.values())
     return {
         "teacher_skipped": sum(read.skipped for read in reads),
         "left_out": dict(left_out.most_common()),

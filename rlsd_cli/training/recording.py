@@ -24,7 +24,7 @@ def step_metrics(
         "step": step,
         **rollout_metrics([each.group for each in taught], config),
         **update_metrics(updated.figures, config, step),
-        **left_out_metrics(taught, len(updated.not_shown)),
+        **left_out_metrics(taught, updated.left_out),
         "learning_rate": learning_rate,
         **seconds,
     }
@@ -41,8 +41,7 @@ def rollout_records(
             key, ids = (group.place, place), member.rollout.prompt.ids
             if ids not in prompts:
                 prompts[ids] = tokenizer.decode(ids)
-            if key in updated.not_shown:
-                member = member._replace(left_out="no_view")
+            member = member._replace(left_out=updated.left_out.get(key, member.left_out))
             trace = updated.traces.get(key)
             records.append(_record(member, advantage, read, trace, config, step, group.place, prompts[ids]))
     return records

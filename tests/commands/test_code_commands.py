@@ -10,8 +10,6 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from rlsd_cli.training.rewards import assign_scores
-from rlsd_cli.training.samples import Sample
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.data.problems import Problem

@@ -14,6 +14,7 @@ from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.clock import Clock
+from rlsd_cli.training.learner import Updated
 from rlsd_cli.training.reading import Taught
 from rlsd_cli.training.trainer import Trainer, make_trainer
 from rlsd_verifiers.pool import Pool
@@ -47,8 +48,8 @@ def taught(trainer: Trainer, step: int = 1) -> list[Taught]:
     return read(trainer, judged(trainer, step), step)
 
 
-def gradients(trainer: Trainer, given: Sequence[Taught], step: int = 1) -> Weights:
-    """What one update would apply, before clipping and Adam."""
+def dry_update(trainer: Trainer, given: Sequence[Taught], step: int = 1) -> tuple[Updated, Weights]:
+    """What one update comes to, and what it would apply, before clipping and Adam."""
     found: Weights = {}
     learner = trainer.learner
 
@@ -58,8 +59,11 @@ def gradients(trainer: Trainer, given: Sequence[Taught], step: int = 1) -> Weigh
     learner.optimizer.step = capture  # type: ignore[method-assign]
     optim = learner.config.optim.model_copy(update={"max_grad_norm": 1e9})
     learner.config = learner.config.model_copy(update={"optim": optim})
-    learner.update(given, step)
-    return found
+    return learner.update(given, step), found
+
+
+def gradients(trainer: Trainer, given: Sequence[Taught], step: int = 1) -> Weights:
+    return dry_update(trainer, given, step)[1]
 
 
 # -- weights ----------------------------------------------------------------------------------------------------------

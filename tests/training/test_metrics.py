@@ -178,13 +178,13 @@ def test_what_is_in_no_loss_is_counted_by_its_reason(configure: Callable[..., Co
     (group,) = groups_of([(member(1.0, Outcome.CORRECT), member(None, Outcome.CRASH), cut)], config)
     fits, too_long = Read(((1,),), 2), Read((), 2, skipped=True)
     taught = [Taught(group, ({"hint": fits}, {"hint": too_long}, {}))]
-    assert left_out_metrics(taught, 0) == {
+    assert left_out_metrics(taught, {}) == {
         "teacher_skipped": 1,
         "left_out": {"no_verdict": 1, "truncated": 1},
         "uncounted": 2,
     }
-    assert left_out_metrics(taught, 4) == {
+    assert left_out_metrics(taught, {(1, 0): "no_view", (1, 1): "no_view", (1, 2): "no_term"}) == {
         "teacher_skipped": 1,
-        "left_out": {"no_view": 4, "no_verdict": 1, "truncated": 1},
-        "uncounted": 6,
+        "left_out": {"no_view": 2, "no_verdict": 1, "truncated": 1, "no_term": 1},
+        "uncounted": 5,
     }

@@ -204,12 +204,12 @@ def test_a_run_that_stops_on_a_loss_that_is_not_finite_says_what_is_kept(
 
     def spoiled(given: Any, config: Config) -> Any:
         calls.append(1)
-        batch, not_shown = assemble(given, config)
+        batch, nowhere = assemble(given, config)
         step, update = bad
         if len(calls) == 2 * (step - 1) + update:
             weights = tuple(weight * float("inf") for weight in batch.columns.weights)
             batch = batch._replace(columns=batch.columns._replace(weights=weights))
-        return batch, not_shown
+        return batch, nowhere
 
     monkeypatch.setattr(learner_module, "assemble", spoiled)
     run = new_run(tmp_path / "spoiled", config)

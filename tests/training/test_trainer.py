@@ -10,8 +10,10 @@ import torch
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.ratios import sequence_ratio
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
+from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.policy.scoring import score_tokens
+from rlsd_cli.policy import scoring as scoring_module
+from rlsd_cli.policy.scoring import features, score_tokens
 from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
 from rlsd_cli.rollout.sampler import Completion
 from rlsd_cli.training import losses as losses_module
@@ -29,6 +31,7 @@ from rlsd_verifiers.exact import grade_exact
 from tests.training.steps import (
     after,
     assert_equal,
+    dry_update,
     gradients,
     judged,
     question,
@@ -332,6 +335,35 @@ def test_the_policy_is_read_again_for_later_updates_alone(
     trainer.learner.update(given, 1)
     _, *later = shares(given, 3)
     assert sum(scored) == sum(advantage != 0 for share in later for _, advantage in rollouts_in(share)) > 0
+
+
+@pytest.mark.parametrize("method", ["rlvr", "rlsd", "opsd"])
+def test_of_a_sharded_model_a_process_makes_as_many_passes_as_others_and_they_count_for_nothing(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The others are made up here: they have two micro-batches more, always."""
+    alone, among_others = (make_trainer({"method": method, "optim.tokens_per_microbatch": 150}) for _ in range(2))
+    monkeypatch.setattr(among_others.learner.policy, "layout", "sharded")
+    passes: dict[Any, list[bool]] = {}
+
+    def counting(policy: Any, model: Any, *rest: Any) -> Any:
+        passes.setdefault(model, []).append(torch.is_grad_enabled())
+        return features(policy, model, *rest)
+
+    for module in (losses_module, scoring_module):
+        monkeypatch.setattr(module, "features", counting)
+    groups = judged(alone)
+    updated, expected = dry_update(alone, read(alone, groups))
+    monkeypatch.setattr(World, "all_gather", lambda _, value: [value, value + 2] if type(value) is int else [value])
+    others, found = dry_update(among_others, read(among_others, groups))
+    assert_equal(found, expected, exactly=True)
+    assert others.figures.loss == updated.figures.loss
+    assert others.figures.tokens.sums == updated.figures.tokens.sums
+    assert others.traces.keys() == updated.traces.keys()
+    for of in ("policy", "teacher"):
+        models = [getattr(trainer.learner.models, of) for trainer in (alone, among_others)]
+        one, more = (passes.get(getattr(model, "model", model), []) for model in models)
+        assert len(more) == len(one) + 2 * bool(one), of
 
 
 @pytest.mark.parametrize(
