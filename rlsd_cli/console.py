@@ -276,7 +276,7 @@ def step_line(metrics: Mapping[str, Any]) -> str:
     shown = (
         ("reward", "reward_mean", "{:.3f}"),
         ("no-answer", "no_answer_rate", "{:.2f}"),
-        ("flat groups", "zero_variance_rate", "{:.2f}"),
+        ("zero-variance", "zero_variance_rate", "{:.2f}"),
         ("loss", "loss", "{:+.4f}"),
         ("entropy", "entropy", "{:.2f}"),
         ("lambda", "lambda", "{:.2f}"),

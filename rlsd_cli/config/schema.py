@@ -44,31 +44,46 @@ class Config(Section):
     """The whole experiment. Two runs with equal configs, but for `PLACES`, are the same run."""
 
     method: Annotated[str, AfterValidator(_known)] = Field(
-        DEFAULT_METHOD, description="what the loss is made of", json_schema_extra={"enum": [*METHODS]}
+        DEFAULT_METHOD,
+        description="training method: where responses come from, what a teacher is shown, and the terms of the loss",
+        json_schema_extra={"enum": [*METHODS]},
     )
-    model: str = Field("quickstart", description="a name of `rlsd models list`, a directory, or a hub name")
-    data: str = Field("arithmetic", description="a task name or a JSONL file of problems")
-    eval_data: str | None = Field(None, description="held-out problems; none: the share of `data` set by `holdout`")
-    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.1, description="share of `data` held out, by hash")
+    model: str = Field(
+        "quickstart", description="model to train: a name of `rlsd models list`, a directory, or a hub name"
+    )
+    data: str = Field(
+        "arithmetic",
+        description="training problems: a task, a benchmark, a file, or a data set of the hub; see `rlsd data list`",
+    )
+    eval_data: str | None = Field(
+        None, description="held-out problems, named like `data`; none: the fraction `holdout` of `data`"
+    )
+    holdout: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.1, description="fraction of `data` held out for evaluation, chosen by a hash of each question"
+    )
     verifier: str = Field(
         "auto",
-        description="verifier for problems that name none; `auto`: chosen by the reference; or math, numeric, choice, "
-        "exact, countdown, code, gym, or `module:function`",
+        description="verifier of problems that name none: auto (by the form of the reference), math, numeric, "
+        "choice, exact, countdown, code, gym, or `module:function`",
     )
-    verifier_error_limit: Fraction = Field(0.1, description="stop when a larger share of a step reached no verdict")
-    seed: CountOrZero = Field(0, description="seeds the order of problems, sampling and initial weights")
-    steps: Count = Field(200, description="optimisation steps (batches of rollouts)")
-    prompts_per_step: Count = Field(32, description="prompts in one batch of rollouts")
-    samples_per_prompt: Count = Field(8, description="responses sampled per prompt: the group")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    verifier_error_limit: Fraction = Field(
+        0.1, description="largest fraction of a step's responses that may reach no verdict; above it the run stops"
+    )
+    seed: CountOrZero = Field(0, description="random seed of problem order, sampling and initial weights")
+    steps: Count = Field(200, description="training steps; each takes one batch of rollouts")
+    prompts_per_step: Count = Field(32, description="prompts per step, one group each")
+    samples_per_prompt: Count = Field(8, description="group size: responses sampled per prompt")
+    device: str = Field("auto", description="device: auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="compute type (weights stay float32); auto: bfloat16 where it is measured to be faster"
+        "auto", description="compute type (weights stay float32); `auto`: bfloat16 if measured to be faster"
     )
     attention: Literal["auto", "packed", "padded"] = Field(
-        "auto", description="`packed`: no padding, a group's prompt is read once; auto: where the model allows it"
+        "auto",
+        description="batch layout: `packed` has no padding and reads the prompt of a group once; `auto`: packed "
+        "if the model allows it",
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile for layers and head, checked on a first batch; auto: on a GPU"
+        "auto", description="torch.compile of layers and output head, checked on a first batch; `auto`: on a GPU"
     )
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()

@@ -46,20 +46,25 @@ def _template(value: object) -> object:
 
 
 class PromptConfig(Section):
-    system: str | None = Field(None, description="system message for student and teacher alike")
+    system: str | None = Field(None, description="system message of student and teacher")
     template: str = Field(
         STUDENT_TEMPLATE,
-        description="what the student reads: `{question}`, and `{choices}` where they are not to follow it",
+        description="user message of the student: `{question}`, and `{choices}`, which otherwise follow the question",
     )
-    thinking: bool | None = Field(None, description="`enable_thinking` of the chat template, for models that have it")
+    thinking: bool | None = Field(
+        None,
+        description="`enable_thinking` of the chat template, for models that have it; none: the template's default",
+    )
     chat_template: Annotated[str | None, BeforeValidator(_template)] = Field(
-        None, description="a Jinja file in place of the model's own chat template; the config keeps what is in it"
+        None, description="Jinja file that replaces the model's chat template; the config stores its content"
     )
     date: Annotated[str, BeforeValidator(_day)] = Field(
-        "2024-07-26", description="the day that a chat template is told which prints today's"
+        "2024-07-26", description="date given to chat templates that print today's, YYYY-MM-DD"
     )
     overlong: Literal["error", "skip"] = Field(
-        "error", description="a prompt that leaves no room for the longest response: stop, or leave the problem out"
+        "error",
+        description="prompt that leaves no room for the longest response: `error` stops the run, `skip` leaves "
+        "the problem out",
     )
 
     @model_validator(mode="after")
@@ -70,11 +75,16 @@ class PromptConfig(Section):
 
 
 class CurriculumConfig(Section):
-    min_pass_rate: Fraction = Field(0.0, description="training problems with a `pass_rate` below are left out")
-    max_pass_rate: Fraction = Field(1.0, description="and those above; problems without a pass rate stay")
+    min_pass_rate: Fraction = Field(
+        0.0, description="lowest `pass_rate` of training problems; those without a pass rate are kept"
+    )
+    max_pass_rate: Fraction = Field(
+        1.0, description="highest `pass_rate` of training problems; those without a pass rate are kept"
+    )
     order: Literal["random", "easy_first", "weighted"] = Field(
         "random",
-        description="`easy_first`: each epoch by falling pass rate; `weighted`: drawn by p(1-p), p the pass rate",
+        description="order of training problems: `random`, `easy_first` (each epoch by falling pass rate), or "
+        "`weighted` (drawn in proportion to p(1-p), p the pass rate)",
     )
 
     @model_validator(mode="after")
@@ -85,37 +95,46 @@ class CurriculumConfig(Section):
 
 
 class RolloutConfig(Section):
-    temperature: Positive = Field(1.0, description="sampling temperature; log-probabilities use it on every side")
-    max_new_tokens: Count = Field(512, description="response length limit, tokens, the end token included")
+    temperature: Positive = Field(1.0, description="sampling temperature; all log-probabilities are taken at it")
+    max_new_tokens: Count = Field(
+        512, description="maximum response length, tokens, including the end-of-sequence token"
+    )
     truncated: Literal["mask", "zero"] = Field(
-        "zero", description="a response cut at the limit: `zero` scores it 0, `mask` takes it out of baseline and loss"
+        "zero",
+        description="response cut at the maximum length: `zero` scores it 0, `mask` leaves it out of baseline and loss",
     )
     refill: CountOrZero = Field(
         0,
-        description="dynamic sampling: most further problems a step, drawn in place of groups without any advantage",
+        description="dynamic sampling: maximum number of extra problems per step, sampled to replace "
+        "zero-variance groups; 0: off",
     )
-    batch_size: Count = Field(256, description="responses decoded at a time")
+    batch_size: Count = Field(256, description="responses decoded in parallel")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="type sampled in; `auto`: the compute type (bfloat16 is a copy)"
+        "auto",
+        description="type used for sampling; `auto`: bfloat16 if measured to be faster, else the compute type "
+        "(bfloat16 samples from a copy of the weights)",
     )
     engine: Literal["transformers", "vllm"] = Field(
-        "transformers", description="what samples; `vllm`: an engine with a copy of the weights (`rlsd[vllm]`)"
+        "transformers", description="inference engine; `vllm` holds a copy of the weights (needs `rlsd[vllm]`)"
     )
     servers: list[str] = Field(
         [],
-        description="addresses of vLLM servers that sample instead (http://node7:8000); not part of a run's identity",
+        description="URLs of vLLM servers that sample instead, e.g. http://node7:8000; not part of a run's identity",
     )
     weights_folder: str | None = Field(
-        None, description="where weights lie for the servers, who must see it, too; none: a temporary folder"
+        None,
+        description="folder through which weights reach the servers, visible to them too; none: a temporary folder",
     )
     server_timeout: Positive = Field(
-        600.0, description="seconds that a server may take for a response, and may be away"
+        600.0, description="timeout of a response from a server, seconds; also of a server that cannot be reached"
     )
     gpu_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.4, description="share of a GPU's memory that `vllm` takes while it samples"
+        0.4, description="fraction of GPU memory that `vllm` takes while it samples"
     )
     sync_tolerance: Positive | None = Field(
-        None, description="mean gap, nats, between `vllm` and trainer after an update; none: by type, 1e-3 or 0.25"
+        None,
+        description="maximum mean gap of log-probabilities between engine and trainer after a weight update, "
+        "nats; none: by type, 1e-3 (float32) or 0.25 (bfloat16)",
     )
 
     @model_validator(mode="after")
@@ -129,74 +148,116 @@ class RolloutConfig(Section):
 
 
 class AdapterConfig(Section):
-    rank: CountOrZero = Field(0, description="rank of the matrices trained beside linear layers; 0: train all weights")
-    scale: Positive = Field(2.0, description="what their product is multiplied with (alpha / rank)")
-    targets: list[str] = Field([], description="names of the linear modules; none given: all but the output head")
+    rank: CountOrZero = Field(0, description="LoRA rank; 0: no adapter, train all weights")
+    scale: Positive = Field(2.0, description="LoRA scale: alpha / rank")
+    targets: list[str] = Field(
+        [], description="names of the linear modules with an adapter; empty: all but the output head"
+    )
 
 
 class AdvantageConfig(Section):
-    baseline: Literal["mean", "leave_one_out", "none"] = Field("mean", description="what a score is compared with")
-    scale: Literal["group_std", "batch_std", "none"] = Field("group_std", description="what that is divided by")
-    ddof: Annotated[int, Field(ge=0, le=1)] = Field(1, description="degrees of freedom of the deviation; 1: unbiased")
-    eps: NonNegative = Field(1e-6, description="added to the deviation")
+    baseline: Literal["mean", "leave_one_out", "none"] = Field(
+        "mean",
+        description="baseline of a score: mean of its group, mean of the other scores of its group (RLOO), or none",
+    )
+    scale: Literal["group_std", "batch_std", "none"] = Field(
+        "group_std",
+        description="divisor of the advantage: standard deviation of the group or of the batch, or none (Dr. GRPO)",
+    )
+    ddof: Annotated[int, Field(ge=0, le=1)] = Field(
+        1, description="delta degrees of freedom of the standard deviation; 1: unbiased variance"
+    )
+    eps: NonNegative = Field(1e-6, description="constant added to the standard deviation")
 
 
 class LossConfig(Section):
-    surrogate: Literal["clipped", "gspo", "cispo"] = Field("clipped", description="policy-gradient surrogate")
-    clip_low: NonNegative = Field(0.2, description="ratio clip below 1; `loss.surrogate=gspo` brings 3e-4")
+    surrogate: Literal["clipped", "gspo", "cispo"] = Field(
+        "clipped",
+        description="policy-gradient surrogate: `clipped` (PPO), `gspo` (sequence-level ratio), or `cispo` "
+        "(clipped importance weight)",
+    )
+    clip_low: NonNegative = Field(
+        0.2, description="clip range of the importance ratio below 1; 3e-4 by default with `loss.surrogate=gspo`"
+    )
     clip_high: NonNegative = Field(
-        0.28, description="ratio clip above 1 (clip-higher); `loss.surrogate=gspo` brings 4e-4"
+        0.28,
+        description="clip range of the importance ratio above 1 (clip-higher); 4e-4 by default with "
+        "`loss.surrogate=gspo`",
     )
     dual_clip: Annotated[float, Field(gt=1.0)] | None = Field(
-        None, description="bound on the loss of a negative-credit token, in units of its credit"
+        None, description="dual clip: maximum importance ratio of a token with negative credit; none: off"
     )
     reduction: Literal["sequence_mean", "token_mean", "constant"] = Field(
-        "sequence_mean", description="`constant` divides by sequences x `rollout.max_new_tokens` (Dr. GRPO)"
+        "sequence_mean",
+        description="aggregation of token losses: `sequence_mean` (mean of each response, then of all), "
+        "`token_mean`, or `constant` (sum divided by responses x `rollout.max_new_tokens`, Dr. GRPO)",
     )
-    kl_coef: NonNegative = Field(0.0, description="weight of the KL to the initial policy")
+    kl_coef: NonNegative = Field(0.0, description="coefficient of the KL to the initial policy; 0: off")
     kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        "k3", description="per-token KL estimator; `k1` has no expected gradient on policy"
+        "k3", description="per-token KL estimator; the on-policy gradient of `k1` is 0 in expectation"
     )
     rollout_correction: Literal["none", "truncate", "mask"] = Field(
-        "none", description="importance weight for a sampler whose log-probabilities differ from the trainer's"
+        "none",
+        description="importance sampling between sampler and trainer: `truncate` clips the weights (TIS), `mask` "
+        "drops tokens whose weight is out of bounds (IcePop)",
     )
     rollout_correction_level: Literal["token", "sequence"] = Field(
-        "token", description="what an importance weight is of: a token, or a whole response"
+        "token", description="level of the importance weights: each token, or the whole response"
     )
-    rollout_correction_cap: Positive = Field(2.0, description="largest importance weight kept")
-    rollout_correction_floor: NonNegative = Field(0.0, description="smallest importance weight kept")
+    rollout_correction_cap: Positive = Field(2.0, description="upper bound of the importance weights")
+    rollout_correction_floor: NonNegative = Field(0.0, description="lower bound of the importance weights")
 
 
 class DistillConfig(Section):
     divergence: Literal["forward_kl", "reverse_kl", "jsd", "sampled_token", "pointwise_clipped_forward_kl"] = Field(
-        "forward_kl", description="distance from student to teacher at each token (method `opsd`)"
+        "forward_kl", description="divergence between student and teacher at each token"
     )
-    beta: Fraction = Field(0.5, description="generalised JSD: 0 is the forward KL, 1 the reverse KL")
-    top_k: CountOrZero = Field(0, description="support: the student's k likeliest tokens; 0: the whole vocabulary")
-    tail: bool = Field(True, description="keep the mass outside the top k as one more entry")
+    beta: Fraction = Field(
+        0.5, description="interpolation of the generalised JSD: 0 is the forward KL, 1 the reverse KL"
+    )
+    top_k: CountOrZero = Field(
+        0, description="support of the divergence: the student's k most likely tokens; 0: the whole vocabulary"
+    )
+    tail: bool = Field(True, description="keep the probability mass outside the top k as one more entry")
     token_clip: Positive | None = Field(
         None,
-        description="scale down a token's loss above this many nats (the gradient keeps its direction); `opsd` has "
-        "0.05 for the forward KL",
+        description="maximum loss of a token, nats; a larger loss is scaled down and keeps the direction of its "
+        "gradient; none: off; 0.05 by default with the forward KL of `opsd`",
     )
 
 
 class TeacherConfig(Section):
     weights: Literal["live", "snapshot", "frozen", "ema"] = Field(
         "snapshot",
-        description="the policy itself, a copy synced every N steps, the initial one, a moving average",
+        description="teacher weights: `live` (the policy), `snapshot` (a copy of it, renewed every "
+        "`teacher.sync_every` steps), `frozen` (the initial policy), or `ema` (exponential moving "
+        "average of the policy)",
     )
-    sync_every: Count = Field(10, description="`snapshot`: copy the policy after the update of every N-th step")
-    ema_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.05, description="`ema`: step towards the policy")
+    sync_every: Count = Field(10, description="steps between copies of the policy to a `snapshot` teacher")
+    ema_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.05, description="update rate of an `ema` teacher per step: 1 - decay"
+    )
     device: Literal["auto", "cpu"] = Field(
-        "auto", description="where its copy lies; `cpu`: in main memory, on the GPU only while it reads"
+        "auto", description="device of the teacher's own weights; `cpu`: main memory, moved to the GPU only to read"
     )
-    view: Literal["answer", "solution", "hints", "none"] = Field("answer", description="privileged information shown")
-    num_hints: Count | None = Field(None, description="view `hints`: show the first N, the vaguest ones; none: all")
-    template: str = Field(TEACHER_TEMPLATE, description="`{prompt}`: what the student reads; `{reference}`: the view")
-    max_prompt_tokens: Count | None = Field(None, description="longest teacher prompt; none: what the model can hold")
+    view: Literal["answer", "solution", "hints", "none"] = Field(
+        "answer", description="privileged information that the teacher is shown"
+    )
+    num_hints: Count | None = Field(
+        None, description="number of hints in the view `hints`, the vaguest first; none: all"
+    )
+    template: str = Field(
+        TEACHER_TEMPLATE,
+        description="user message of the teacher: `{prompt}` is the student's, `{reference}` the privileged "
+        "information",
+    )
+    max_prompt_tokens: Count | None = Field(
+        None, description="maximum teacher prompt length, tokens; none: what the context length allows"
+    )
     overlong: Literal["error", "skip"] = Field(
-        "error", description="a teacher prompt that does not fit: stop, or count it and use no teacher for it"
+        "error",
+        description="teacher prompt that is too long: `error` stops the run, `skip` uses no teacher for its "
+        "rollout and counts it",
     )
 
     @model_validator(mode="after")
@@ -209,85 +270,119 @@ class TeacherConfig(Section):
 
 class OptimConfig(Section):
     lr: Positive = Field(1e-6, description="peak learning rate (AdamW)")
-    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="learning rate after the warm-up")
-    warmup_steps: CountOrZero = Field(0, description="linear warm-up, steps")
-    weight_decay: NonNegative = Field(0.01, description="decoupled, on matrices only")
-    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="decay of the first moment")
-    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.999, description="decay of the second moment")
-    eps: Positive = Field(1e-8, description="added to the root of the second moment")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="learning rate schedule after the warm-up: constant, or falling to 0"
+    )
+    warmup_steps: CountOrZero = Field(0, description="warm-up steps: the learning rate rises linearly to its peak")
+    weight_decay: NonNegative = Field(0.01, description="decoupled weight decay, of matrices only")
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.9, description="decay rate of the first moment (AdamW)")
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.999, description="decay rate of the second moment (AdamW)")
+    eps: Positive = Field(1e-8, description="constant added to the root of the second moment (AdamW)")
     state: Literal["float32", "8bit"] = Field(
-        "float32", description="type of both moments; `8bit`: a quarter of the memory, slow on a CPU (`rlsd[optim8]`)"
+        "float32",
+        description="type of the optimiser's moments; `8bit` takes a quarter of the memory and is slow on a CPU "
+        "(needs `rlsd[optim8]`)",
     )
     layout: Layout = Field(
         "whole",
-        description="where weights, gradients and moments lie: `whole` in every process, `sharded` split among them "
-        "(FSDP2), `offloaded` also in main memory, but for the layer at work",
+        description="placement of weights, gradients and moments: `whole` in every process, `sharded` across "
+        "processes (FSDP2), or `offloaded` to main memory as well, except for the layer at work",
     )
-    max_grad_norm: Positive = Field(1.0, description="clip by global norm; reported before clipping")
-    updates_per_batch: Count = Field(1, description="optimiser steps on one batch of rollouts; 1 is on policy")
+    max_grad_norm: Positive = Field(
+        1.0, description="maximum global gradient norm; the norm is reported before clipping"
+    )
+    updates_per_batch: Count = Field(1, description="optimiser steps per batch of rollouts; 1: on-policy")
     tokens_per_microbatch: Count | None = Field(
-        None, description="tokens in one forward and backward; none: the fewest that are measured to be fast"
+        None,
+        description="maximum tokens per micro-batch (one forward and backward pass); none: the smallest size "
+        "measured to be fast",
     )
     recompute: Fraction = Field(
-        0.0, description="share of layers whose activations are computed again in the backward pass, not kept"
+        0.0,
+        description="activation recomputation (gradient checkpointing): fraction of layers whose activations are "
+        "computed again in the backward pass",
     )
 
 
 class VerificationConfig(Section):
-    workers: Count | None = Field(None, description="verifier processes; none: one a core, at most 8")
+    workers: Count | None = Field(None, description="verifier processes; none: one per core, at most 8")
     launchers: list[str] = Field(
-        [], description="commands that start a verifier process elsewhere (`ssh node7`), taken in turn; none: here"
+        [],
+        description="commands that start verifier processes elsewhere, e.g. `ssh node7`, taken in turn; empty: on "
+        "this machine",
     )
-    timeout_seconds: Positive = Field(1.0, description="wall time for one response; over it the outcome is `timeout`")
-    memory_mb: Count = Field(512, description="memory for one response, MB; over it the outcome is `memory`")
-    last_number: bool = Field(True, description="where no answer is marked, take the last number: a guess")
+    timeout_seconds: Positive = Field(
+        1.0, description="wall time limit per response, seconds; beyond it the outcome is `timeout`"
+    )
+    memory_mb: Count = Field(512, description="memory limit per response, MB; beyond it the outcome is `memory`")
+    last_number: bool = Field(True, description="take the last number of a response that marks no answer")
     relative_tolerance: NonNegative = Field(
-        0.0, description="verifiers `numeric` and `math`: a number is right within this share of the reference"
+        0.0, description="relative tolerance of numbers (verifiers `numeric` and `math`)"
     )
     decimals: Literal["rounded", "exact"] = Field(
-        "rounded", description="verifier `math`: `rounded` takes a value and its rounding for equal, `exact` does not"
+        "rounded",
+        description="comparison of decimals (verifier `math`): `rounded` accepts a value for its rounding, "
+        "`exact` does not",
     )
     percent: Literal["either", "value"] = Field(
-        "either", description="`50%` is 0.5, or 50 where only one side has the sign; `value`: 0.5 alone"
+        "either",
+        description="value of a percentage: `value` reads `50%` as 0.5; `either` also as 50, if only one side has "
+        "the sign",
     )
-    ordered: bool = Field(False, description="whether the order of a plain list counts; that of a tuple always does")
+    ordered: bool = Field(False, description="compare the order of plain lists; that of tuples always counts")
     names: Literal["strict", "any"] = Field(
-        "strict", description="verifier `math`: `strict` keeps variables apart, `any` lets an answer rename them all"
+        "strict", description="comparison of variables (verifier `math`): `strict` by name, `any` up to renaming"
     )
     regions: Literal["any", "as_written"] = Field(
         "any",
-        description="verifier `math`: `any` takes an interval, an inequality and a set builder for the same region",
+        description="comparison of regions (verifier `math`): `any` accepts an interval, an inequality or a set "
+        "builder for each other, `as_written` does not",
     )
     restatement: Literal["reject", "accept"] = Field(
-        "reject", description="verifier `math`: an answer that is left to be worked out, e.g. a sum or an integral"
+        "reject",
+        description="answer that is left unevaluated, e.g. a sum or an integral (verifier `math`): reject or accept it",
     )
 
 
 class SandboxConfig(Section):
     level: Literal["auto", "namespaces", "bubblewrap", "landlock", "none"] = Field(
-        "auto", description="verifier `code`: how programs are cut off; `auto`: the strongest this machine has"
+        "auto", description="isolation of programs (verifier `code`); `auto`: the strongest that this machine has"
     )
-    allow_unsafe: bool = Field(False, description="run programs where no level can be had; every result says so")
-    timeout_seconds: Positive = Field(10.0, description="wall time for one response with all its tests")
-    memory_mb: Count = Field(1024, description="memory of a program and all it starts, MB; its files count")
-    processes: Count = Field(64, description="processes and threads of a program")
-    output_mb: Count = Field(8, description="what a program may print in one run, MB")
-    scratch_mb: Count = Field(64, description="what a program may write to files in one run, MB")
+    allow_unsafe: bool = Field(
+        False, description="run programs without isolation where none is available; every result says so"
+    )
+    timeout_seconds: Positive = Field(10.0, description="wall time limit per response, all tests together, seconds")
+    memory_mb: Count = Field(
+        1024, description="memory limit of a program and its child processes, MB; files that it writes count"
+    )
+    processes: Count = Field(64, description="maximum number of processes and threads of a program")
+    output_mb: Count = Field(8, description="output limit of a program per run, MB")
+    scratch_mb: Count = Field(64, description="limit of what a program writes to files per run, MB")
     imports: list[str] = Field(
-        [], description="installed modules that programs may import, besides the standard library; loaded beforehand"
+        [],
+        description="installed modules that programs may import besides the standard library; they are loaded "
+        "beforehand",
     )
 
 
 class EvaluationConfig(Section):
-    every: CountOrZero = Field(20, description="steps between evaluations; 0: only at the start and the end")
-    problems: Count = Field(200, description="held-out problems evaluated, at most")
-    samples: Count = Field(1, description="responses per problem")
-    temperature: NonNegative = Field(0.0, description="0 is greedy")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="nucleus sampling")
-    top_k: CountOrZero = Field(0, description="sample among the k likeliest; 0: all")
-    max_new_tokens: Count | None = Field(None, description="response length limit; none: `rollout.max_new_tokens`")
+    every: CountOrZero = Field(
+        20, description="steps between evaluations; 0: only before the first step and after the last"
+    )
+    problems: Count = Field(200, description="maximum number of held-out problems to evaluate")
+    samples: Count = Field(1, description="responses sampled per problem")
+    temperature: NonNegative = Field(0.0, description="sampling temperature; 0: greedy decoding")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="nucleus (top-p) sampling: probability mass to sample from; 1: off"
+    )
+    top_k: CountOrZero = Field(0, description="top-k sampling: number of tokens to sample from; 0: off")
+    max_new_tokens: Count | None = Field(
+        None, description="maximum response length, tokens; none: `rollout.max_new_tokens`"
+    )
 
 
 class CheckpointConfig(Section):
-    every: CountOrZero = Field(50, description="steps between checkpoints; 0: only at the end and on an interrupt")
-    keep: Count = Field(2, description="newest checkpoints kept")
+    every: CountOrZero = Field(
+        50, description="steps between checkpoints; 0: only after the last step and on an interrupt"
+    )
+    keep: Count = Field(2, description="number of checkpoints to keep, the newest ones")

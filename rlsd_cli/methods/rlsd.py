@@ -14,19 +14,25 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    mix: Fraction = Field(0.5, description="lambda: share of the teacher's weight in a token's magnitude; 0 is GRPO")
-    mix_warmup_steps: CountOrZero = Field(0, description="steps over which lambda rises to `credit.mix`")
-    mix_decay_steps: CountOrZero = Field(50, description="steps over which lambda then falls to 0; 0: it stays")
+    mix: Fraction = Field(0.5, description="lambda: weight of the teacher in the credit of a token; 0 is GRPO")
+    mix_warmup_steps: CountOrZero = Field(0, description="warm-up steps: lambda rises linearly to `credit.mix`")
+    mix_decay_steps: CountOrZero = Field(
+        50, description="decay steps after the warm-up: lambda falls linearly to 0; 0: no decay"
+    )
     mix_first_index: Annotated[int, Field(ge=0, le=1)] = Field(
-        1, description="index of the first step in the schedule; 1: step 1 has already decayed once, 0: it has not"
+        1, description="index of step 1 in the warm-up and decay schedule: 0, or 1 (one step already taken)"
     )
     clip: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.2, description="eps_w: weights stay in [1 - clip, 1 + clip]"
+        0.2, description="clip range of credit weights (eps_w): [1 - clip, 1 + clip]"
     )
     tokens: Literal["all", "thought"] = Field(
-        "all", description="which tokens are reweighted; `thought`: up to the closing think tag, none without it"
+        "all",
+        description="tokens that are reweighted: `all`, or `thought`, those up to the closing think tag (none "
+        "without the tag)",
     )
-    rollouts: Literal["all", "negative"] = Field("all", description="`negative`: reweight failed rollouts only")
+    rollouts: Literal["all", "negative"] = Field(
+        "all", description="rollouts that are reweighted: `all`, or `negative`, those with a negative advantage"
+    )
 
 
 def mix(settings: Settings, step: int) -> float:
