@@ -17,13 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
-from rlsd_cli.evaluation.evaluate import evaluate_together, select
+from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.autotune import tune
 from rlsd_cli.policy.batch import micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
@@ -123,7 +125,7 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     policy = load_trainable(config)
     policy = replace(policy, execution=tune(policy, config))
     sampler = make_sampler(policy, config)
-    trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
+    trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
     sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):

@@ -61,7 +61,7 @@ def warning(text: str) -> None:
 
 
 def error(failure: RlsdError) -> None:
-    """What went wrong and what to do, in two paragraphs."""
+    """Print an error and its hint, in two paragraphs."""
     say(f"{speaker}error: {failure.message}")
     if failure.hint:
         say("\n" + "\n".join(f"hint: {line}" for line in failure.hint.splitlines()))
@@ -69,7 +69,7 @@ def error(failure: RlsdError) -> None:
 
 
 def fault(failure: Exception) -> None:
-    """An error nobody foresaw, in one line."""
+    """Print an unforeseen error, in one line."""
     say(f"{speaker}error: {type(failure).__name__}: {failure}")
     say("\nhint: this is a fault of rlsd; RLSD_TRACEBACK=1 shows where")
     _traceback()
@@ -137,7 +137,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody looks at it; a stream that was closed before the start is None."""
+    """True where a stream is a terminal; one that was closed before the start is None."""
     return stream is not None and stream.isatty()
 
 
@@ -167,7 +167,7 @@ def bar(*columns: "ProgressColumn") -> "Bar":
 
 
 class Meter:
-    """How many of what are done, and how fast: a bar on a terminal, elsewhere a line now and then.
+    """Progress of a count, with its rate: a bar on a terminal, elsewhere a line at intervals.
 
     `things` are what is counted, such as `rows read`. Without a total the bar only says that something moves.
     """
@@ -216,7 +216,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """How a training run goes, in the style that `progress_style` chooses."""
+    """Progress of a training run, in the style that `progress_style` chooses."""
 
     def __init__(self, steps: int, log: Any) -> None:
         self.style = progress_style()

@@ -1,4 +1,4 @@
-"""What goes wrong, said once: a message, a hint, an exit code.
+"""Failures: a message, a hint, an exit code.
 
 | code | meaning |
 |--:|---|
@@ -42,7 +42,7 @@ def of_the_machine(error: BaseException) -> RlsdError | None:
 
 
 def is_full_disk(error: BaseException | None) -> bool:
-    """Whether something could not be written for lack of room, also where another error was raised from that."""
+    """True for a full disk, also where another error was raised from that."""
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             return True

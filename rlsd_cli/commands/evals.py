@@ -55,7 +55,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
         *([("without a verdict", missing)] if summary["no_verdict"] else []),
         *(passes if summary["samples"] > 1 else []),
         ("tokens per response", f"{summary['tokens_per_response']:.1f}"),
-        ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
+        ("truncated", f"{summary['truncated_rate']:.1%}"),
         ("leakage", f"{summary['leakage_rate']:.1%}"),
         *((f"  {outcome}", count) for outcome, count in summary["outcomes"].items()),
     ]

@@ -18,10 +18,10 @@ def replay(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys of the other method.")
     ] = None,
     *,
-    step: Annotated[int, typer.Option("--step", help="Which step.", metavar="N", min=1)],
+    step: Annotated[int, typer.Option("--step", help="Step to repeat.", metavar="N", min=1)],
     mode: Annotated[
         str | None,
-        typer.Option("--mode", "--method", help="What this method would have made of it, too.", metavar="METHOD"),
+        typer.Option("--mode", "--method", help="Compare with this method on the same rollouts.", metavar="METHOD"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,

@@ -20,8 +20,12 @@ def train(
         str | None,
         typer.Option("--mode", "--method", help="The method: rlvr, opsd, rlsd, ...; as `method=`.", metavar="METHOD"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the config and what a step is, then stop.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="A new attempt beside a run of the same config.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the config and the size of a step, then stop.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Start a new attempt beside the run of the same config.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:

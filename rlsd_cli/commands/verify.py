@@ -24,7 +24,7 @@ def verify(
     verifier: Annotated[
         str | None,
         typer.Option(
-            help="auto, math, numeric, choice, exact, countdown, code, gym or module:function; wins over rows' own.",
+            help="auto, math, numeric, choice, exact, countdown, code, gym or module:function; overrides rows' own.",
             metavar="NAME",
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Which keys a method reads. What it does not read cannot be set beside it, and is no part of what a run is."""
+"""The keys that each method reads. Other keys are refused beside it, and are not part of a run's identity."""
 
 from collections.abc import Callable, Mapping
 

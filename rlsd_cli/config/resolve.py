@@ -35,12 +35,12 @@ class Layer(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """A config, and how it came about.
+    """A config, and the origins of its values.
 
-    origins: where each of its values came from
-    base: what a run is named after
-    changed: what the command line changes
-    notes: what to tell the user: another name of the method, keys that were left out
+    origins: the layer that each value came from, by key
+    base: the presets or files that a run is named after
+    changed: keys that the command line changes
+    notes: lines for the user: an alias of the method, keys that were left out
     """
 
     config: Config
@@ -73,7 +73,7 @@ FIELDS: Mapping[str, FieldInfo] = all_fields()
 
 
 def _kind(key: str, schema: Mapping[str, Any]) -> str:
-    """The type and bounds of a key in words a person would use, e.g. `float > 0`."""
+    """The type and bounds of a key as the reference shows them, e.g. `float > 0`."""
     *path, last = key.split(".")
     node = schema
     for part in path:
@@ -107,7 +107,7 @@ def config_keys(prefix: str = "", method: str = DEFAULT_METHOD) -> list[Key]:
 
 
 def _read_by(keys: Iterable[str]) -> str:
-    """Which methods read keys, for a hint."""
+    """A hint that names the methods that read these keys."""
     by_methods: dict[str, list[str]] = {}
     for key in keys:
         by_methods.setdefault(", ".join(f"`{name}`" for name in readers(key)), []).append(f"`{key}`")
@@ -270,7 +270,7 @@ def _joined(hints: Iterable[str | None]) -> str | None:
 
 
 def _named(keys: Iterable[str]) -> str:
-    """Keys by name, or where there are many how many of each section."""
+    """Keys by name; more than four by section, with their number."""
     names = list(keys)
     if len(names) > 4:
         sections = Counter(name.rpartition(".")[0] or name for name in names)
@@ -310,7 +310,7 @@ def _is_default(key: str, value: Any) -> bool:
 
 
 def _with_choices(stack: Iterable[Layer]) -> Iterator[Layer]:
-    """The layers, and below each that changes a key of `CHOICES` what its choice brings."""
+    """The layers, each preceded by the defaults of a choice (see `CHOICES`) that it makes."""
     chosen = {key: FIELDS[key].default for key in CHOICES}
     for layer in stack:
         for key, options in CHOICES.items():
@@ -365,7 +365,7 @@ def _validation_problems(error: ValidationError, values: Mapping[str, Any], orig
 
 
 def to_toml(config: Config) -> str:
-    """Every key that the method reads as TOML; a None is left out, but for one that stands against its defaults."""
+    """The keys that the method reads, as TOML; a None is left out unless the method's own default is another value."""
     against = config.recipe.defaults.keys()
     values = {key: value for key, value in flatten(config).items() if value is not None or key in against}
     return tomli_w.dumps(_nest({key: "none" if value is None else value for key, value in values.items()}))

@@ -31,7 +31,7 @@ from rlsd_cli.methods.table import METHODS
 
 DEFAULT_METHOD = "rlsd"
 PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers"))
-"""Where a run finds those who help it, which may change while it lasts."""
+"""Keys of other machines that serve a run; they may change while it lasts, and are not part of its identity."""
 
 
 def _known(name: str) -> str:
@@ -122,17 +122,17 @@ class Config(Section):
 
     @property
     def uses_teacher(self) -> bool:
-        """True where a teacher is asked at some step."""
+        """True where a teacher reads at some step."""
         steps = range(1, self.steps + 1)
         return any(view.when(self.credit, step) for view in self.recipe.views.values() for step in steps)
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by on every side: the sampling temperature; 1 for responses nobody sampled."""
+        """The temperature of all log-probabilities: that of sampling; 1 for responses that the data gives."""
         return self.rollout.temperature if self.recipe.responses == "policy" else 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The keys that the method reads as JSON has them, without the places; equal exactly for configs of one run."""
+        """The keys that the method reads, but for `PLACES`, as JSON values; two configs of one run have the same."""
         values = flatten(self, self.model_dump(mode="json"))
         return {key: value for key, value in values.items() if key not in PLACES}
 
@@ -143,7 +143,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        """Combinations that cannot do what they say."""
+        """Refuse combinations of keys that contradict each other."""
         method = self.recipe
         if type(self.credit) is not method.settings:
             raise ValueError(f"section `credit` is not that of method `{method.name}`")
@@ -153,15 +153,17 @@ class Config(Section):
                 "raise it, or set `advantage.baseline=none`"
             )
         if self.rollout.refill and self.advantage.scale == "batch_std":
-            raise ValueError("`rollout.refill` needs groups that stand alone: `advantage.scale=batch_std` mixes them")
+            raise ValueError(
+                "`rollout.refill` cannot go with `advantage.scale=batch_std`, which mixes the groups of a batch"
+            )
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
         if self.optim.layout != "whole" and self.optim.state == "8bit":
-            raise ValueError(f"`optim.state=8bit` cannot be split: `optim.layout={self.optim.layout}` needs float32")
+            raise ValueError(f"`optim.state=8bit` cannot be sharded: `optim.layout={self.optim.layout}` needs float32")
         if self.optim.layout != "whole" and self.teacher.device == "cpu":
             raise ValueError(
                 f"`teacher.device=cpu` has no meaning for `optim.layout={self.optim.layout}`: "
-                "the teacher lies where the policy does"
+                "the teacher is placed as the policy is"
             )
         if self.loss.rollout_correction_floor > self.loss.rollout_correction_cap:
             raise ValueError(

@@ -28,11 +28,11 @@ def _day(value: object) -> str:
     try:
         return date.fromisoformat(str(value)).isoformat()
     except ValueError as error:
-        raise ValueError("give a day such as 2024-07-26") from error
+        raise ValueError("must be a date such as 2024-07-26") from error
 
 
 def _template(value: object) -> object:
-    """A chat template: the content of the file that a text names, which then is a part of the config."""
+    """Replace the name of a template file by its content, so that the config holds the template."""
     if not isinstance(value, str) or "{%" in value or "{{" in value:
         return value
     try:
@@ -143,7 +143,7 @@ class RolloutConfig(Section):
             raise ValueError("`rollout.servers` needs `rollout.engine=vllm`")
         for server in self.servers:
             if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", server):
-                raise ValueError(f"`rollout.servers`: {server!r} is no address, such as http://node7:8000")
+                raise ValueError(f"`rollout.servers`: {server!r} is no URL, such as http://node7:8000")
         return self
 
 

@@ -1,4 +1,4 @@
-"""What problems can be had of without a file: a list for people."""
+"""The list of built-in sources of problems."""
 
 from typing import Any
 

@@ -94,14 +94,14 @@ def _refusal(error: Exception, prompt: PromptConfig, tokenizer: ChatTokenizer) -
     line = f", line {number}" if (number := getattr(error, "lineno", None)) else ""
     return RlsdError(
         f"{whose} cannot be rendered{line}: {first_line(error)}",
-        hint="`prompt.chat_template=FILE` puts a template of yours in its place",
+        hint="`prompt.chat_template=FILE` replaces it",
     )
 
 
 def _no_system(why: str) -> RlsdError:
     return RlsdError(
         f"the chat template of this model takes no system message{why}",
-        hint="leave `prompt.system` unset, and say it in `prompt.template`",
+        hint="leave `prompt.system` unset, and put its text into `prompt.template`",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which problems a step trains on: pass rates choose among them and order them.
+"""The problems of each step, filtered and ordered by their pass rates.
 
 A problem that a policy always solves, or never does, teaches nothing by reward: all scores of its group are equal, so
 every advantage is 0. With 0/1 scores and pass rate p the variance of a score is p (1 - p), largest at p = 1/2; the
@@ -75,7 +75,7 @@ def _is_within(problem: Problem, config: Config) -> bool:
 
 
 def is_used(config: Config) -> bool:
-    """Whether a config asks for more than all problems in random order."""
+    """True where a config asks for anything but all problems in random order."""
     curriculum = config.curriculum
     return (curriculum.order, curriculum.min_pass_rate, curriculum.max_pass_rate) != ("random", 0.0, 1.0)
 

@@ -77,8 +77,8 @@ def _input(text: str) -> Input:
     found = Input(source, split_of(str(source.options.get("split", TRAIN))) if is_hub(source) else TRAIN, text)
     if found.is_generated and TASKS[source.name].demonstrates:
         raise RlsdError(
-            f"`{source.name}` are demonstrations, several of one question: nothing of it is a repeat",
-            hint=f"`rlsd train --mode sft data={text}` takes it as it is",
+            f"`{source.name}` holds several demonstrations of one question, which are no duplicates",
+            hint=f"`rlsd train --mode sft data={text}` trains on it as it is",
         )
     return found
 

@@ -18,7 +18,7 @@ PHRASES = re.compile(
 
 
 def leaks(response: str, data: str) -> bool:
-    """Whether a response mentions a reference or carries the signature of the task `data`."""
+    """True where a response mentions a reference or carries the signature of the task `data`."""
     task = TASKS.get(data.split(":")[0])
     signature = task.leakage if task else None
     return bool(PHRASES.search(response)) or bool(signature and re.search(signature, response))

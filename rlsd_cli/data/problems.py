@@ -68,7 +68,7 @@ def asked(question: str, choices: Iterable[object] | None = None) -> str:
 
 
 def is_held_out(problem: Problem, share: float) -> bool:
-    """Whether a problem belongs to the held-out split: a function of its question alone.
+    """True where a problem belongs to the held-out split: a function of its question alone.
 
     Splitting by content rather than by seed or position keeps a problem on its side when files are reordered, merged or
     regenerated, and puts repeated questions on the same side.
@@ -193,7 +193,7 @@ def _renamed(fields: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str,
         for part in [column] if column in fields else column.split("."):
             if not isinstance(value, Mapping) or part not in value:
                 there = ", ".join(f"`{shorten(other)}`" for other in list(fields)[:8])
-                raise ValueError(f"column `{column}`, which is to be `{name}`, is missing; there is {there}")
+                raise ValueError(f"column `{column}`, which is mapped to `{name}`, is missing; there is {there}")
             value = value[part]
         renamed[name] = value
     return renamed

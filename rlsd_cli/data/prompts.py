@@ -41,7 +41,7 @@ def teacher_text(problem: Problem, config: Config, view: str | None = None) -> M
         return informed_text(problem, texts[0], config)
     instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"
     raise RlsdError(
-        f"problem `{problem.id}` has no `{view}`, which the teacher is to see",
+        f"problem `{problem.id}` has no `{view}`, which the teacher is shown",
         hint=f"set {instead}, or add the field to the data",
     )
 
@@ -53,7 +53,7 @@ def informed_text(problem: Problem, reference: str, config: Config) -> Message:
 
 
 def has_views(problem: Problem, config: Config) -> bool:
-    """True where the problem has what the teacher is to see of it."""
+    """True where the problem has what the teacher is shown of it."""
     return all(OF_PROBLEMS[view](problem, config) for view in problem_views(config))
 
 

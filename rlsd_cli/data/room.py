@@ -1,4 +1,4 @@
-"""Whether prompts leave room for the longest response; nothing is ever cut."""
+"""Prompts that leave no room for the longest response; no prompt is ever truncated."""
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence

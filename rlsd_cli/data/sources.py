@@ -119,7 +119,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_hub(source: Source) -> bool:
-    """Whether a source can only be a data set of the hub."""
+    """True where a source can only be a data set of the hub."""
     looks_like_a_file = suffix_of(source.name) in SUFFIXES or Path(source.name).parent.is_dir()
     return bool(HUB_NAME.fullmatch(source.name)) and not looks_like_a_file
 
@@ -144,7 +144,7 @@ def hub_data(source: Source) -> HubData:
 
 def _refuse(source: Source, columns: Mapping[str, str], *, parts: bool, options: bool = True) -> None:
     if columns:
-        raise RlsdError(f"`{source.name}` has our own fields: there is nothing to map")
+        raise RlsdError(f"`{source.name}` has no columns to map")
     if (source.parts and not parts) or (source.options and not options):
         raise RlsdError(f"`{source.text}`: `{source.name}` takes no {'options' if source.options else 'parts'}")
 

@@ -1,7 +1,7 @@
 """Problems before any training: each reference through its own verifier, each view as it will be read.
 
-A row is taken through in order, with a bounded number of rows under way, so memory does not grow with the source; only
-a hash of each id and of each question is kept.
+Rows are checked in order, and a bounded number at a time: of those before only a hash of each id and of each question
+is kept.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ MARKS = frozenset({"boxed", "boxes", "answer tag", "hash marker", "final hash", 
 
 
 class Tried(NamedTuple):
-    """A response that should be rejected, and what became of it."""
+    """A response that should be rejected, and its verdict."""
 
     change: Change
     verdict: Verdict
@@ -59,7 +59,7 @@ class Checked(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row under way, with the verdicts it waits for."""
+    """A row that is being checked, with the verdicts it waits for."""
 
     found: Found
     flags: list[Flag]
@@ -84,9 +84,8 @@ class _Row(NamedTuple):
 class Checking:
     """Rows of a source with what was found, in order.
 
-    Iterating gives None now and then while there is nothing to give, so that the caller can look after other things.
-
-    To a verifier of the user's nothing is submitted: it may expect another form.
+    Iterating gives None at intervals while verdicts are awaited, so that the caller can update a display. Nothing is
+    submitted to a verifier of the user's, which may expect another form.
 
     Raises:
         RlsdError: the config's verifier does not exist or does not load, or the sandbox failed.
@@ -169,14 +168,16 @@ class Checking:
 
     def _own_flags(self, problem: Problem, own: Verdict, tried: tuple[Tried, ...]) -> Iterator[Flag]:
         if is_unsolved(problem, own, self.config):
-            yield Flag("unsolved", "there are tests, and nothing to try them on")
+            yield Flag("unsolved", "there is no solution to run the tests on")
         elif not own.correct:
             yield Flag("rejects_itself", own.reason)
         if tried and all(each.verdict.correct for each in tried):
-            yield Flag("accepts_perturbed", f"{' and '.join(each.change.words for each in tried)} would be right too")
+            yield Flag(
+                "accepts_perturbed", f"the verifier also accepts {' and '.join(each.change.words for each in tried)}"
+            )
 
     def _marked_flags(self, problem: Problem, row: _Row) -> Iterator[Flag]:
-        """What the answers say that the worked solution and the question mark.
+        """Compare the answers that the worked solution and the question mark with the reference.
 
         A solution may mark a chain such as `28 days / 7 = 4 weeks`; then the last of its links is the answer.
         """
@@ -185,19 +186,19 @@ class Checking:
             if not (chain and self._grade(problem, rf"\boxed{{{last}}}").result().correct):
                 yield Flag("solution_disagrees", verdict.reason)
         if row.question and row.question.result().correct:
-            yield Flag("leaks", f"the question marks the answer: {row.question.result().reason}")
+            yield Flag("leaks", f"the question states the answer: {row.question.result().reason}")
 
     def _seen(self, problem: Problem) -> Iterator[Flag]:
         question, name = int(problem.fingerprint, 16), hash64(problem.id)
         if self._owners.setdefault(name, question) != question:
-            yield Flag("duplicate_id", f"`{shorten(problem.id)}` is the id of another question before it")
+            yield Flag("duplicate_id", f"`{shorten(problem.id)}` is also the id of an earlier question")
         if question in self._questions:
-            yield Flag("repeated", "the question stands in an earlier row")
+            yield Flag("repeated", "the question repeats that of an earlier row")
         self._questions.add(question)
 
 
 def tried_out(rows: Iterable[Found], config: Config, pool: Pool) -> Iterator[Found]:
-    """The rows; a verifier of the user's is tried on the first of them, as before a run.
+    """Pass rows on, and try a verifier of the user's on the first of them, as before a run.
 
     Raises:
         RlsdError: it reaches no verdict on any.
@@ -218,6 +219,6 @@ def _rank(flag: Flag) -> int:
 
 
 def marks_answer(text: str) -> bool:
-    """Whether a text says of something in it that it is the answer."""
+    """True where a text marks an answer, e.g. with a box."""
     found = extract(text, last_number=False)
     return found is not None and found.rule in MARKS

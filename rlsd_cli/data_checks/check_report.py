@@ -1,4 +1,4 @@
-"""What a check of many problems comes to."""
+"""The summary of a check of many problems."""
 
 import math
 from collections import Counter
@@ -75,7 +75,7 @@ class Report:
                     yield reason, kind, number, percent(number, self.rows), first, self.details[reason]
 
     def words(self) -> Iterator[str]:
-        """What to tell people."""
+        """The summary in sentences."""
         things = "problems have" if self.rows == self.problems else "rows have"
         yield f"{self.faultless:,} of {self.rows:,} {things} no fault ({percent(self.faultless, self.rows)})"
         if self.submitted:
@@ -86,12 +86,12 @@ HEADER = ("reason", "kind", "problems", "share", "first", "the first one")
 
 
 def name_of(checked: Checked) -> str:
-    """What a row is called: its id, or its place where it has none."""
+    """The id of a row's problem, or its place where it holds none."""
     return checked.found.where if checked.found.problem is None else checked.found.problem.id
 
 
 def percent(number: int, of: int) -> str:
-    """`99.96 %`, cut rather than rounded: only all of them are 100 %, and only none is 0 %."""
+    """`99.96 %`, rounded down: 100 % is all of them, and 0 % is none."""
     share = 100 * number / of
     if number and share < 0.01:
         return "< 0.01 %"

@@ -35,7 +35,7 @@ class CheckedSource(NamedTuple):
         return HEADER, self.report.table()
 
     def words(self) -> Iterator[str]:
-        """What to tell people."""
+        """The summary in sentences."""
         summary = self.summary()
         yield from self.report.words()
         for view, length in (summary["lengths"] or {}).items():

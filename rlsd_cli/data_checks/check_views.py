@@ -1,4 +1,4 @@
-"""The two views of a problem before any training: what is missing in them, what they give away, how long they are."""
+"""The student's and the teacher's view of a problem before any training: missing parts, leaked answers, lengths."""
 
 import re
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ WORKED_OUT = frozenset({"math", "numeric", "countdown"})
 
 
 class Flag(NamedTuple):
-    """One thing about one problem: its reason, one of `FAULTS` or `NOTES`, and the particulars."""
+    """A finding about a problem: its reason, one of `FAULTS` or `NOTES`, and its details."""
 
     reason: str
     detail: str
@@ -67,7 +67,12 @@ class Tokens(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How views are read; with no tokenizer, of unknown length. `view_asked`: one that cannot be made is a fault."""
+    """How views are read.
+
+    view_asked: True where a view that cannot be made is a fault
+    tokenizer: None: lengths are unknown
+    context_length: tokens that the model can hold
+    """
 
     view_asked: bool
     tokenizer: Any = None
@@ -75,7 +80,7 @@ class Reading(NamedTuple):
 
 
 def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list[Flag], Tokens | None]:
-    """What is wrong with the two views of a problem, and their lengths."""
+    """The findings about the two views of a problem, and their lengths."""
     student, teacher = student_text(problem, config), None
     flags = [*_leaks(problem, config)]
     if unlisted := why_unlisted(problem):
@@ -85,16 +90,18 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
             teacher = teacher_text(problem, config)
         except RlsdError:
             if reading.view_asked:
-                flags.append(Flag("no_view", f"there is no `{config.teacher.view}`, which the teacher is to see"))
+                flags.append(Flag("no_view", f"there is no `{config.teacher.view}`, which the teacher is shown"))
         if teacher and config.teacher.view == "solution" and not _holds_answer(problem):
             flags.append(Flag("answer_not_in_view", f"`{shorten(problem.answer)}` does not occur in the solution"))
     elif reading.view_asked and config.recipe.responses == "solution" and not problem.solution:
-        flags.append(Flag("no_view", "there is no `solution`, which the student is to learn"))
+        flags.append(Flag("no_view", "there is no `solution`, which the student is trained on"))
     if reading.tokenizer is None:
         return flags, None
     if forged := forged_tokens(problem, config, reading.tokenizer):
         words = ", ".join(f"`{token}`" for token in forged)
-        flags.append(Flag("control_token", f"{words} in its text would be a control token; it is read as text"))
+        flags.append(
+            Flag("control_token", f"{words} in its text looks like a control token; it is tokenised as plain text")
+        )
     tokens = Tokens(
         len(prompt_ids(student, config, reading.tokenizer)),
         None if teacher is None else len(prompt_ids(teacher, config, reading.tokenizer)),
@@ -103,7 +110,7 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
 
 
 def _leaks(problem: Problem, config: Config) -> Iterator[Flag]:
-    """Whether the student can read the solution or the answer. A number may be in a question by chance.
+    """Flag a student's view that holds the solution or the answer. A number may be in a question by chance.
 
     The choices are left out of the view: one of them is the answer, and a solution may repeat it.
 
@@ -121,7 +128,7 @@ def _leaks(problem: Problem, config: Config) -> Iterator[Flag]:
 
 
 def _holds_answer(problem: Problem) -> bool:
-    """Whether the answer is in the solution, as it is written or as another notation of the same number."""
+    """True where the answer is in the solution, as it is written or as another notation of the same number."""
     answer, solution = folded(problem.answer), folded(problem.solution or "")
     if answer in solution:
         return True

@@ -15,7 +15,7 @@ FLAG_BEGINS = b'{"where": '
 
 @contextmanager
 def flag_file(out: Path, source: str) -> Iterator[Callable[[Checked], None]]:
-    """Give what writes the flags of a row to a file, which takes its name when all of them are in it.
+    """Give a function that writes the flags of a row to a file, which takes its name when it is complete.
 
     A pipe is written as it is.
     """
@@ -26,7 +26,7 @@ def flag_file(out: Path, source: str) -> Iterator[Callable[[Checked], None]]:
     is_regular = out.is_file() or not out.exists()
     if out.is_file() and not _holds_flags(out):
         hint = "it is left as it is: name another file"
-        raise RlsdError(f"`--out {out}` is there and holds no flags", hint=hint, exit_code=EXIT_BUSY)
+        raise RlsdError(f"`--out {out}` exists and holds no flags", hint=hint, exit_code=EXIT_BUSY)
     place = out.with_name(f".{out.name}.{os.getpid()}") if is_regular else out
     try:
         with place.open("w", encoding="ascii") as file:
@@ -41,7 +41,7 @@ def flag_file(out: Path, source: str) -> Iterator[Callable[[Checked], None]]:
 
 
 def _holds_flags(path: Path) -> bool:
-    """Whether a file is of an earlier check, or empty."""
+    """True where a file is empty or was written by an earlier check."""
     with path.open("rb") as file:
         begins = file.read(len(FLAG_BEGINS))
     return begins in (b"", FLAG_BEGINS)

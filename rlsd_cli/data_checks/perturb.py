@@ -38,7 +38,7 @@ class Change(NamedTuple):
 
 
 def changes(problem: Problem, verifier: str) -> tuple[Change, ...]:
-    """What the verifier of this name should reject, in the order to try; empty where nothing can be changed."""
+    """The wrong answers that a verifier should reject, in the order to try; empty where nothing can be changed."""
     if verifier == "code":
         return tuple(_programs(problem))
     return tuple(Change(f"`{shorten(text)}`", rf"\boxed{{{text}}}") for text in _answers(problem, verifier))

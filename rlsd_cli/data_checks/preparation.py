@@ -58,7 +58,7 @@ def prepare_sources(order: Order, options: Options, *, check: bool, again: bool)
         raise RlsdError("nothing to prepare", hint=hint)
     found = find_inputs([_with_options(source, order.split, order.revision) for source in sources], order.against)
     for path in found.skipped:
-        console.talk(f"left alone: {path}, which is no problem file")
+        console.talk(f"skipped: {path} is no problem file")
     _check_options(options, {given.split for given in found.inputs})
     folder = order.out or Path("data") / found.name
     resolved = resolve_for([argument for argument in order.arguments if argument not in sources])
@@ -124,7 +124,7 @@ def _check_options(options: Options, splits: set[str | None]) -> None:
 
 
 def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
-    """Whether a preparation may be put there: nothing of somebody else's is lost by it."""
+    """Refuse a folder that holds anything but a preparation, or sources, or another preparation without `again`."""
     if folder.resolve() == Path.cwd() or any(folder.resolve() in file.resolve().parents for file in files):
         raise RlsdError(f"{folder} is where the sources are, or the working directory", hint="name another `--out`")
     if not folder.exists():
@@ -132,11 +132,11 @@ def _check_folder(folder: Path, files: Sequence[Path], *, again: bool) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if not (folder / MANIFEST).is_file():
-        raise RlsdError(f"{folder} is there and holds no prepared problems", hint="name another folder with `--out`")
+        raise RlsdError(f"{folder} exists and holds no prepared problems", hint="name another folder with `--out`")
     if others := others_in(folder):
         named = ", ".join(path.name for path in others[:3])
         hint = f"move {named} away, or name another folder with `--out`"
-        raise RlsdError(f"{folder} holds what is not of a preparation: {named}", hint=hint, exit_code=EXIT_BUSY)
+        raise RlsdError(f"{folder} holds files that no preparation wrote: {named}", hint=hint, exit_code=EXIT_BUSY)
     if not again:
         hint = "`--again` replaces it, another `--out` leaves it as it is"
         raise RlsdError(f"{folder} holds another preparation, or was changed", hint=hint, exit_code=EXIT_BUSY)
@@ -152,7 +152,7 @@ def _measure(config: Config, reading: Reading) -> Callable[[Problem], Lengths]:
 
 
 def _check_references(folder: Path, manifest: Mapping[str, Any], config: Config) -> dict[str, dict[str, Any]]:
-    """How many references of each file accept themselves."""
+    """Check the files of a preparation: for each the summary of its report."""
     found = {}
     state = f"while references were checked; {folder} is written\n\nhint: the same command checks them again"
     with console.interruptible(lambda: state), open_pool(config) as pool:

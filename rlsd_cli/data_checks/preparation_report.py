@@ -1,4 +1,4 @@
-"""What a preparation comes to: a line for each file, and words."""
+"""The summary of a preparation: a line for each file, and sentences."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class Prepared(NamedTuple):
         return HEADER, [_line(self.folder, name, self.manifest, self.references) for name in files]
 
     def words(self) -> Iterator[str]:
-        """What to tell people."""
+        """The summary in sentences."""
         yield from _words(self.folder, self.manifest)
         for name, found in self.references.items():
             if found["faultless"] < found["rows"]:
@@ -97,7 +97,7 @@ def _words(folder: Path, manifest: Mapping[str, Any]) -> Iterator[str]:
         listed = f", listed in {folder / 'overlap.tsv'}" if overlaps else ""
         yield f"overlap of train with {number:,} evaluation problems, in pairs: {kinds}{listed}"
         if (gone := splits["train"]["removed"].get("overlap", 0)) > splits["train"]["rows"] / 2:
-            yield f"warning: {gone:,} of {splits['train']['rows']:,} rows went as overlap: do they share their wording?"
+            yield f"warning: {gone:,} of {splits['train']['rows']:,} rows overlap: do they share their wording?"
     elif "train" in splits:
         yield "no overlap was looked for: there are no evaluation problems (`--against FILE`, or `--holdout SHARE`)"
 

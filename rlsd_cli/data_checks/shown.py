@@ -22,7 +22,7 @@ MAX_REMEMBERED = 10_000
 
 
 class View(NamedTuple):
-    """What a model reads: its text, how many tokens that is if that is known, or why there is none."""
+    """A prompt: its text and tokens (None: unknown), or why there is none."""
 
     text: str | None
     tokens: int | None = None
@@ -125,7 +125,7 @@ def _teacher_view(problem: Problem, config: Config, reading: Reading) -> View:
     try:
         return _view(teacher_text(problem, config), config, reading)
     except RlsdError:
-        return View(None, fault=f"there is no `{config.teacher.view}`, which the teacher is to see")
+        return View(None, fault=f"there is no `{config.teacher.view}`, which the teacher is shown")
 
 
 def _view(text: str, config: Config, reading: Reading) -> View:

@@ -37,11 +37,11 @@ class World(NamedTuple):
         return self.rank == 0
 
     def local(self, items: Sequence[T]) -> Sequence[T]:
-        """Take this process's part of what every process has."""
+        """This process's share of items that every process has."""
         return items[self.rank :: self.size]
 
     def all_items(self, part: Sequence[T]) -> list[T]:
-        """Put together, in order, that of which every process has its `local` part: the inverse of `local`."""
+        """Gather the `local` shares of all processes, in the order of the whole: the inverse of `local`."""
         rows = zip_longest(*self.all_gather(part), fillvalue=_NOTHING)
         return [item for item in chain.from_iterable(rows) if item is not _NOTHING]
 

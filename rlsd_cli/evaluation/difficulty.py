@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rlsd_cli.rollout.records import Pending
 
 BINS = (0.25, 0.5, 0.75)
-"""Where the pass rates between never (0) and always (1) are parted."""
+"""Edges of the histogram bins between the pass rates 0 and 1."""
 
 
 class Measured(NamedTuple):
@@ -191,7 +191,7 @@ class DifficultyFile(LineFile):
         return earlier[:kept]
 
     def _taken_apart(self, line: bytes) -> tuple[dict[str, Any], Measured]:
-        """What a row holds besides what was measured, and that."""
+        """Split a row into the problem's own fields and what was measured."""
         try:
             values = json.loads(line)
             pass_rate, measured = values.pop("pass_rate"), Measured(**values.pop("difficulty"))
@@ -200,7 +200,7 @@ class DifficultyFile(LineFile):
                 raise ValueError
             return values, measured._replace(tokens_mean=float(measured.tokens_mean))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ZeroDivisionError):
-            raise self.mismatch("it holds something else than measured problems") from None
+            raise self.mismatch("it holds lines that are no measured problems") from None
 
 
 def _other_row(values: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
@@ -227,7 +227,7 @@ def _other_settings(measured: Measured, config: Config, mark: str) -> str | None
 
 
 def summarise(measured: Sequence[Measured]) -> dict[str, Any]:
-    """The numbers of all problems; a mean is None where it has nothing to average.
+    """The summary of all problems; a mean over nothing is None.
 
     `n` of the problems have a pass rate. Their mean has a 95 % interval with problems as the sampling unit.
     """

@@ -22,7 +22,7 @@ from rlsd_verifiers.pool import Pool
 
 
 class Evaluation(NamedTuple):
-    """Every response with its verdict, and what they add up to (the keys of `rlsd eval --json`)."""
+    """A row for every response with its verdict, and their summary (the keys of `rlsd eval --json`)."""
 
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
@@ -63,7 +63,7 @@ def evaluate_together(
 
 
 def conclude(rows: list[dict[str, Any]], config: Config, started: float) -> Evaluation:
-    """What the rows of all problems add up to, and how long it took since `started` on `time.perf_counter`.
+    """Summarise the rows of all problems, and the seconds since `started` on `time.perf_counter`.
 
     A response without a score is counted under its outcome and leaves the means of scores. Intervals are 95 %, with
     problems as the sampling unit.

@@ -1,4 +1,4 @@
-"""What a config names, as short digests: its data files, the source of its verifier, its model. Nothing is loaded."""
+"""Digests of what a config names: data files, the source of its verifier, its model. Nothing is loaded."""
 
 import contextlib
 import hashlib

@@ -59,7 +59,9 @@ def _check_out(out: Path, source: str) -> None:
     if out.is_file() and Path(source).is_file() and out.samefile(source):
         raise RlsdError(f"`--out {out}` is {source} itself", hint="name another file")
     if out.suffix != ".jsonl" and (out.is_file() or not out.exists()):
-        raise RlsdError(f"`--out {out}`: what is written are lines of JSON", hint="name a file that ends in `.jsonl`")
+        raise RlsdError(
+            f"`--out {out}`: the file is written as lines of JSON", hint="name a file that ends in `.jsonl`"
+        )
 
 
 def default_out(source: str) -> Path:
@@ -71,7 +73,7 @@ def config_of(arguments: Sequence[str], samples: int | None, root: Path) -> Conf
     """The config of what answers. Where its evaluations are greedy, it answers as it does in training."""
     targets, overrides = split_arguments(arguments)
     if len(targets) > 1:
-        raise RlsdError(f"one thing answers at a time, not {len(targets)}: {', '.join(targets)}")
+        raise RlsdError(f"one model answers at a time, not {len(targets)}: {', '.join(targets)}")
     for key in overrides:
         if key in FIELDS and key not in TAKEN and not key.startswith(TAKEN_SECTIONS):
             sections = ", ".join(f"`{section}*`" for section in TAKEN_SECTIONS)

@@ -167,7 +167,7 @@ def _verifier(own: str | None, reading: Reading, submission: Submission) -> str:
 
 
 def unknown_verifier(name: str) -> tuple[str, str]:
-    """That a verifier does not exist, and a hint."""
+    """The message and the hint for a verifier that does not exist."""
     known = [*VERIFIERS, AUTO]
     hint = did_you_mean(name[:100], known) or f"verifiers: {', '.join(known)}"
     return f"no verifier named `{shorten(name)}`", hint
@@ -197,7 +197,7 @@ def record(row: Row, verdict: Verdict) -> dict[str, Any]:
 
 
 def how_it_ran(verdict: Verdict) -> dict[str, Any]:
-    """For a program that was run: the walls around it, and whether the verdict is weak."""
+    """For a program that was run: its isolation, and True where the verdict is weak."""
     return {} if verdict.sandbox is None else {"sandbox": verdict.sandbox, "weak": verdict.weak}
 
 
@@ -209,7 +209,7 @@ def to_line(values: Mapping[str, Any]) -> str:
 def graded(rows: Iterable[Row | None], pool: Pool, leniency: Leniency) -> Stream[tuple[Row, Future[Verdict]]]:
     """Rows with their verdicts, in order, with a bounded number of rows under way.
 
-    Iterating gives None now and then while there is nothing to give, so that the caller can look after other things.
+    Iterating gives None at intervals while verdicts are awaited, so that the caller can update a display.
     """
     return Stream(_submitted(rows, pool, leniency), MAX_WAITING, MAX_WAITING_BYTES, IDLE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""How a verdict on one pair came about."""
+"""The steps by which a verdict on one pair was reached."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ WHY = {
 
 
 def explain(submission: Submission, name: str, verdict: Verdict, config: Config) -> Iterator[tuple[str, str]]:
-    """What each step made of a pair that the verifier `name` graded: the step, and words."""
+    """Each step of the verifier `name` on a pair: the step, and its result in words."""
     yield "verifier", f"{name}   " + (f"chosen by `{AUTO}`: {WHY[name]}" if config.verifier == AUTO else "asked for")
     yield "reference", _read_as(submission.answer or "", name)
     yield "extracted", "nothing" if verdict.extracted is None else _read_as(verdict.extracted, name)

@@ -43,7 +43,7 @@ def is_of_grading(key: str) -> bool:
 
 
 def verdict_settings(config: Config) -> list[Any]:
-    """All that decides a verdict, as JSON can hold it: what two results must have in common to be of one kind.
+    """The settings that decide a verdict, as JSON values; results are comparable where they are equal.
 
     The name of the verifier; the digest of its source, None for one of rlsd; its choices and limits; the sandbox.
     """
@@ -57,7 +57,7 @@ def verdict_settings(config: Config) -> list[Any]:
 
 
 def leniency_of(config: Config) -> Leniency:
-    """What the config leaves to the verifiers."""
+    """The leniency of verifiers that the config sets."""
     settings = config.verification
     return Leniency(**{name: getattr(settings, name) for name in Leniency._fields})
 
@@ -76,12 +76,12 @@ def open_pool(config: Config) -> Pool:
 
 
 def sandbox_of(config: Config) -> Settings:
-    """What programs may use, and how strong their jail must be."""
+    """The limits of programs, and the level of isolation that they need."""
     return Settings.of([*config.sandbox.model_dump().values()])
 
 
 def require_sandbox(config: Config) -> str:
-    """Put up the jail that programs will run in, once, and say what it is made of.
+    """Start the sandbox that programs will run in, once, and return what it is made of.
 
     Raises:
         RlsdError: it cannot be had (exit code 3).
@@ -106,7 +106,7 @@ def require_sandbox(config: Config) -> str:
 
 
 def stop_on_sandbox_error(verdicts: Iterable[Verdict]) -> None:
-    """A jail that fails even when it is put up again is no reason for a score.
+    """Stop where a sandbox failed even when it was started again: no response is scored for it.
 
     Raises:
         RlsdError: there was one (exit code 3).
@@ -134,13 +134,13 @@ def job(problem: Problem, response: str, config: Config) -> Job:
 
 
 def grade(problems: Sequence[Problem], responses: Sequence[str], config: Config, pool: Pool) -> list[Verdict]:
-    """One verdict a response, in order."""
+    """Grade responses: one verdict each, in order."""
     pairs = zip(problems, responses, strict=True)
     return [*pool.verify(job(problem, response, config) for problem, response in pairs)]
 
 
 def check_problems(problems: Sequence[Problem], config: Config, pool: Pool) -> dict[str, str]:
-    """Why references cannot be graded, by problem id; empty when all can.
+    """The reasons why references cannot be graded, by problem id; empty where all can.
 
     Each reference is submitted as its own answer, boxed; where a program is asked for, the solution, if there is one. A
     verifier of the user's may expect another form: it only has to load, and to reach a verdict on one of the first few.
@@ -171,7 +171,7 @@ def verifier_of(problem: Problem, config: Config) -> str:
 
 
 def is_code(problem: Problem, config: Config) -> bool:
-    """Whether the answer to a problem is a program that will be run."""
+    """True where the answer to a problem is a program that will be run."""
     return verifier_of(problem, config) == "code"
 
 
@@ -181,13 +181,13 @@ def as_answer(problem: Problem, config: Config) -> str:
 
 
 def is_unsolved(problem: Problem, verdict: Verdict, config: Config) -> bool:
-    """Whether tests could be read, and there was nothing to pass them."""
+    """True where a problem has readable tests and no solution to run them on."""
     reference = problem.solution if is_code(problem, config) else problem.answer
     return problem.tests is not None and not reference and verdict.is_verdict
 
 
 def check_name(problem: Problem, config: Config) -> None:
-    """Whether a problem's verifier exists. Data may not name code to import: only the config may.
+    """Refuse a problem's verifier that does not exist. Only the config may name code to import; data may not.
 
     Raises:
         RlsdError: it does not, or does not load.

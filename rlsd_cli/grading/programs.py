@@ -1,4 +1,4 @@
-"""The jail is put up, and named, before the first program is run."""
+"""The sandbox is started, and named, before the first program is run."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -27,6 +27,6 @@ def with_sandbox(items: Iterable[Item], holds_program: Callable[[Item], bool], c
 def _announce(config: Config) -> None:
     name = require_sandbox(config)
     if name.startswith("UNSAFE"):
-        console.warning(f"programs run without a jail (`sandbox.allow_unsafe`): {name}")
+        console.warning(f"programs run without a sandbox (`sandbox.allow_unsafe`): {name}")
     else:
-        console.talk(f"programs run behind {name}")
+        console.talk(f"programs run in a sandbox: {name}")

@@ -42,7 +42,7 @@ class LineFile:
                 os.close(self._descriptor)
                 raise RlsdError(
                     f"{path} begins with `{shorten(begins.decode(errors='replace'))}`, which is no {self.content}",
-                    hint="it is left as it is: name another `--out`",
+                    hint="it is not changed: name another `--out`",
                     exit_code=EXIT_BUSY,
                 )
             os.ftruncate(self._descriptor, 0)
@@ -119,7 +119,7 @@ class VerdictFile(LineFile):
                 Outcome(values["outcome"])
                 _ = values["id"], values["answer"], values["verifier"], values["extracted"]
             except (ValueError, TypeError, KeyError, RecursionError):
-                raise self.mismatch("it holds something else than verdicts") from None
+                raise self.mismatch("it holds lines that are no verdicts") from None
             yield values
             end += len(line)
         self.go_on_at(end)

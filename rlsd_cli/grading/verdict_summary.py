@@ -1,4 +1,4 @@
-"""What a file of verdicts comes to: outcomes, a confusion matrix where there are labels, and the worst patterns."""
+"""The summary of a file of verdicts: outcomes, a confusion matrix where there are labels, and the worst patterns."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class Tally:
             self._patterns[pattern] = count + 1, example
 
     def in_words(self, seconds: float) -> str:
-        """How far it is after so many seconds."""
+        """Progress after so many seconds, in a line."""
         correct, wrong = self.outcomes[Outcome.CORRECT], self.outcomes[Outcome.WRONG]
         other = self.rows - correct - wrong
         counts = f"{correct:,} correct  {wrong:,} wrong  {other:,} other"

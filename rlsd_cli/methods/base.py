@@ -29,9 +29,9 @@ class Attempt(NamedTuple):
     drawn_under: `student`, or the view that a `Draw` names
     response: its text
     score: the verifier's; None without a verdict
-    correct: whether the verifier accepted it; None without a verdict
+    correct: True where the verifier accepted it; None without a verdict
     advantage: its score against its group
-    truncated: whether it was cut at the length limit
+    truncated: True where it was cut at the maximum length
     reason: what the verifier said of it; None without a verdict
     """
 

@@ -64,4 +64,6 @@ def say_forged(problems: Sequence[Problem], config: Config, model: "Room") -> No
     found = [tokens for problem in problems if (tokens := forged_tokens(problem, config, model.tokenizer))]
     if found:
         hold = "1 problem holds" if len(found) == 1 else f"{len(found):,} problems hold"
-        console.warning(f"{hold} text that is a control token, such as `{found[0][0]}`; it is read as text")
+        console.warning(
+            f"{hold} text that looks like a control token, such as `{found[0][0]}`; it is tokenised as plain text"
+        )

@@ -1,4 +1,4 @@
-"""What a run is made from besides its config, and what of it has changed since."""
+"""The inputs of a run besides its config, and which of them have changed since."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ SHOWN = len("sha256 ") + 12
 
 
 class Input(NamedTuple):
-    """A thing that a config names, as it was found.
+    """An input that a config names, as it was found.
 
     where: a path, or a name of the hub
     digest: `sha256 ...` of its content, or the `commit ...` of the hub
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
 
 def changes(known: Inputs, now: Inputs, keys: Sequence[str]) -> list[Change]:
-    """Which of the known inputs under these keys are others now. What was not known cannot have changed."""
+    """The known inputs under these keys that have changed. An input that was not known cannot have changed."""
     return [
         Change(key, was.where, was.digest[:SHOWN], here and here.digest[:SHOWN])
         for key, was in known.items()

@@ -23,7 +23,7 @@ class RolloutRecord(NamedTuple):
         where other updates of the same batch came first; during the update
     teacher_logp, readings: the same by the teacher, after the first text of the first view; after each text of each
         view
-    credit: what each token was told it earned
+    credit: of each token
     """
 
     step: int

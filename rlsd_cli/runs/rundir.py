@@ -78,7 +78,7 @@ class RunDir(NamedTuple):
         write_json(self.path / "status.json", known | values | here)
 
     def pin_data(self, data: Mapping[str, Any]) -> None:
-        """Keep what the run is trained and evaluated on; raises RlsdError if it was something else."""
+        """Keep digests of the problems of the run; raises RlsdError if they were others when it began."""
         known = self.data()
         if known is None:
             write_json(self.path / "data.json", data)
@@ -86,7 +86,7 @@ class RunDir(NamedTuple):
         for name in (name for name in data if known.get(name) != data[name]):
             was, now = (each[name]["problems"] for each in (known, data))
             raise RlsdError(
-                f"{self.path} was begun on other {name.replace('_', '-')} problems ({was:,} then, {now:,} now)",
+                f"{self.path} began with other {name.replace('_', '-')} problems ({was:,} then, {now:,} now)",
                 hint="put the data back, or start another attempt beside it with `--again`",
                 exit_code=EXIT_BUSY,
             )
@@ -96,7 +96,7 @@ class RunDir(NamedTuple):
         return self._read("data.json")
 
     def pin_inputs(self, inputs: Inputs, keys: Sequence[str]) -> None:
-        """Keep what the run is made from; raises RlsdError if under one of these keys it was something else."""
+        """Keep digests of the inputs of the run; raises RlsdError if one under these keys was another when it began."""
         known = self.inputs()
         if not known:
             write_json(self.path / "inputs.json", {key: value._asdict() for key, value in inputs.items()})
@@ -112,7 +112,7 @@ class RunDir(NamedTuple):
         return {key: Input(**value) for key, value in (self._read("inputs.json") or {}).items()}
 
     def plan(self) -> dict[str, Any] | None:
-        """How the run began to use its machine; None before it did."""
+        """The plan of the run: types, packing, micro-batches; None before it began."""
         return self._read("plan.json")
 
     def _read(self, name: str) -> dict[str, Any] | None:
@@ -311,7 +311,7 @@ def list_runs(root: Path) -> list[RunDir]:
 
 
 def environment(config: Config) -> dict[str, Any]:
-    """What the result may depend on besides the config."""
+    """Versions, machine and commit: what the result may depend on besides the config."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -51,7 +51,7 @@ def algebra(config: Config) -> list[str]:
         ]
     lines.append(
         f"update   {updates} optimiser step{'s' if updates > 1 else ''} of {rollouts // updates} rollouts, cut into "
-        f"micro-batches of {tokens} (the cut does not change the loss)"
+        f"micro-batches of {tokens} (the split does not change the loss)"
     )
     lines.append(f"method   {method.name}: {method.summary}")
     for name, schedule in method.schedules.items():
@@ -62,5 +62,7 @@ def algebra(config: Config) -> list[str]:
         shown = ", ".join(dict.fromkeys(view.shows or config.teacher.view for view in method.views.values()))
         lines.append(f"teacher  {config.teacher.weights} weights{sync}, reads the {shown}")
     seen = config.steps * config.prompts_per_step
-    lines.append(f"run      {config.steps} steps see {seen:,} problems and draw {seen * config.group_size:,} responses")
+    lines.append(
+        f"run      {config.steps} steps use {seen:,} problems and sample {seen * config.group_size:,} responses"
+    )
     return lines

@@ -61,7 +61,7 @@ def fitted_splits(splits: Splits, config: Config, model: "Room") -> tuple[Splits
 
 
 def _try_teacher(problems: list[Problem], config: Config, model: "Room") -> None:
-    """Refuse what the teacher cannot read, or say how often that is. A view that is missing is said elsewhere."""
+    """Refuse what the teacher cannot read, or say how often that is. A missing view is reported elsewhere."""
     window = Window(model.context_length, config.rollout.max_new_tokens)
     seen = [problem for problem in problems if has_views(problem, config)]
     if not (found := too_long_for_teacher(seen, config, model.tokenizer, window)):
@@ -69,7 +69,7 @@ def _try_teacher(problems: list[Problem], config: Config, model: "Room") -> None
     refusal = teacher_refusal(found, len(problems), teacher_limit(config, window.room))
     if config.teacher.overlong == "error":
         raise refusal
-    console.warning(f"{refusal.message} before the longest response; where it does not fit there is no teacher")
+    console.warning(f"{refusal.message} before the longest response; rollouts without room get no teacher")
 
 
 def checked(splits: Splits, config: Config, pool: Pool) -> Splits:
@@ -84,7 +84,7 @@ def checked(splits: Splits, config: Config, pool: Pool) -> Splits:
         if not kept[-1]:
             raise RlsdError(
                 f"no {name} answer of `{config.data}` can be graded: {next(iter(faults.values()))}",
-                hint="choose another `verifier`, or mend the `answer` fields",
+                hint="choose another `verifier`, or correct the `answer` fields",
             )
     for problem in kept[0]:
         teacher_texts(problem, config)

@@ -61,7 +61,7 @@ def test_rows_with_tests_are_verified_by_running_them(rlsd: Rlsd, tmp_path: Path
         assert "seccomp" in row["sandbox"]
         assert row["weak"] is False
     assert "add(2, 3) is -1, not 5" in rows[1]["reason"]
-    assert "programs run behind" in done.stderr
+    assert "programs run in a sandbox: " in done.stderr
 
 
 def test_a_time_limit_on_the_command_line_is_the_programs(rlsd: Rlsd, tmp_path: Path) -> None:

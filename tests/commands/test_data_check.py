@@ -126,7 +126,7 @@ def test_what_cannot_be_written_is_refused_and_the_source_is_safe(check: Check, 
     before = (tmp_path / "a.jsonl").read_text()
     (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
     kept = check("a.jsonl", "--out", "thesis.tex")
-    assert (kept.code, "is there and holds no flags" in kept.err) == (4, True)
+    assert (kept.code, "exists and holds no flags" in kept.err) == (4, True)
     assert (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "years of work"
     for out, words in (("a.jsonl", "is a.jsonl itself"), ("-", "needs a file"), ("no/flags", "cannot write no/flags")):
         done = check("a.jsonl", "--out", out)

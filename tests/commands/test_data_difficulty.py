@@ -144,7 +144,7 @@ def check_complete(rlsd: Rlsd, out: Path) -> None:
         (["p.jsonl", "--out", "p.csv"], 2, "name a file that ends in `.jsonl`"),
         (["p.jsonl", "steps=3"], 2, "`steps` (command line) changes nothing here"),
         (["p.jsonl", "evaluation.temperature=0"], 2, "all 8 answers to a problem are the same"),
-        (["p.jsonl", "one", "two"], 2, "one thing answers at a time, not 2: one, two"),
+        (["p.jsonl", "one", "two"], 2, "one model answers at a time, not 2: one, two"),
         (["p.jsonl", "nobody"], 3, "no run, checkpoint, preset or model named `nobody`"),
     ],
 )

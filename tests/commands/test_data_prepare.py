@@ -140,7 +140,7 @@ def test_a_preparation_is_made_once_and_never_overwrites_another(data: Data, tmp
     assert {each["file"] for each in table(forced)} == {"data/in/train.jsonl", "data/in/test.jsonl"}
     (tmp_path / "data/in/train.difficulty.jsonl").write_text("hours of work", encoding="utf-8")
     kept = data("prepare", "in.jsonl", "--again")
-    assert (kept.code, "holds what is not of a preparation: train.difficulty.jsonl" in kept.err) == (4, True)
+    assert (kept.code, "holds files that no preparation wrote: train.difficulty.jsonl" in kept.err) == (4, True)
     assert data("prepare", "data/in/train.jsonl", "--out", "data/in", "--again").code == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("keep", encoding="utf-8")

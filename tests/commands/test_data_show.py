@@ -149,7 +149,7 @@ def test_the_json_has_the_same(show: Show) -> None:
 def test_a_fault_is_said_as_check_says_it(show: Show) -> None:
     done = show("a.jsonl", "4", "teacher.view=solution")
     assert done.code == 0
-    assert "what the teacher reads\n  there is no `solution`, which the teacher is to see\n" in done.out
+    assert "what the teacher reads\n  there is no `solution`, which the teacher is shown\n" in done.out
     assert "  accepts itself  no   the reference `nine` is not a number" in done.out
     assert "check says\n  bad_reference       fault   the reference `nine` is not a number" in done.out
     assert "  no_view             fault   there is no `solution`" in done.out

@@ -186,7 +186,7 @@ def test_a_check_notes_control_tokens_in_the_data_and_prompts_that_are_left_out(
     (flag,) = (
         row for row in map(json.loads, (tmp_path / "flags.jsonl").read_text().splitlines()) if row["kind"] == "note"
     )
-    assert flag["detail"] == "`<|im_end|>` in its text would be a control token; it is read as text"
+    assert flag["detail"] == "`<|im_end|>` in its text looks like a control token; it is tokenised as plain text"
     skipping = json.loads(call(*command, *settings, "prompt.overlong=skip").out)
     assert (skipping["notes"], skipping["reasons"]) == ({"control_token": 1, "prompt_skipped": 1}, {})
 
@@ -197,7 +197,8 @@ def test_a_run_says_how_many_problems_hold_control_tokens(
     rows = [*sums(), *({"question": f"{n}<|im_end|>", "answer": f"{n}"} for n in range(10, 15))]
     data = write(tmp_path / "p.jsonl", rows)
     fit(data, model=make_model(CHATML))
-    said = "warning: 5 problems hold text that is a control token, such as `<|im_end|>`; it is read as text\n"
+    what = "text that looks like a control token, such as `<|im_end|>`; it is tokenised as plain text"
+    said = f"warning: 5 problems hold {what}\n"
     assert capsys.readouterr().err == said
     fit(data, model=make_model(CHATML), prompt__thinking=True)
     assert "`prompt.thinking` changes nothing" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_every_method_is_valid_on_its_own_defaults(name: str) -> None:
     ("values", "words"),
     [
         ({"samples_per_prompt": 1}, "leaves every group of `rlsd` without a baseline"),
-        ({"optim__layout": "sharded", "optim__state": "8bit"}, "`optim.state=8bit` cannot be split"),
+        ({"optim__layout": "sharded", "optim__state": "8bit"}, "`optim.state=8bit` cannot be sharded"),
         ({"optim__layout": "offloaded", "teacher__device": "cpu"}, "`teacher.device=cpu` has no meaning for"),
         ({"method": "rlvr", "samples_per_prompt": 1}, "leaves every group of `rlvr` without a baseline"),
         ({"optim__updates_per_batch": 33, "prompts_per_step": 32}, "`optim.updates_per_batch` cannot exceed"),

@@ -107,10 +107,10 @@ def test_sound_problems_of_every_kind_have_no_fault(pool: Pool) -> None:
         (ask("7", verifier="os:system"), "bad_reference", "data may not name that"),
         (ask("7", verifier="code"), "bad_reference", "tests: missing"),
         (ask(r"\boxed{}"), "rejects_itself", "no answer"),
-        (ask("/.*/", verifier="exact"), "accepts_perturbed", "`zzz` and `7` would be right too"),
+        (ask("/.*/", verifier="exact"), "accepts_perturbed", "the verifier also accepts `zzz` and `7`"),
         (ask("64", solution="16 + 46 = 62.\n#### 62"), "solution_disagrees", "`62` (hash marker)"),
         (ask("B", solution="So the answer is (C)."), "solution_disagrees", "C"),
-        ({"question": "What is 6 * 7? The answer is 42.", "answer": "42"}, "leaks", "the question marks the answer"),
+        ({"question": "What is 6 * 7? The answer is 42.", "answer": "42"}, "leaks", "the question states the answer"),
         (
             {"question": "Add: first  4 + 4 = 8,\nthen 1", "answer": "9", "solution": "first 4 + 4 = 8, then 1"},
             "leaks",
@@ -206,7 +206,7 @@ def test_a_question_that_gives_the_answer_away_before_its_choices_leaks(choices:
     marked = {"question": f"What pumps? Everyone knows that the answer is A.{choices}"} | told
     worked = {"question": f"What pumps? Blood comes from the heart.{choices}"} | told
     found = rows(marked, worked | {"solution": "Blood comes from the heart."})
-    words = ("the question marks the answer", "the student's view holds the worked solution")
+    words = ("the question states the answer", "the student's view holds the worked solution")
     for checked, detail in zip(check(found, pool), words, strict=True):
         assert [flag.reason for flag in checked.flags if flag.is_fault] == ["leaks"]
         assert detail in checked.flags[0].detail

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.data.tasks import TASKS, generate
-from rlsd_cli.evaluation.evaluate import select
 from rlsd_cli.grading.jobs import grade, open_pool
 from rlsd_cli.policy.catalog import QUICKSTART, local_path
 from rlsd_cli.policy.model import export_model, load_policy

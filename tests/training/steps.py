@@ -10,6 +10,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group
 from rlsd_cli.rollout.sampler import Completion, Finished
@@ -25,7 +26,9 @@ Weights = dict[str, Tensor]
 def begin(config: Config, pool: Pool) -> Trainer:
     """The trainer of a run in this process."""
     policy = load_trainable(config)
-    return make_trainer(config, policy, make_sampler(policy, config), pool, load_splits(config), Interrupts())
+    return make_trainer(
+        config, place(policy, config), make_sampler(policy, config), pool, load_splits(config), Interrupts()
+    )
 
 
 # -- parts of a step --------------------------------------------------------------------------------------------------

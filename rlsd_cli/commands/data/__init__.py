@@ -5,7 +5,7 @@ import typer
 from rlsd_cli.commands.data import check, difficulty, listing, prepare, show
 
 app = typer.Typer(
-    help="Problems: list sources, prepare files, check, look, measure difficulty.",
+    help="Problems: list sources, prepare files, check, show, measure difficulty.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -18,7 +18,8 @@ def check(
         typer.Argument(metavar="[PRESET|FILE] [KEY=VALUE]...", help="The config that they are to be trained with."),
     ] = None,
     threshold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Exit 1 if fewer rows than this have no fault.")
+        float,
+        typer.Option(min=0.0, max=1.0, metavar="SHARE", help="Exit 1 if a smaller fraction of rows is free of faults."),
     ] = 1.0,
     out: Annotated[Path | None, typer.Option(help="Write one JSON row for each fault and note here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

@@ -18,7 +18,7 @@ def difficulty(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|CHECKPOINT|PRESET|MODEL] [KEY=VALUE]...",
-            help="Who answers, as for `rlsd eval`. Without one: the newest finished run, or quickstart.",
+            help="The model, named as for `rlsd eval`. Without one: the newest finished run, or quickstart.",
         ),
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Answers per problem; 8 without it.")] = None,
@@ -52,7 +52,7 @@ def _show(summary: dict[str, Any], *, as_json: bool) -> None:
         *((f"  {name} solved", _share(summary[name], n)) for name in ("never", "sometimes", "always")),
         *([("  without a pass rate", f"{problems - n:,}")] if n < problems else []),
         ("tokens per answer", f"{summary['tokens_per_response']:.1f}"),
-        ("cut at the limit", f"{summary['truncated_rate']:.1%}"),
+        ("truncated", f"{summary['truncated_rate']:.1%}"),
         ("without an answer", f"{summary['no_answer_rate']:.1%}"),
         ("seconds", f"{summary['seconds']:.1f}"),
     ]

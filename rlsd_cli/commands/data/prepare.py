@@ -19,22 +19,22 @@ def prepare(
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to write; without it data/NAME.", metavar="DIR")] = None,
     columns: Annotated[
-        list[str] | None, typer.Option("--map", help="A field of ours and its column, e.g. answer=gold.", metavar="F=C")
+        list[str] | None, typer.Option("--map", help="Column that holds a field, e.g. answer=gold.", metavar="F=C")
     ] = None,
     against: Annotated[
         list[str] | None, typer.Option(help="Evaluation problems to look for in train, besides the other splits.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="The split of a hub data set.")] = None,
     revision: Annotated[str | None, typer.Option(help="The revision of a hub data set.")] = None,
-    holdout: Annotated[float | None, typer.Option(help="Share of train that becomes test.jsonl, by hash.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Fraction of train held out as test.jsonl, by hash.")] = None,
     shuffle: Annotated[int | None, typer.Option(help="Order train by a hash of content and this seed.")] = None,
-    near: Annotated[float, typer.Option(help="Jaccard similarity of 3-grams from which problems repeat.")] = 0.9,
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Leave exact repeats in.")] = False,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of 3-grams of near duplicates.")] = 0.9,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
     remove_overlap: Annotated[
         bool, typer.Option("--remove-overlap", help="Remove training problems that hold an evaluation problem.")
     ] = False,
-    min_pass_rate: Annotated[float, typer.Option(help="Remove what a model solves less often.")] = 0.0,
-    max_pass_rate: Annotated[float, typer.Option(help="Remove what a model solves more often.")] = 1.0,
+    min_pass_rate: Annotated[float, typer.Option(help="Remove problems with a lower pass rate.")] = 0.0,
+    max_pass_rate: Annotated[float, typer.Option(help="Remove problems with a higher pass rate.")] = 1.0,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not run the references through verifiers.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Replace the folder of another preparation.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")] = False,

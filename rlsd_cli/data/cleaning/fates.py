@@ -78,7 +78,7 @@ def groups(values: Hashes) -> Iterator[NDArray[np.int64]]:
 
 
 def _agree(same: NDArray[np.int64], spool: Spool) -> bool:
-    """Whether rows with one question have one reference: the same text up to case, or one that equals it."""
+    """True where rows with one question have one reference: the same text up to case, or one that equals it."""
     _, firsts = np.unique(spool.hashes("references")[same], return_index=True)
     first, *rest = (spool.row(index) for index in same[np.sort(firsts)].tolist())
     tests = tests_text(first.get("tests"))

@@ -36,7 +36,7 @@ def problem_files(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def is_current(folder: Path, wanted: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the result of this request, unchanged."""
+    """True where a folder holds the result of this request, unchanged."""
     manifest = read_manifest(folder)
     if manifest is None or manifest["request"] != wanted:
         return False

@@ -309,7 +309,7 @@ def test_of_a_generated_task_only_the_same_question_is_an_overlap_or_a_repeat(tm
     assert len(done.rows()) > 300
     assert done.manifest["splits"]["train"]["overlaps"] == {}
     assert len(run(tmp_path, "knights:count=300").rows()) > 250
-    with pytest.raises(RlsdError, match="are demonstrations"):
+    with pytest.raises(RlsdError, match="holds several demonstrations"):
         run(tmp_path, "arithmetic-warmup:count=10")
 
 
@@ -448,8 +448,8 @@ def test_columns_of_other_names_are_mapped_and_their_absence_is_named(tmp_path: 
     assert [(each["question"], each["answer"]) for each in done.rows()] == [("q", "7")]
     details = [json.loads(line)["detail"] for line in (done.folder / "report.jsonl").read_text().splitlines()]
     assert details == [
-        "column `reward.truth`, which is to be `answer`, is missing; there is `prompt`, `reward`",
-        "column `prompt`, which is to be `question`, is missing; there is `text`",
+        "column `reward.truth`, which is mapped to `answer`, is missing; there is `prompt`, `reward`",
+        "column `prompt`, which is mapped to `question`, is missing; there is `text`",
     ]
 
 
