@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from rlsd_cli.config.schema import Config, Layout
+from rlsd_cli.config.schema import Config
+from rlsd_cli.config.sections import Layout
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.execution import Execution
