@@ -16,7 +16,7 @@ from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_trainable
-from rlsd_cli.policy.models import place
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.records import Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.runs.rundir import RunDir
@@ -179,7 +179,7 @@ def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = 
         policy = load_trainable(config).run_as(**run.plan() or {})
     splits = load_splits(config)
     problems = bound(splits.train, config).kept
-    models = place(policy, config)
+    models = make_models(policy, config)
     learner = Learner(config, models, NoSampler(), Interrupts(), world)
     experience: Experience
     if config.recipe.responses == "solution":
