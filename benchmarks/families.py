@@ -25,7 +25,7 @@ from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.autotune import tune
 from rlsd_cli.policy.batch import micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
-from rlsd_cli.policy.models import place
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
@@ -125,7 +125,7 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     policy = load_trainable(config)
     policy = replace(policy, execution=tune(policy, config))
     sampler = make_sampler(policy, config)
-    trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
+    trainer = make_trainer(config, make_models(policy, config), sampler, pool, splits, Interrupts())
     sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):

@@ -31,7 +31,7 @@ class Models(NamedTuple):
         return list({id(model): model for model in split if model is not None}.values())
 
 
-def place(policy: Policy, config: Config) -> Models:
+def make_models(policy: Policy, config: Config) -> Models:
     """Copy teacher and reference from a policy whose weights are still whole, then split all that the layout splits."""
     models = Models(
         policy=policy,

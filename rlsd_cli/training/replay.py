@@ -19,7 +19,7 @@ from rlsd_cli.errors import EXIT_USAGE, RlsdError
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.base import STUDENT, Draw
 from rlsd_cli.policy.model import Policy, load_trainable
-from rlsd_cli.policy.models import place
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.runs.rundir import RunDir, named_run
@@ -205,7 +205,7 @@ def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = 
         policy = load_trainable(config).run_as(**run.plan() or {})
     splits = load_splits(config)
     problems = bound(splits.train, config).kept
-    models = place(policy, config)
+    models = make_models(policy, config)
     learner = Learner(config, models, NoSampler(), Interrupts(), world)
     experience: Experience
     if config.recipe.responses == "solution":

@@ -18,7 +18,7 @@ from rlsd_cli.interrupts import Interrupted, Interrupts
 from rlsd_cli.policy.compile_check import compile_fault, recompilation_limits
 from rlsd_cli.policy.meter import peak_mb
 from rlsd_cli.policy.model import ROUNDING_GAP, Policy
-from rlsd_cli.policy.models import place
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.checkpoint import Trained, checkpoint_at, checkpoints, load_checkpoint, save_checkpoint
@@ -62,7 +62,7 @@ def train(
     interrupts = Interrupts(repeated=world.size > 1, agree=world.first_of if together else None)
     plain = policy.run_as(compile=False)  # what samples, and what an engine's copy of the weights is compared with
     with contextlib.closing(make_sampler(plain, config, world)) as sampler:
-        models = place(policy, config)
+        models = make_models(policy, config)
         policy = _trusted(policy, report, world)
         if world.is_leader:
             run.keep_plan(policy.execution._asdict())

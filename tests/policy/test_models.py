@@ -11,7 +11,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.policy import head, scoring
 from rlsd_cli.policy.compile_check import compile_fault
 from rlsd_cli.policy.model import load_trainable
-from rlsd_cli.policy.models import Models, place
+from rlsd_cli.policy.models import Models, make_models
 from rlsd_cli.policy.sharding import is_sharded
 
 SPLIT = {"method": "rlsd", "optim.layout": "offloaded", "loss.kl_coef": 0.1}
@@ -21,7 +21,7 @@ SPLIT = {"method": "rlsd", "optim.layout": "offloaded", "loss.kl_coef": 0.1}
 def placed(configure: Callable[..., Config]) -> Iterator[Callable[..., Models]]:
     def make(overrides: dict[str, Any]) -> Models:
         config = configure(overrides)
-        return place(load_trainable(config), config)
+        return make_models(load_trainable(config), config)
 
     yield make
     if dist.is_initialized():

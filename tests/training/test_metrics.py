@@ -161,6 +161,7 @@ def test_scores_are_averaged_over_verdicts_and_flags_over_responses(
         "no_answer_rate": 1 / 5,
         "zero_variance_rate": 1 / 2,
         "zero_variance_groups": {"all_wrong": 1},
+        "told_rollouts": 0,
         "refilled_groups": 0,
         "truncated_rate": 1 / 6,
         "no_verdict_rate": 1 / 6,

@@ -20,7 +20,7 @@ from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
-from rlsd_cli.policy.models import place
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
@@ -69,7 +69,7 @@ def test_every_method_trains(configure: Callable[..., Config], begin: Any, metho
     policy, sampler = begin(config)
     with open_pool(config) as pool:
         splits = load_splits(config)
-        trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
+        trainer = make_trainer(config, make_models(policy, config), sampler, pool, splits, Interrupts())
         for number in (1, 2):
             metrics, _ = trainer.step(number)
             assert metrics["trained_tokens"] > 0
