@@ -19,11 +19,11 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
-from bench_limit import peak_gflops
-from common import write
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks.common import write
+from benchmarks.limit.bench import peak_gflops
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.compile_check import compile_fault
