@@ -32,7 +32,8 @@ from rlsd_cli.policy.meter import forget_peak, peak_bytes
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import can_pack, head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
-from rlsd_cli.rollout.hf_sampler import TransformersSampler, twin
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
+from rlsd_cli.rollout.probes import twin
 from rlsd_cli.rollout.sampler import Sampling
 
 SHAPES = {

@@ -33,6 +33,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.interrupts import Interrupts
     from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.models import place
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
     from rlsd_cli.training.clock import Clock
@@ -79,7 +80,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         return [next(([*read.prompts[0]] for read in reads.values()), None) for reads in readings]
 
     with Pool(1) as pool:
-        trainer = make_trainer(config, policy, sampler, pool, Splits([], []), interrupts)
+        trainer = make_trainer(config, place(policy, config), sampler, pool, Splits([], []), interrupts)
         for number, rows in enumerate(task["steps"], start=1):
             meter.start()
             starts = range(0, len(rows), task["group"])
