@@ -34,7 +34,6 @@ EVERY_RUN: Mapping[str, Any] = {
     "rollout.dtype": "float32",
     "dtype": "float32",
     "prompt.template": "{question}",
-    "teacher.template": "{prompt} {reference}",
     "optim.tokens_per_microbatch": 1024,
     "evaluation.problems": 4,
     "evaluation.every": 0,
@@ -53,25 +52,28 @@ class Case(NamedTuple):
 
 
 LARGE = {"prompts_per_step": 8, "optim.tokens_per_microbatch": 2048}
+TAUGHT = {"teacher.template": "{prompt} {reference}"}
 SMALL = {"prompts_per_step": 2, "rollout.max_new_tokens": 32}
 CASES = {
     "embedded": Case("tiny-untrained", LARGE | {"rollout.max_new_tokens": 256}),
     "tiny": Case("tiny"),
     "tiny-2048": Case("tiny", LARGE),
-    "tiny-opsd": Case("tiny", {"method": "opsd"}),
+    "tiny-opsd": Case("tiny", TAUGHT | {"method": "opsd"}),
     "mid": Case("mid"),
     "mid-2048": Case("mid", LARGE),
     "mid-padded": Case("mid", {"attention": "padded"}),
     "mid-bfloat16": Case("mid", {"dtype": "bfloat16", "rollout.dtype": "bfloat16"}),
     "mid-8bit": Case("mid", {"optim.state": "8bit"}),
     "mid-recompute": Case("mid", LARGE | {"optim.recompute": 1.0}),
-    "mid-opsd": Case("mid", {"method": "opsd"}),
+    "mid-opsd": Case("mid", TAUGHT | {"method": "opsd"}),
     "smollm2": Case("smollm2"),
     "smollm2-half": Case("smollm2", {"optim.recompute": 0.5}),
     "smollm2-one-batch": Case("smollm2", SMALL),
     "smollm2-bfloat16-sampler": Case("smollm2", SMALL | {"rollout.dtype": "bfloat16"}),
     "smollm2-adapter": Case("smollm2", SMALL | {"adapter.rank": 16}),
-    "smollm2-rlsd-kl": Case("smollm2", {"method": "rlsd", "loss.kl_coef": 0.01, "optim.tokens_per_microbatch": 512}),
+    "smollm2-rlsd-kl": Case(
+        "smollm2", TAUGHT | {"method": "rlsd", "loss.kl_coef": 0.01, "optim.tokens_per_microbatch": 512}
+    ),
 }
 
 
