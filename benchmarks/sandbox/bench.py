@@ -94,9 +94,9 @@ print(json.dumps({"name": name, "not so": [c.claim for c in checks if not c.hold
 def _publish(data: Path, folder: Path) -> None:
     """Copies that an ordinary user can read, of what needs nothing but the standard library."""
     folder.chmod(0o755)
-    for package in ("rlsd_sandbox", "rlsd_verifiers"):
+    for package in ("rlsd_cli", "verifiers/rlsd_sandbox", "verifiers/rlsd_verifiers"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "verifiers" / package, folder / package, ignore=ignored)
+        shutil.copytree(ROOT / package, folder / Path(package).name, ignore=ignored)
     for file in (Path(__file__).with_name("rows.py"), *data.glob("hostile_code_*")):
         shutil.copy(file, folder)
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
