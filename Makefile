@@ -48,7 +48,7 @@ types: $(READY) ## Check types
 	$(BIN)/mypy
 
 bench: $(READY) $(BENCH_READY) ## Run the benchmarks; tables on the terminal, JSON in benchmarks/results
-	set -e; for leg in benchmarks/bench_*.py; do $(BIN)/python $$leg; done
+	set -e; for leg in benchmarks/*/bench.py; do $(BIN)/python $$leg; done
 
 $(BENCH_READY): benchmarks/constraints-peer.txt
 	$(PYTHON) -m venv --clear $(BENCH)

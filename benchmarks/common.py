@@ -1,4 +1,4 @@
-"""What every leg shares: the environment it ran in, and where its result goes."""
+"""What every leg shares: where things lie, the environment it ran in, and where its result goes."""
 
 import json
 import os
@@ -7,7 +7,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SHARED = ROOT.parent / "shared"
+"""Rows and configurations that are not part of the repository."""
 
 
 def environment() -> dict[str, Any]:

@@ -19,11 +19,11 @@ from random import Random
 from typing import Any, NamedTuple
 
 import torch
-from bench_limit import peak_gflops
-from common import write
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from benchmarks.common import write
+from benchmarks.limit.bench import peak_gflops
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.compile_check import compile_fault
@@ -32,7 +32,8 @@ from rlsd_cli.policy.meter import forget_peak, peak_bytes
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.probes import can_pack, head_is_plain
 from rlsd_cli.policy.scoring import features, score_divergence, score_tokens
-from rlsd_cli.rollout.hf_sampler import TransformersSampler, twin
+from rlsd_cli.rollout.hf_sampler import TransformersSampler
+from rlsd_cli.rollout.probes import twin
 from rlsd_cli.rollout.sampler import Sampling
 
 SHAPES = {

@@ -5,7 +5,7 @@ the keys and values of a rollout, all responses at their limit, and the gradient
 that is whichever is larger. On a CPU it is both: glibc keeps tensors of up to 32 MiB when they are freed, and what one
 phase leaves is in pieces that hardly fit what the other needs.
 
-`benchmarks/bench_memory.py` compares all this with measured runs.
+`benchmarks/memory/bench.py` compares all this with measured runs.
 """
 
 from rlsd_cli.config.schema import Config

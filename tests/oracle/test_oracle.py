@@ -79,7 +79,7 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
             decode = policy.tokenizer.decode
             policy.tokenizer.decode = lambda ids, **options: decode(ids, **options).replace(THINK, "</think>")
             return trainer_module.make_trainer(
-                config, place(policy, config), make_sampler(policy, config), pool, splits, Interrupts()
+                config, make_models(policy, config), make_sampler(policy, config), pool, splits, Interrupts()
             )
 
         yield make

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.batch_lists import list_batch
+from benchmarks.batch.lists import list_batch
 from rlsd_cli.policy.batch import TokenBatch, TokenIds, by_prompt, make_batch, micro_batches
 
 CPU = torch.device("cpu")

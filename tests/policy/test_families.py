@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.families import (
+from benchmarks.families.toys import (
     BOUND,
     Toy,
     build,

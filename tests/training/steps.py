@@ -26,7 +26,7 @@ def begin(config: Config, pool: Pool) -> Trainer:
     """The trainer of a run in this process."""
     policy = load_trainable(config)
     return make_trainer(
-        config, place(policy, config), make_sampler(policy, config), pool, load_splits(config), Interrupts()
+        config, make_models(policy, config), make_sampler(policy, config), pool, load_splits(config), Interrupts()
     )
 
 
