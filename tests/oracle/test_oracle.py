@@ -23,6 +23,7 @@ from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.table import METHODS
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group, Judged
 from rlsd_cli.training import trainer as trainer_module

@@ -10,6 +10,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group
 from rlsd_cli.rollout.sampler import Completion, Finished
