@@ -5,12 +5,14 @@ import sys
 from typing import Any
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World, process_group
-from rlsd_cli.evaluation.evaluate import evaluate_together, select
+from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.policy.sharding import full_tensor
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.trainer import make_trainer
@@ -23,7 +25,7 @@ def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
     sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
         splits = load_splits(config)
-        trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts(), world)
+        trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts(), world)
         sampler.update_weights()
         steps = [trainer.step(number) for number in (1, 2)]
         held_out = select(splits.held_out, config.evaluation.problems)
