@@ -19,6 +19,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.interrupts import Interrupts
     from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.models import place
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.training.trainer import make_trainer
 
@@ -29,7 +30,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     interrupts, meter = Interrupts(), Meter()
     rewards, tokens = [], []
     with open_pool(config) as pool:
-        trainer = make_trainer(config, policy, sampler, pool, load_splits(config), interrupts)
+        trainer = make_trainer(config, place(policy, config), sampler, pool, load_splits(config), interrupts)
         for number in range(1, config.steps + 1):
             meter.start()
             metrics, records = trainer.step(number)

@@ -17,13 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
-from rlsd_cli.evaluation.evaluate import evaluate_together, select
+from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.autotune import tune
 from rlsd_cli.policy.batch import micro_batches
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.policy.quickstart import tokenizer
 from rlsd_cli.policy.scoring import score_tokens
 from rlsd_cli.rollout.engine import make_sampler
@@ -123,7 +125,7 @@ def train(config: Config, splits: Splits, pool: Pool) -> dict[str, Any]:
     policy = load_trainable(config)
     policy = replace(policy, execution=tune(policy, config))
     sampler = make_sampler(policy, config)
-    trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
+    trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
     sampler.update_weights()
     metrics: dict[str, Any] = {}
     for step in (1, 2):
@@ -185,12 +187,12 @@ def scoring_gaps(policy: Policy, plain: Any, given: Rows, budget: int = 300) -> 
         (logp * weight).sum().backward()
         expected.append(logp.detach())
     for cut in micro_batches(given.prompts, given.responses, budget, packed=policy.execution.packed):
-        batch = policy.batch([given.prompts[place] for place in cut], [given.responses[place] for place in cut])
+        batch = policy.batch([given.prompts[at] for at in cut], [given.responses[at] for at in cut])
         logp = score_tokens(policy, batch, batch.mask, TEMPERATURE).logp
-        row_weights = torch.nn.utils.rnn.pad_sequence([weights[place] for place in cut], batch_first=True)
+        row_weights = torch.nn.utils.rnn.pad_sequence([weights[at] for at in cut], batch_first=True)
         (logp * row_weights).sum().backward()
-        for row, place in enumerate(cut):
-            gap = max(gap, (logp[row, : len(expected[place])] - expected[place]).abs().max().item())
+        for row, at in enumerate(cut):
+            gap = max(gap, (logp[row, : len(expected[at])] - expected[at]).abs().max().item())
     pairs = list(zip(policy.model.parameters(), plain.parameters(), strict=True))
     ours, theirs = (
         torch.cat([(part.grad if part.grad is not None else torch.zeros_like(part)).flatten() for part in side])

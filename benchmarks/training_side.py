@@ -33,6 +33,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     from rlsd_cli.interrupts import Interrupts
     from rlsd_cli.policy.autotune import tune
     from rlsd_cli.policy.model import load_policy
+    from rlsd_cli.policy.models import place
     from rlsd_cli.rollout.hf_sampler import TransformersSampler
     from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
     from rlsd_cli.training.clock import Clock
@@ -53,7 +54,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     sampler = TransformersSampler(policy, config.rollout.batch_size)
     interrupts, meter = Interrupts(), Meter()
 
-    def group_of(place: int, rows: Sequence[Mapping[str, Any]]) -> Group:
+    def group_of(at: int, rows: Sequence[Mapping[str, Any]]) -> Group:
         texts = policy.tokenizer.batch_decode([row["completion"] for row in rows], skip_special_tokens=True)
         members = tuple(
             Judged(
@@ -71,7 +72,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             for number, (row, text) in enumerate(zip(rows, texts, strict=True))
         )
         (advantages,) = advantages_of([members], config)
-        return Group(place, members, advantages)
+        return Group(at, members, advantages)
 
     def told(taught: Sequence[Taught]) -> list[list[int] | None]:
         """What the teacher reads before each response."""
@@ -79,11 +80,11 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         return [next(([*read.prompts[0]] for read in reads.values()), None) for reads in readings]
 
     with Pool(1) as pool:
-        trainer = make_trainer(config, policy, sampler, pool, Splits([], []), interrupts)
+        trainer = make_trainer(config, place(policy, config), sampler, pool, Splits([], []), interrupts)
         for number, rows in enumerate(task["steps"], start=1):
             meter.start()
             starts = range(0, len(rows), task["group"])
-            groups = [group_of(place, rows[start : start + task["group"]]) for place, start in enumerate(starts)]
+            groups = [group_of(at, rows[start : start + task["group"]]) for at, start in enumerate(starts)]
             with trainer.reader.ready():
                 taught = trainer.reader.read(groups, number, Clock())
             figures = trainer.learner.update(taught, number).figures

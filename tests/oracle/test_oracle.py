@@ -14,14 +14,16 @@ from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config, fields_of, flatten
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
 from rlsd_cli.data.sources import Splits, load_splits
 from rlsd_cli.distributed.world import World
-from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together, select
+from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.table import METHODS
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group, Judged
 from rlsd_cli.training import trainer as trainer_module
@@ -77,7 +79,8 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
             policy.model.model.layers = policy.model.model.layers[:LAYERS]
             decode = policy.tokenizer.decode
             policy.tokenizer.decode = lambda ids, **options: decode(ids, **options).replace(THINK, "</think>")
-            return trainer_module.make_trainer(config, policy, make_sampler(policy, config), pool, splits, Interrupts())
+            sampler, models = make_sampler(policy, config), place(policy, config)
+            return trainer_module.make_trainer(config, models, sampler, pool, splits, Interrupts())
 
         yield make
 
@@ -300,8 +303,8 @@ def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Response]]:
 
     def recorded(prompts: Any, keys: Any, samples: int, *args: Any, **options: Any) -> Any:
         completions = sample(prompts, keys, samples, *args, **options)
-        for place, completion in enumerate(completions):
-            prompt = list(prompts[place // samples])
+        for number, completion in enumerate(completions):
+            prompt = list(prompts[number // samples])
             drawn.append(Response(prompt, *completion, score=None, privileged=[], thought=0))
         return completions
 

@@ -10,6 +10,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group
 from rlsd_cli.rollout.sampler import Completion, Finished
@@ -25,7 +26,8 @@ Weights = dict[str, Tensor]
 def begin(config: Config, pool: Pool) -> Trainer:
     """The trainer of a run in this process."""
     policy = load_trainable(config)
-    return make_trainer(config, policy, make_sampler(policy, config), pool, load_splits(config), Interrupts())
+    sampler, splits = make_sampler(policy, config), load_splits(config)
+    return make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
 
 
 # -- parts of a step --------------------------------------------------------------------------------------------------
@@ -111,11 +113,11 @@ def with_responses(trainer: Trainer, responses: list[str], *, truncated: tuple[i
         prompts: Sequence[object], _: object, samples: int, *__: object, finished: Finished, **___: object
     ) -> list[Completion]:
         completions = []
-        for place in range(len(prompts) * samples):
-            text = responses[place % len(responses)]
+        for number in range(len(prompts) * samples):
+            text = responses[number % len(responses)]
             ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [eos]
-            completions.append(Completion(ids, [-1.0] * len(ids), place % len(responses) in truncated))
-            finished(place, completions[-1])
+            completions.append(Completion(ids, [-1.0] * len(ids), number % len(responses) in truncated))
+            finished(number, completions[-1])
         return completions
 
     trainer.learner.sampler.sample = sample  # type: ignore[method-assign,assignment]

@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import select
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World
-from rlsd_cli.evaluation.evaluate import evaluate_together, select
+from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import Policy, load_policy, load_trainable
+from rlsd_cli.policy.models import place
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.sampler import Sampling
@@ -67,7 +69,7 @@ def test_every_method_trains(configure: Callable[..., Config], begin: Any, metho
     policy, sampler = begin(config)
     with open_pool(config) as pool:
         splits = load_splits(config)
-        trainer = make_trainer(config, policy, sampler, pool, splits, Interrupts())
+        trainer = make_trainer(config, place(policy, config), sampler, pool, splits, Interrupts())
         for number in (1, 2):
             metrics, _ = trainer.step(number)
             assert metrics["trained_tokens"] > 0
