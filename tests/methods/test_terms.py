@@ -309,7 +309,7 @@ def test_a_view_of_several_texts_is_read_once_for_each(start: Begin, monkeypatch
     trainer = start(method_of(PolicyGradient(credit=rule), views=views), {"optim.tokens_per_microbatch": 100_000})
     given = taught(trainer)
     batch, _ = assemble(given, trainer.config)
-    reading, teacher = batch.columns.readings["pair"], trainer.learner.models.teacher
+    reading, teacher = batch.columns.readings["pair"], trainer.learner.models.teacher_model
     assert reading.logp.shape == (len(batch.keys), 2, batch.columns.mask.shape[1])
     for row, (group, place) in enumerate(batch.keys):
         prompts, response = given[group].readings[place]["pair"].prompts, batch.responses[row]

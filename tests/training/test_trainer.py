@@ -13,6 +13,7 @@ from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.policy import scoring as scoring_module
+from rlsd_cli.policy.model import Policy
 from rlsd_cli.policy.scoring import features, score_tokens
 from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
 from rlsd_cli.rollout.sampler import Completion
@@ -176,7 +177,7 @@ def test_no_teacher_pass_where_lambda_or_the_advantage_is_zero(
     scored: list[int] = []
 
     def counting(policy: Any, batch: Any, mask: Any, temperature: float, model: Any = None) -> Any:
-        if model is trainer.learner.models.teacher:
+        if model is trainer.learner.models.teacher_model:
             scored.append(len(mask))
         return score_tokens(policy, batch, mask, temperature, model)
 
@@ -342,8 +343,8 @@ def test_of_a_sharded_model_a_process_makes_as_many_passes_as_others_and_they_co
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """The others are made up here: they have two micro-batches more, always."""
-    alone, among_others = (make_trainer({"method": method, "optim.tokens_per_microbatch": 150}) for _ in range(2))
-    monkeypatch.setattr(among_others.learner.policy, "layout", "sharded")
+    trainers = [make_trainer({"method": method, "optim.tokens_per_microbatch": 150}) for _ in range(2)]
+    alone, among_others = trainers
     passes: dict[Any, list[bool]] = {}
 
     def counting(policy: Any, model: Any, *rest: Any) -> Any:
@@ -354,16 +355,18 @@ def test_of_a_sharded_model_a_process_makes_as_many_passes_as_others_and_they_co
         monkeypatch.setattr(module, "features", counting)
     groups = judged(alone)
     updated, expected = dry_update(alone, read(alone, groups))
+    monkeypatch.setattr(Policy, "layout", property(lambda _: "sharded"))
     monkeypatch.setattr(World, "all_gather", lambda _, value: [value, value + 2] if type(value) is int else [value])
     others, found = dry_update(among_others, read(among_others, groups))
     assert_equal(found, expected, exactly=True)
     assert others.figures.loss == updated.figures.loss
     assert others.figures.tokens.sums == updated.figures.tokens.sums
     assert others.traces.keys() == updated.traces.keys()
-    for of in ("policy", "teacher"):
-        models = [getattr(trainer.learner.models, of) for trainer in (alone, among_others)]
-        one, more = (passes.get(getattr(model, "model", model), []) for model in models)
-        assert len(more) == len(one) + 2 * bool(one), of
+    for models in zip(
+        *((each.learner.policy.model, each.learner.models.teacher_model) for each in trainers), strict=True
+    ):
+        one, more = (len(passes.get(model, [])) for model in models)
+        assert more == one + 2 * bool(one)
 
 
 @pytest.mark.parametrize(
