@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("rlsd_cli", "verifiers", "presets", "tests", "benchmarks", "pyproject.toml")
 WORKERS = 2
 
+REPLAYED = "tests/training/test_replay.py::test_"
 ORACLE = "tests/oracle/test_oracle.py::test_three_steps_are_those_of_the_oracle[{}]"
 
 
@@ -280,8 +281,8 @@ LEARNER = (
     ),
     oracle(
         "replaced groups stay",
-        "[each for each in taught if not is_replaced(each.group)]",
-        "[*taught]",
+        "kept = [each for each in taught if not is_replaced(each.group)]",
+        "kept = [*taught]",
         "rlvr-refill-two",
     ),
     oracle(
@@ -295,12 +296,6 @@ LEARNER = (
         "old_logp = padded([scored[place] for place in range(len(batch.keys))], batch.columns.mask)",
         "old_logp = batch.columns.sampled_logp",
         "rlvr-clipped",
-    ),
-    oracle(
-        "the reference moves with the policy",
-        "reference=initial_copy(policy) if",
-        "reference=policy.model if",
-        "rlvr-kl-k2",
     ),
     Mutation(
         "the sampler keeps the old weights",
@@ -319,8 +314,8 @@ ASSEMBLE = (
     oracle("there is one reduction", "counted, config.loss.reduction,", 'counted, "sequence_mean",', "rlvr-kl-k3"),
     oracle(
         "what does not count stays in denominators",
-        "[row for row in _rows(taught) if row.member.left_out is None]",
-        "[*_rows(taught)]",
+        "[item for item in _items(taught) if item.member.left_out is None]",
+        "[*_items(taught)]",
         "rlvr-truncated-masked-two",
     ),
     oracle(
@@ -332,10 +327,24 @@ ASSEMBLE = (
 )
 DRAWS = STEPS + "::test_draws_are_those_of_the_step_and_the_seed"
 EXPERIENCE = (
+    Mutation(
+        "a draw keeps everything",
+        "draw.keep(attempts[index], attempts, settings)",
+        "True",
+        "tests/training/test_draws.py::test_what_is_drawn_has_no_advantage_and_is_in_no_baseline",
+    ),
+    Mutation(
+        "what is drawn is read by the student",
+        "told=Told(draw.under, prompts),",
+        "",
+        "tests/training/test_draws.py::test_more_is_drawn_where_the_method_asks_for_it_and_nowhere_else",
+    ),
     oracle(
         "sampling ignores its temperature",
-        "temperature=config.rollout.temperature)",
-        "temperature=1.0)",
+        "self.world.local(problems),\n            config,\n            self.pool,\n            samples=size,\n"
+        "            sampling=Sampling(config.rollout.max_new_tokens, temperature=config.rollout.temperature)",
+        "self.world.local(problems),\n            config,\n            self.pool,\n            samples=size,\n"
+        "            sampling=Sampling(config.rollout.max_new_tokens, temperature=1.0)",
         "rlvr-kl-k3",
     ),
     Mutation(
@@ -445,11 +454,57 @@ EVALUATE = (
         '"score": verdict.score',
         EVALUATION,
     ),
+)
+MODELS = (
+    oracle(
+        "the reference moves with the policy",
+        "reference=initial_copy(policy) if",
+        "reference=policy.model if",
+        "rlvr-kl-k2",
+    ),
+)
+PROBLEMS = (
     Mutation(
         "problems are chosen by place",
         "sorted(problems, key=lambda problem: (problem.fingerprint, problem.id))[:limit]",
         "[*problems][:limit]",
         EVALUATION,
+    ),
+)
+REPLAY = (
+    Mutation(
+        "a replay starts from the end",
+        "int(path.name) < step]",
+        "int(path.name) <= step]",
+        REPLAYED + "a_step_repeats_to_the_last_bit",
+    ),
+    Mutation(
+        "the other method reads the recorded one's keys",
+        "_trainer(run, other, trainer.world, policy)",
+        "_trainer(run, trainer.config, trainer.world, policy)",
+        REPLAYED + "another_method_is_asked_about_the_same_rollouts_and_changes_nothing",
+    ),
+    Mutation(
+        "weights are not compared",
+        'COMPARED = ("loss", "grad_norm", "weights_digest")',
+        'COMPARED = ("grad_norm", "weights_digest")',
+        REPLAYED + "a_step_that_came_out_otherwise_is_said_to_differ",
+    ),
+)
+RUNDIR = (
+    Mutation(
+        "changed rollouts are read",
+        "if known != hashlib.sha256(lines).hexdigest():",
+        "if False:",
+        REPLAYED + "rollouts_with_a_flipped_bit_are_refused",
+    ),
+)
+DIGEST = (
+    Mutation(
+        "all weights have one digest",
+        "hashlib.sha256(repr(wrapped).encode())",
+        "hashlib.sha256(b'')",
+        REPLAYED + "the_digest_of_weights_tells_steps_apart_and_is_that_of_the_checkpoint",
     ),
 )
 RESPOND = (
@@ -617,6 +672,11 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/core/divergences.py": DIVERGENCES,
     "rlsd_cli/evaluation/difficulty.py": DIFFICULTY,
     "rlsd_cli/evaluation/evaluate.py": EVALUATE,
+    "rlsd_cli/policy/models.py": MODELS,
+    "rlsd_cli/data/problems.py": PROBLEMS,
+    "rlsd_cli/training/replay.py": REPLAY,
+    "rlsd_cli/training/digest.py": DIGEST,
+    "rlsd_cli/runs/rundir.py": RUNDIR,
     "rlsd_cli/rollout/respond.py": RESPOND,
     "rlsd_cli/statistics.py": STATISTICS,
     "rlsd_cli/config/schema.py": SCHEMA,
