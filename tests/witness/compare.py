@@ -1,6 +1,6 @@
 """Holds the working tree's numbers to those of a commit, bit for bit.
 
-    python tests/witness/compare.py HEAD             all runs: two or three minutes on two cores
+    python tests/witness/compare.py HEAD             all runs: about two minutes on two cores
     python tests/witness/compare.py main kl opsd     those whose name has one of these words
     python tests/witness/compare.py --write          write metrics.json, which the tests hold the runs to
 

@@ -31,10 +31,10 @@ ALWAYS = (
 )
 """What the default tests run: every method and objective, a live and a lagging teacher, and a step cut in each way."""
 REST = [name for name in METRICS if name not in ALWAYS]
-RELATIVE, ABSOLUTE = 1e-5, 1e-6
-COARSER = {"grad_norm": 1e-4}
+RELATIVE, ABSOLUTE = 1e-5, 3e-6
+COARSER = {"grad_norm": 2e-4}
 """What other processors and thread counts may change: a share of a metric, and an amount. Rounding grows from step to
-step, and in the gradient ten times as far as in a loss."""
+step, and farther in the gradient than in a loss."""
 
 Perform = Callable[[Sequence[str]], Path]
 
