@@ -88,6 +88,12 @@ def compare(before: Path, folder: Path, words: Sequence[str]) -> int:
     if not names:
         print("no run has such a name")
         return 1
+    for name in names:
+        was, now = (set(table["arguments"]((table["ALONE"] | table["TOGETHER"])[name])) for table in tables)
+        if was != now:
+            print(
+                f"{name:32} is asked for in other words: {' '.join(sorted(was - now))} -> {' '.join(sorted(now - was))}"
+            )
     sides = (before, folder / "before"), (ROOT, folder / "after")
     with ThreadPoolExecutor(len(sides)) as pool:
         for done in [pool.submit(perform, tree, names, runs, SAME_ROUNDING) for tree, runs in sides]:
