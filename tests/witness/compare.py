@@ -1,6 +1,6 @@
 """Holds the working tree's numbers to those of a commit, bit for bit.
 
-    python tests/witness/compare.py HEAD             all runs: two or three minutes on two cores
+    python tests/witness/compare.py HEAD             all runs: about two minutes on two cores
     python tests/witness/compare.py main kl opsd     those whose name has one of these words
     python tests/witness/compare.py --write          write metrics.json, which the tests hold the runs to
 
@@ -92,6 +92,12 @@ def compare(before: Path, folder: Path, words: Sequence[str]) -> int:
     if not names:
         print("no run has such a name")
         return 1
+    for name in names:
+        was, now = (set(table["arguments"]((table["ALONE"] | table["TOGETHER"])[name])) for table in tables)
+        if was != now:
+            print(
+                f"{name:32} is asked for in other words: {' '.join(sorted(was - now))} -> {' '.join(sorted(now - was))}"
+            )
     sides = (before, folder / "before"), (ROOT, folder / "after")
     with ThreadPoolExecutor(len(sides)) as pool:
         for done in [pool.submit(perform, tree, names, runs, SAME_ROUNDING) for tree, runs in sides]:

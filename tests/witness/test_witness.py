@@ -5,6 +5,7 @@ A change that is meant to move numbers writes the file anew: `python tests/witne
 
 import copy
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,10 @@ ALWAYS = (
 )
 """What the default tests run: every method and objective, a live and a lagging teacher, and a step cut in each way."""
 REST = [name for name in METRICS if name not in ALWAYS]
-RELATIVE, ABSOLUTE = 1e-5, 1e-6
-COARSER = {"grad_norm": 1e-4}
+RELATIVE, ABSOLUTE = 1e-5, 3e-6
+COARSER = {"grad_norm": 2e-4}
 """What other processors and thread counts may change: a share of a metric, and an amount. Rounding grows from step to
-step, and in the gradient ten times as far as in a loss."""
+step, and farther in the gradient than in a loss."""
 
 Perform = Callable[[Sequence[str]], Path]
 
@@ -59,8 +60,19 @@ def apart(kept: Columns, now: Columns) -> dict[str, list[Any]]:
     return {
         name: [kept.get(name), now.get(name)]
         for name in kept.keys() | now.keys()
-        if now.get(name) != pytest.approx(kept.get(name), rel=COARSER.get(name, RELATIVE), abs=ABSOLUTE)
+        if not is_close(kept.get(name, []), now.get(name, []), COARSER.get(name, RELATIVE))
     }
+
+
+def is_close(kept: Sequence[float | None], now: Sequence[float | None], relative: float) -> bool:
+    """Whether two columns are as long as each other, and hold the same or nearly the same; none is only like none."""
+
+    def close(was: float | None, now: float | None) -> bool:
+        if was is None or now is None:
+            return was is now
+        return math.isclose(was, now, rel_tol=relative, abs_tol=ABSOLUTE)
+
+    return len(kept) == len(now) and all(map(close, kept, now))
 
 
 def columns(folder: Path, name: str) -> Columns:
@@ -95,12 +107,14 @@ def test_a_run_has_signal_in_most_steps(name: str) -> None:
 
 
 def test_a_metric_that_moves_a_little_or_is_gone_is_noticed() -> None:
-    kept = METRICS["rlsd-snapshot"]
+    kept = METRICS["rlsd-frozen"]
     assert apart(kept, kept) == {}
     for field in kept:
-        moved, value = copy.deepcopy(kept), kept[field][2] or 0.0
-        moved[field][2] = value + 2 * max(abs(value) * COARSER.get(field, RELATIVE), ABSOLUTE)
-        assert set(apart(kept, moved)) == {field}
+        value, relative = kept[field][2] or 0.0, COARSER.get(field, RELATIVE)
+        for other in (value + 2 * max(abs(value) * relative, ABSOLUTE), None):
+            moved = copy.deepcopy(kept)
+            moved[field][2] = other
+            assert set(apart(kept, moved)) == {field}
         assert set(apart(kept, {name: column for name, column in kept.items() if name != field})) == {field}
 
 
