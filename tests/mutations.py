@@ -202,6 +202,36 @@ RLSD = (
         NO_PASS,
     ),
 )
+REVERSED = "tests/methods/test_rlrt.py"
+RLRT = (
+    oracle(
+        "there is no reversed gap",
+        "student_logp=reading.logp[:, 0],",
+        "student_logp=evidence.student_logp,",
+        "rlrt-frozen",
+    ),
+    oracle("responses that lost are reversed", "attempt.advantage > 0", "attempt.advantage != 0", "rlrt-frozen"),
+    oracle("the reversed weight has the default clip", '"clip": settings.clip}', '"clip": 0.5}', "rlrt-frozen"),
+    oracle("the reversed weight has the default lambda", '"mix": mix(settings, step)', '"mix": 0.5', "rlrt-frozen"),
+    Mutation(
+        "wrong responses are reversed",
+        "attempt.correct is True and ",
+        "",
+        f"{REVERSED}::test_only_correct_rollouts_above_their_group_are_read",
+    ),
+    Mutation(
+        "all tokens have a reversed weight",
+        "weighted=reading.shown[:, 0],",
+        "weighted=None,",
+        f"{REVERSED}::test_a_rollout_that_the_teacher_did_not_read_keeps_its_advantage_bit_for_bit",
+    ),
+    Mutation(
+        "a reversed teacher reads where lambda is 0",
+        "return settings.mix > 0 and settings.clip > 0",
+        "return settings.clip > 0",
+        f"{REVERSED}::test_no_teacher_is_asked_where_its_word_could_not_count",
+    ),
+)
 READING = (
     oracle("thoughts are not told apart", 'if view.tokens(self.config.credit) == "thought":', "if False:", "rlsd-live"),
     Mutation(
@@ -656,6 +686,7 @@ LAYOUT = (
 PRESETS = "tests/config/test_schema.py"
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/methods/rlsd.py": RLSD,
+    "rlsd_cli/methods/rlrt.py": RLRT,
     "rlsd_cli/training/experience.py": EXPERIENCE,
     "rlsd_cli/training/judging.py": JUDGING,
     "rlsd_cli/training/reading.py": READING,

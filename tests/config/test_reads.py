@@ -11,7 +11,7 @@ from rlsd_cli.config.reads import readers, reads
 from rlsd_cli.config.resolve import COMMAND_LINE, FIELDS, Layer, Resolved, config_keys, merge, resolve, to_toml
 from rlsd_cli.config.schema import PLACES, config_type, flatten
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
-from rlsd_cli.methods.table import METHODS
+from rlsd_cli.methods.table import METHODS, ORDER
 from rlsd_cli.runs.rundir import run_name
 
 PROBES: Mapping[str, Any] = {
@@ -41,7 +41,10 @@ def written(tmp_path: Path, text: str, **overrides: Any) -> Resolved:
 
 
 def test_each_method_reads_what_its_parts_need() -> None:
-    assert {key: readers(key) for key in PROBES} == {
+    def first(key: str) -> list[str]:
+        return [name for name in readers(key) if name in ORDER]
+
+    assert {key: first(key) for key in PROBES} == {
         "rollout.refill": ["rlvr", "rlsd"],
         "advantage.eps": ["rlvr", "rlsd"],
         "credit.mix": ["rlsd"],
@@ -52,7 +55,7 @@ def test_each_method_reads_what_its_parts_need() -> None:
     }
     sampled = ["rlvr", "opsd", "rlsd"]
     for key in ("samples_per_prompt", "rollout.temperature", "rollout.truncated", "loss.kl_coef", "loss.kl_estimator"):
-        assert readers(key) == sampled
+        assert first(key) == sampled
     for key in ("optim.lr", "loss.reduction", "rollout.max_new_tokens", "evaluation.every", "prompt.system"):
         assert readers(key) == [*METHODS]
 
@@ -176,5 +179,5 @@ def test_the_key_reference_of_a_part_that_is_not_read_names_those_that_read_it()
     assert (caught.value.hint or "").endswith(": read by `opsd`")
     with pytest.raises(RlsdError, match=r"method `opsd` does not read `credit.mix`") as caught:
         config_keys("credit.mix", "opsd")
-    assert caught.value.hint == "`credit.mix`: read by `rlsd`"
+    assert (caught.value.hint or "").startswith("`credit.mix`: read by `rlsd`")
     assert [key.name for key in config_keys("distill", "opsd")] == [key for key in FIELDS if key.startswith("distill.")]

@@ -257,6 +257,20 @@ OPSD: dict[str, Overrides] = {
     },
 }
 
+RLRT: dict[str, Overrides] = {
+    "frozen": {"teacher.weights": "frozen", "credit.mix": 0.9, "credit.clip": 1.0, "optim.lr": 1e-3},
+    "live-two": TWO
+    | {
+        "teacher.weights": "live",
+        "teacher.view": "answer",
+        "credit.mix": 1.0,
+        "credit.clip": 0.9,
+        "loss.clip_low": 0.03,
+        "loss.clip_high": 0.05,
+        "loss.reduction": "token_mean",
+    },
+}
+
 SFT: dict[str, Overrides] = {
     "token-mean": {"rollout.max_new_tokens": 32},
     "two-updates": TWO | {"loss.reduction": "sequence_mean", "rollout.max_new_tokens": 32},
@@ -274,6 +288,7 @@ CONFIGURATIONS: dict[str, Overrides] = {
         ("rlvr", {}, RLVR),
         ("rlsd", {}, RLSD),
         ("opsd", {"samples_per_prompt": 2, "teacher.view": "solution"}, OPSD),
+        ("rlrt", {}, RLRT),
         ("sft", {}, SFT),
     )
     for name, overrides in table.items()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.sections import AdvantageConfig, DistillConfig, LossConfig, OptimConfig
-from rlsd_cli.methods.rlsd import Settings
+from rlsd_cli.methods import rlrt, rlsd
 
 
 def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConfig) -> list[list[float]]:
@@ -32,12 +32,21 @@ def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConf
     return [[advantage(score, scores) for score in group] for group, scores in zip(groups, counted, strict=True)]
 
 
-def mix_at(step: int, settings: Settings) -> float:
+def mix_at(step: int, settings: rlsd.Settings | rlrt.Settings) -> float:
     """Lambda at a step."""
+    if isinstance(settings, rlrt.Settings):
+        return settings.mix
     index, warmup, decay = step - 1 + settings.mix_first_index, settings.mix_warmup_steps, settings.mix_decay_steps
     if index < warmup:
         return settings.mix * index / warmup
     return settings.mix * max(1 - (index - warmup) / decay, 0) if decay else settings.mix
+
+
+def is_reweighted(advantage: float, settings: rlsd.Settings | rlrt.Settings) -> bool:
+    """True where the teacher has a say: RLRT asks it about correct responses, and those of the oracle all are."""
+    if isinstance(settings, rlrt.Settings):
+        return advantage > 0
+    return advantage < 0 or (advantage > 0 and settings.rollouts == "all")
 
 
 def learning_rate(step: int, settings: OptimConfig, total: int) -> float:
@@ -53,7 +62,7 @@ def learning_rate(step: int, settings: OptimConfig, total: int) -> float:
 
 
 def credit(advantage: float, gap: Tensor, mix: float, clip: float) -> Tensor:
-    """RLSD: the advantage, scaled token by token by what the teacher sees."""
+    """RLSD: the advantage, scaled token by token by what the teacher sees; of the gap turned round, RLRT."""
     weight = (math.copysign(1, advantage) * gap).exp().clamp(1 - clip, 1 + clip)
     return advantage * ((1 - mix) + mix * weight)
 

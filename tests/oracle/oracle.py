@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from tests.oracle.formulas import advantages, credit, divergence, importance, kl, learning_rate, mix_at, surrogate
+from tests.oracle.formulas import (
+    advantages,
+    credit,
+    divergence,
+    importance,
+    is_reweighted,
+    kl,
+    learning_rate,
+    mix_at,
+    surrogate,
+)
 from tests.oracle.llama import Shape, Weights, logits
 
 
@@ -58,7 +68,7 @@ class Oracle:
         dead = [i for i, group in enumerate(groups) if not any(advantage for _, advantage in group)]
         replaced = dead[: len(groups) - config.prompts_per_step]
         groups = [group for i, group in enumerate(groups) if i not in replaced]
-        self.before, mix = self._copy(), mix_at(step, config.credit) if config.method == "rlsd" else 0.0
+        self.before, mix = self._copy(), mix_at(step, config.credit) if config.method in ("rlsd", "rlrt") else 0.0
         rate, num = learning_rate(step, config.optim, config.steps), config.optim.updates_per_batch
         cuts = [round(len(groups) * i / num) for i in range(num + 1)]
         shares = [list(chain.from_iterable(groups[low:high])) for low, high in pairwise(cuts)]
@@ -88,7 +98,7 @@ class Oracle:
         return len(response.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
 
     def _advantages(self, responses: Sequence[Response]) -> list[float]:
-        if self.config.method not in ("rlvr", "rlsd"):
+        if self.config.method not in ("rlvr", "rlsd", "rlrt"):
             return [1.0] * len(responses)
         scores = [(0.0 if r.truncated else r.score) if self._counts(r) else None for r in responses]
         size = self.config.group_size
@@ -135,12 +145,12 @@ class Oracle:
             loss = divergence(student, read(teacher, response.privileged), tokens, config.distill)
         else:
             credits = torch.full_like(logp, advantage).detach()
-            reweighted = mix > 0 and self._fits(response) and (config.credit.rollouts == "all" or advantage < 0)
-            if reweighted and advantage:
+            if mix > 0 and self._fits(response) and is_reweighted(advantage, config.credit):
                 read_by = self.before if live else self.teacher
                 gap = own(read(read_by, response.privileged)) - (old if live else logp.detach())
-                weighed = credit(advantage, gap, mix, config.credit.clip)
-                end = response.thought if config.credit.tokens == "thought" else len(tokens)
+                weighed = credit(advantage, -gap if config.method == "rlrt" else gap, mix, config.credit.clip)
+                thought = config.method == "rlsd" and config.credit.tokens == "thought"
+                end = response.thought if thought else len(tokens)
                 credits = torch.cat([weighed[:end], credits[end:]])
             sampled = torch.tensor(response.sampled_logp, dtype=torch.float64)
             loss = surrogate(logp, old, credits, config.loss) * importance(old, sampled, config.loss)
