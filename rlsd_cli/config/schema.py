@@ -205,8 +205,12 @@ def fields_of(method: str) -> dict[str, FieldInfo]:
 
 
 def all_fields() -> dict[str, FieldInfo]:
-    """The keys of all methods."""
-    return {key: info for method in reversed([*METHODS]) for key, info in _leaves(config_type(method))}
+    """The keys of all methods, in the order of the tree of the first that has them."""
+    found: dict[str, FieldInfo] = {}
+    for method in METHODS:
+        for key, info in _leaves(config_type(method)):
+            found.setdefault(key, info)
+    return found
 
 
 def flatten(config: Config, tree: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -70,4 +70,5 @@ METHOD = Method(
     terms=(PolicyGradient(credit=credit),),
     defaults={"teacher.view": "solution"},
     schedules={"lambda": mix},
+    off={"credit.mix": 0.0},
 )

@@ -14,6 +14,9 @@ from rlsd_cli.training.judging import zero_variance
 from rlsd_cli.training.losses import MicroBatch, TokenLoss
 from rlsd_cli.training.reading import Taught
 
+CREDIT_METRICS = ("credit_weight_mean", "credit_clip_low_rate", "credit_clip_high_rate")
+"""What every step has a value for, None where the rule of the method has no such diagnostic."""
+
 
 class TokenTotals:
     """Sums over the tokens that were trained on, for means with one denominator each, and largest values."""
@@ -21,6 +24,7 @@ class TokenTotals:
     def __init__(self) -> None:
         self.sums: Counter[str] = Counter()
         self.largest: dict[str, float] = {}
+        self.diagnostics: dict[str, None] = {}
 
     def add(self, batch: MicroBatch, losses: TokenLoss) -> None:
         columns, mask, credit = batch.columns, batch.tokens.mask, losses.credit
@@ -43,7 +47,9 @@ class TokenTotals:
             "gap_abs": losses.gap.abs(),
         }
         for name, values in credit.diagnostics.items():
-            quantities |= {f"credit_{name}": torch.where(asked, values, 0), f"credit_{name}_tokens": asked}
+            mean = f"credit_{name}_{'rate' if values.dtype == torch.bool else 'mean'}"
+            quantities |= {mean: torch.where(asked, values, 0), f"{mean}_tokens": asked}
+            self.diagnostics[mean] = None
         self.sums.update({name: values.sum().item() for name, values in quantities.items()})
         self._keep({"mismatch_abs": mismatch.abs().max().item()} if sampled.any() else {})
 
@@ -51,6 +57,7 @@ class TokenTotals:
         """Add what others have counted."""
         for other in others:
             self.sums.update(other.sums)
+            self.diagnostics |= other.diagnostics
             self._keep(other.largest)
 
     def _keep(self, largest: Mapping[str, float]) -> None:
@@ -61,9 +68,9 @@ class TokenTotals:
         """None when nothing was counted."""
         return self.sums[name] / self.sums[over] if self.sums[over] else None
 
-    def credit_mean(self, name: str) -> float | None:
-        """The mean of a diagnostic of the credit over the tokens that it is about."""
-        return self.mean(f"credit_{name}", f"credit_{name}_tokens")
+    def credit_means(self) -> dict[str, float | None]:
+        """The mean of every diagnostic of the credit over the tokens that it is about; a rate, where it is a bool."""
+        return {name: self.mean(name, f"{name}_tokens") for name in self.diagnostics}
 
 
 class Figures(NamedTuple):
@@ -114,9 +121,8 @@ def update_metrics(figures: Figures, config: Config, step: int) -> dict[str, Any
         "entropy": totals.mean("entropy", "tokens"),
         "lambda": 0.0,
         **schedules,
-        "credit_weight_mean": totals.credit_mean("weight"),
-        "credit_clip_low_rate": totals.credit_mean("clip_low"),
-        "credit_clip_high_rate": totals.credit_mean("clip_high"),
+        **dict.fromkeys(CREDIT_METRICS),
+        **totals.credit_means(),
         "teacher_student_gap_mean": totals.mean("gap", "shown_tokens"),
         "teacher_student_gap_abs_mean": totals.mean("gap_abs", "shown_tokens"),
         "ratio_clip_rate": totals.mean("ratio_clipped", "tokens"),
