@@ -575,24 +575,12 @@ MEANS = "tests/training/test_metrics.py"
 METRICS = (
     Mutation(
         "credit weights are a mean over all tokens",
-        'totals.credit_mean("weight")',
-        'totals.mean("credit_weight", "tokens")',
+        'self.mean(name, f"{name}_tokens") for name',
+        'self.mean(name, "tokens") for name',
         MEANS,
     ),
     Mutation(
         "the gap is a mean over all tokens", 'totals.mean("gap", "shown_tokens")', 'totals.mean("gap", "tokens")', MEANS
-    ),
-    Mutation(
-        "a clip rate is one of all tokens",
-        'totals.credit_mean("clip_low")',
-        'totals.mean("credit_clip_low", "tokens")',
-        MEANS,
-    ),
-    Mutation(
-        "a clip rate is the other one",
-        'totals.credit_mean("clip_high")',
-        'totals.credit_mean("clip_low")',
-        MEANS,
     ),
     Mutation(
         "the ratio's clip rate is one of sampled tokens",
@@ -608,8 +596,8 @@ METRICS = (
     ),
     Mutation(
         "weights of other tokens are counted",
-        'f"credit_{name}": torch.where(asked, values, 0)',
-        'f"credit_{name}": values',
+        "mean: torch.where(asked, values, 0)",
+        "mean: values",
         MEANS,
     ),
     Mutation(

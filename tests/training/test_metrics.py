@@ -96,8 +96,8 @@ def test_means_are_over_the_tokens_that_they_are_about(configure: Callable[..., 
 
 def test_a_credit_that_no_teacher_weighs_is_a_mean_over_all_tokens() -> None:
     nowhere = [[0, 0, 0], [0, 0, 0]]
-    assert totals_of(nowhere, reads=False).credit_mean("weight") == pytest.approx(5.0 / 5)
-    assert totals_of(nowhere).credit_mean("weight") is None
+    assert totals_of(nowhere, reads=False).credit_means()["credit_weight_mean"] == pytest.approx(5.0 / 5)
+    assert totals_of(nowhere).credit_means()["credit_weight_mean"] is None
 
 
 def test_where_whole_distributions_are_compared_the_gap_is_over_all_tokens() -> None:
