@@ -151,7 +151,7 @@ def test_without_a_jail_a_harmless_program_runs_when_that_is_asked_for_and_every
     row = rows_of(done)[0]
     assert row["correct"] is True
     assert row["sandbox"].startswith("UNSAFE")
-    assert "warning: programs run without a jail" in done.stderr
+    assert "warning: programs run without a sandbox" in done.stderr
 
 
 def test_math_needs_no_jail(rlsd: Rlsd, tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_a_day_keeps_the_line_that_a_template_begins_with(make_tokenizer: MakeTo
 
 
 def test_a_day_that_is_none_is_an_error() -> None:
-    with pytest.raises(RlsdError, match=r"`prompt.date` = 'today' \(command line\): give a day such as 2024-07-26"):
+    with pytest.raises(RlsdError, match=r"`prompt.date` = 'today' \(command line\): must be a date such as 2024-07-26"):
         config(prompt__date="today")
 
 

@@ -211,11 +211,11 @@ def damaged(line: str, **changes: Any) -> str:
         (lambda line: damaged(line, question="Q8="), r"in row 3, `question` was `Q8=` and is `Q2"),
         (lambda line: damaged(line, k=8), "in row 3, `k` was `8` and is `7`"),
         (lambda line: damaged(line, extra=1), "in row 3, `extra` was `1` and is `None`"),
-        (lambda line: damaged(line, pass_rate=0.5), "holds something else than measured problems"),
-        (lambda line: damaged(line, difficulty={"samples": 4}), "holds something else than measured problems"),
-        (lambda _: "[]", "holds something else than measured problems"),
-        (lambda _: '{"id": 1, "correct": true}', "holds something else than measured problems"),
-        (lambda _: "text", "holds something else than measured problems"),
+        (lambda line: damaged(line, pass_rate=0.5), "holds lines that are no measured problems"),
+        (lambda line: damaged(line, difficulty={"samples": 4}), "holds lines that are no measured problems"),
+        (lambda _: "[]", "holds lines that are no measured problems"),
+        (lambda _: '{"id": 1, "correct": true}', "holds lines that are no measured problems"),
+        (lambda _: "text", "holds lines that are no measured problems"),
     ],
 )
 def test_a_file_that_holds_anything_else_is_refused_and_left_alone(

@@ -61,10 +61,10 @@ def test_whole_lines_are_kept_a_torn_one_is_cut_off_and_the_other_rows_are_left(
     ("content", "words"),
     [
         ("notes without a line end", "its last line is not a verdict"),
-        ("notes\n", "something else than verdicts"),
-        ('{"id": 1}\n', "something else than verdicts"),
-        ("[" * 100_000 + "\n", "something else than verdicts"),
-        ('{"id": 3, "outcome": "right"}\n', "something else than verdicts"),
+        ("notes\n", "lines that are no verdicts"),
+        ('{"id": 1}\n', "lines that are no verdicts"),
+        ("[" * 100_000 + "\n", "lines that are no verdicts"),
+        ('{"id": 3, "outcome": "right"}\n', "lines that are no verdicts"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(content: str, words: str, tmp_path: Path) -> None:
