@@ -59,7 +59,7 @@ def environment() -> dict[str, str]:
 def results(num_processes: int, layouts: Mapping[str, str]) -> list[dict[str, Any]]:
     """What `world_worker.py` says of cases, each in its layout."""
     worker = str(Path(__file__).parent / "world_worker.py")
-    settings = json.dumps([SMALL | CASES[case] | {"optim.layout": layout} for case, layout in layouts.items()])
+    settings = json.dumps([[SMALL, CASES[case] | {"optim.layout": layout}] for case, layout in layouts.items()])
     command = launch(num_processes, worker, settings) if num_processes > 1 else [sys.executable, worker, settings]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
     assert done.returncode == 0, done.stderr

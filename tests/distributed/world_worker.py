@@ -18,9 +18,9 @@ from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.trainer import make_trainer
 
 
-def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
+def two_steps(small: dict[str, Any], settings: dict[str, Any], world: World) -> dict[str, Any]:
     """Metrics of both steps, the rows of all rollouts, an evaluation, and a sum that tells weights apart."""
-    config = merge([target_layer("quickstart")[1]], Layer(COMMAND_LINE, settings)).config
+    config = merge([target_layer("quickstart")[1], Layer("small", small)], Layer(COMMAND_LINE, settings)).config
     policy = load_trainable(config)
     sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
@@ -43,6 +43,6 @@ def two_steps(settings: dict[str, Any], world: World) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with process_group() as world:
-        results = [two_steps(settings, world) for settings in json.loads(sys.argv[1])]
+        results = [two_steps(*settings, world) for settings in json.loads(sys.argv[1])]
         if world.is_leader:
             print(json.dumps(results))
