@@ -225,7 +225,7 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     except RlsdError as error:
         problem = f"`method` = {asked_for!r} ({asks.origin}): {error.message}"
         raise RlsdError("\n".join([*problems, problem]), hint=_joined([*hints, error.hint])) from None
-    given, notes, unread = _without_unread(given, method)
+    notes, unread = _unread(given, method)
     problems += [
         f"`{key}` = {value!r} ({origin}): method `{method.name}` does not read it" for key, value, origin in unread
     ]
@@ -282,12 +282,12 @@ Unread = tuple[str, Any, str]
 """A key that the method does not read, its value, and the layer that has it."""
 
 
-def _without_unread(layers: Sequence[Layer], method: Method) -> tuple[list[Layer], list[str], list[Unread]]:
-    """The layers without the keys that the method does not read, notes on what was left out, and what is refused.
+def _unread(layers: Sequence[Layer], method: Method) -> tuple[list[str], list[Unread]]:
+    """What the layers have that the method does not read: notes on what is left out, and what is refused.
 
     A file that was written for another method may have such keys, and any file may repeat a default.
     """
-    kept, notes, refused = [], list[str](), list[Unread]()
+    notes, refused = list[str](), list[Unread]()
     written_for = DEFAULT_METHOD
     for layer in layers:
         written_for = ALIASES.get(own := str(layer.values.get("method", written_for)), own)
@@ -301,8 +301,7 @@ def _without_unread(layers: Sequence[Layer], method: Method) -> tuple[list[Layer
         else:
             written = unread
         refused += [(key, value, layer.origin) for key, value in written.items()]
-        kept.append(Layer(layer.origin, {key: value for key, value in layer.values.items() if key not in unread}))
-    return kept, notes, refused
+    return notes, refused
 
 
 def _is_default(key: str, value: Any) -> bool:

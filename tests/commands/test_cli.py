@@ -16,9 +16,9 @@ from rlsd_cli.runs.rundir import RunDir, create, run_name
 Call = Callable[..., Any]
 
 
-def a_run(root: Path, **status: object) -> RunDir:
-    """The folder of the run that `rlsd train` would make under a root."""
-    resolved = resolve([], {})
+def a_run(root: Path, method: str = "rlsd", **status: object) -> RunDir:
+    """The folder of the run that `rlsd train --mode METHOD` would make under a root."""
+    resolved = resolve([], {"method": method})
     run = RunDir(root / run_name(resolved))
     create(run, resolved)
     run.set_status(**status)
@@ -45,6 +45,14 @@ DONE = {
         (["train", "quickstrt"], 2, "hint: did you mean `quickstart`"),
         (["train", "missing.toml"], 2, "error: no file `missing.toml`"),
         (["train", "--mode", "rlsdd"], 2, "hint: did you mean `rlsd`?"),
+        (["train", "--mode", "grop"], 2, "hint: did you mean `grpo`?"),
+        (["train", "--mode", "rlvr", "credit.mix=0.9"], 2, "hint: `credit.mix`: read by `rlsd`"),
+        (["train", "gsm8k-rlvr", "teacher.view=none"], 2, "hint: `teacher.view`: read by `opsd`, `rlsd`"),
+        (["train", "--mode", "sft", "loss.kl_coef=0.1"], 2, "`loss.kl_coef` = 0.1 (command line): method `sft`"),
+        (["config", "show", "method=rlvr", "distill.beta=0.5"], 2, "hint: `distill.beta`: read by `opsd`"),
+        (["config", "keys", "credit", "--mode", "rlvr"], 2, "error: method `rlvr` does not read `credit`"),
+        (["config", "keys", "distill", "--method", "rlsd"], 2, ": read by `opsd`"),
+        (["config", "keys", "--mode", "rlsdd"], 2, "hint: did you mean `rlsd`?"),
         (["train", "mix=0.3"], 2, "hint: did you mean `credit.mix`?"),
         (["train", "data=arithmetik"], 2, "hint: did you mean `arithmetic`"),
         (["train", "data=missing.jsonl"], 2, "error: no task or file named `missing.jsonl`"),
@@ -96,6 +104,28 @@ def test_a_finished_run_says_so_and_shows_its_result_again(call: Call, tmp_path:
     assert "is finished; `--again` makes another attempt beside it" in table.err
     assert "0.500 [0.400, 0.600]" in table.out
     assert json.loads(as_json.out) == DONE | {"run": f"runs/{run.name}", "method": "rlsd"}
+
+
+def test_mode_and_method_are_one_option_and_another_name_of_a_method_is_said_and_is_its_run(
+    call: Call, tmp_path: Path
+) -> None:
+    run = a_run(tmp_path / "runs", method="rlvr", **DONE)
+    asked = (["--mode", "rlvr"], ["--method", "rlvr"], ["method=rlvr"], ["--mode", "grpo"], ["method=grpo"])
+    for arguments in asked:
+        done = call("train", *arguments, "--json")
+        assert json.loads(done.out)["run"] == f"runs/{run.name}", arguments
+        assert ("`grpo` is the method `rlvr`: " in done.err) == ("grpo" in arguments[-1])
+
+
+def test_what_a_method_does_not_read_of_a_preset_is_left_out_and_said(call: Call) -> None:
+    shown = call("config", "show", "gsm8k-opsd", "method=rlvr", "--json")
+    assert "preset gsm8k-opsd: method `rlvr` does not read `teacher.weights`, `teacher.view`: left out\n" in shown.err
+    listed = [key["name"] for key in json.loads(call("config", "keys", "--mode", "rlvr", "--json").out)]
+    assert list(json.loads(shown.out)) == listed
+    assert not [key for key in listed if key.startswith(("teacher.", "distill.", "credit."))]
+    dry = call("train", "gsm8k-opsd", "--mode", "rlvr", "--dry-run")
+    assert "does not read `teacher.weights`, `teacher.view`: left out\n" in dry.err
+    assert "left out" not in call("train", "gsm8k-opsd", "--mode", "rlvr", "--dry-run", "--quiet").err
 
 
 def test_the_root_can_be_set_for_one_command_or_for_all(

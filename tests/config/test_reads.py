@@ -133,8 +133,9 @@ def test_what_a_file_says_of_the_method_of_a_preset_below_it_is_left_out_with_th
     path.write_text("distill.beta = 0.9\n", encoding="utf-8")
     targets = ["gsm8k-opsd", str(path)]
     assert resolve(targets, {}).config.distill.beta == 0.9
-    resolved = resolve(targets, {"method": "rlvr"})
-    assert resolved.notes[1] == f"file {path}: method `rlvr` does not read `distill.beta`: left out"
+    for method in ("rlvr", "rlsd"):
+        notes = resolve(targets, {"method": method}).notes
+        assert notes[-1] == f"file {path}: method `{method}` does not read `distill.beta`: left out"
 
 
 # -- what a run is ----------------------------------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from rlsd_cli.config.resolve import resolve
+from rlsd_cli.config.reads import reads
+from rlsd_cli.config.resolve import read_toml, resolve
+from rlsd_cli.config.schema import flatten
 from rlsd_cli.errors import EXIT_BUSY, RlsdError
+from rlsd_cli.methods.table import METHODS
 from rlsd_cli.runs import rundir
 from rlsd_cli.runs.rundir import (
     TRAINER_STATE,
@@ -119,6 +122,22 @@ def test_the_config_of_a_run_reproduces_its_digest(made: Callable[..., RunDir]) 
     assert resolve([str(run.path / "config.toml")], {}).config.digest() == config.digest()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_config_of_a_run_holds_exactly_the_keys_that_its_method_reads_and_is_the_same_run(
+    method: str, made: Callable[..., RunDir]
+) -> None:
+    resolved = resolve([], {"method": method})
+    run = made(method=method)
+    written = read_toml(run.path / "config.toml", "run").values
+    values = flatten(resolved.config)
+    assert [key for key in written if not reads(METHODS[method], key)] == []
+    assert [key for key, value in values.items() if value is not None and written.get(key) != value] == []
+    again = resolve([str(run.path / "config.toml")], {})
+    assert again.notes == ()
+    assert again.config.identity() == resolved.config.identity()
+    assert run_name(again) == run.name
+
+
 # -- names ----------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +159,7 @@ def test_a_method_has_one_name_whether_the_preset_or_the_command_line_chose_it(t
     assert name(str(tmp_path / "mine.toml"), method="rlvr") == name(str(tmp_path / "mine.toml"))
     assert name(str(tmp_path / "mine-rlvr.toml")) == name(str(tmp_path / "mine.toml"))
     assert name(method="rlvr") == f"quickstart-rlvr-s0-{resolve([], {'method': 'rlvr'}).config.digest()[:4]}"
+    assert name(method="grpo") == name(method="rlvr")
 
 
 def test_saying_what_holds_anyway_does_not_change_the_name() -> None:
