@@ -39,6 +39,12 @@ def oracle(fault: str, old: str, new: str, configuration: str) -> Mutation:
     return Mutation(fault, old, new, ORACLE.format(configuration))
 
 
+TERMS = "tests/methods/test_terms.py::test_"
+EVERY_METHOD = "tests/methods/test_every_method.py::test_"
+IDLE = (
+    "tests/training/test_trainer.py::"
+    "test_of_a_sharded_model_a_process_makes_as_many_passes_as_others_and_they_count_for_nothing[{}]"
+)
 LOSSES = (
     oracle("the weight of the KL is dropped", "return coef * kl * weight", "return kl * weight", "rlvr-kl-k3"),
     oracle("the KL is a plain mean", "return coef * kl * weight", "return coef * kl / kl.numel()", "rlvr-kl-k3"),
@@ -169,6 +175,72 @@ LOSSES = (
         "negative_log_likelihood(run.student.logp, run.mask) / run.mask.sum()",
         "sft-two-updates",
     ),
+    Mutation(
+        "a policy gradient's coefficient is dropped",
+        "return coef * found.loss * weight * sampler_weight",
+        "return found.loss * weight * sampler_weight",
+        TERMS + "a_coefficient_may_follow_the_step[PolicyGradient-forward_kl]",
+    ),
+    Mutation(
+        "a credit is recorded without its coefficient",
+        "recorded.credit.value + coef * credit.value",
+        "recorded.credit.value + credit.value",
+        TERMS + "a_coefficient_may_follow_the_step[PolicyGradient-forward_kl]",
+    ),
+    Mutation(
+        "a likelihood's coefficient is dropped",
+        "return coef * negative_log_likelihood(",
+        "return negative_log_likelihood(",
+        TERMS + "a_coefficient_may_follow_the_step[Likelihood-forward_kl]",
+    ),
+    Mutation(
+        "a distillation's coefficient is dropped",
+        "tokens, coef * weight, heat",
+        "tokens, weight, heat",
+        TERMS + "a_coefficient_may_follow_the_step[Distill-forward_kl]",
+    ),
+    Mutation(
+        "a sampled token's coefficient is dropped",
+        "torch.where(mask, values, 0.0) * (coef * weight)",
+        "torch.where(mask, values, 0.0) * weight",
+        TERMS + "a_coefficient_may_follow_the_step[Distill-sampled_token]",
+    ),
+    Mutation(
+        "the loss is its first term",
+        "loss=sum(losses[1:], start=losses[0])",
+        "loss=losses[0]",
+        TERMS + "two_terms_share_a_pass_of_the_student_and_add_up",
+    ),
+    Mutation(
+        "each term reads the student anew",
+        "    @cached_property\n    def feature(",
+        "    @property\n    def feature(",
+        TERMS + "two_terms_share_a_pass_of_the_student_and_add_up",
+    ),
+    Mutation(
+        "what is not shown is distilled",
+        "mask = run.mask & told.rows[:, None]",
+        "mask = run.mask",
+        TERMS + "beside_another_term_what_is_not_shown_stays_in_that_and_weighs_nothing_in_the_distillation",
+    ),
+    Mutation(
+        "a sharded teacher waits for a pass",
+        "features(policy, teacher, told.tokens, told.tokens.mask)  # other processes may wait for this pass",
+        "pass",
+        TERMS + "where_nobody_is_shown_anything_the_teacher_makes_its_pass_all_the_same",
+    ),
+    Mutation(
+        "the last view is recorded alone",
+        "torch.where(earlier.shown, earlier.teacher_logp, teacher_logp)",
+        "teacher_logp",
+        TERMS + "what_two_views_are_distilled_for_is_recorded_of_both",
+    ),
+    Mutation(
+        "the student is recorded for the last view alone",
+        "torch.where(mask, now, before)",
+        "now",
+        TERMS + "what_two_views_are_distilled_for_is_recorded_of_both",
+    ),
 )
 STEPS = "tests/training/test_trainer.py"
 NO_PASS = STEPS + "::test_no_teacher_pass_where_lambda_or_the_advantage_is_zero"
@@ -240,8 +312,28 @@ READING = (
         "if True:",
         NO_PASS,
     ),
+    Mutation(
+        "a view is shown to all",
+        "if member.left_out is None and view.where(attempt, attempts, self.config.credit):",
+        "if member.left_out is None:",
+        TERMS + "a_rollout_that_a_distillation_shows_nothing_for_is_left_out_and_said",
+    ),
+    Mutation(
+        "a reading goes to another rollout",
+        "scored[place].append(found[at])",
+        "scored[place].append(found[len(owners) - 1 - at])",
+        TERMS + "a_view_of_several_texts_is_read_once_for_each",
+    ),
 )
-PASSES = (oracle("the teacher reads at temperature 1", "= config.temperature", "= 1.0", "rlsd-ema"),)
+PASSES = (
+    oracle("the teacher reads at temperature 1", "= config.temperature", "= 1.0", "rlsd-ema"),
+    Mutation(
+        "there are no idle passes of readings",
+        "for places in [*cuts, *self.idle(len(cuts))]:",
+        "for places in cuts:",
+        IDLE.format("rlsd"),
+    ),
+)
 LEARNER = (
     oracle(
         "the learning rate has no schedule",
@@ -333,6 +425,42 @@ LEARNER = (
         "        losses, norms",
         STEPS + "::test_a_sampler_in_another_type_has_the_weights_of_the_last_update",
     ),
+    Mutation(
+        "what is said of a rollout goes to another",
+        "Trace(*column) for place, column in zip(places, columns, strict=True)",
+        "Trace(*column) for place, column in zip(sorted(places), columns, strict=True)",
+        EVERY_METHOD + "what_is_recorded_of_a_rollout_is_its_own",
+    ),
+    Mutation(
+        "a micro-batch has the weights of others",
+        "select(batch.columns, torch.tensor(places), tokens.mask.shape[1])",
+        "select(batch.columns, torch.arange(len(places)), tokens.mask.shape[1])",
+        EVERY_METHOD + "neither_cuts_nor_padding_change_loss_and_gradient",
+    ),
+    Mutation(
+        "idle passes have gradients",
+        "micro_loss = losses.loss.sum() if places else 0.0 * losses.loss.sum()",
+        "micro_loss = losses.loss.sum()",
+        IDLE.format("rlvr"),
+    ),
+    Mutation(
+        "idle passes are counted",
+        "            if not places:\n                continue\n",
+        "",
+        IDLE.format("rlvr"),
+    ),
+    Mutation(
+        "there are no idle passes in an update",
+        "for places in [*own, *self.passes.idle(len(own))]:",
+        "for places in own:",
+        IDLE.format("rlvr"),
+    ),
+    Mutation(
+        "an update without rollouts is made",
+        "        if not batch.keys:\n            return 0.0, 0.0\n",
+        "",
+        EVERY_METHOD + "groups_without_signal_leave_only_finite_numbers",
+    ),
 )
 ASSEMBLE = (
     oracle(
@@ -353,6 +481,72 @@ ASSEMBLE = (
         "            for term, to in zip(config.terms, routed, strict=True)",
         "            for term, to in zip(config.recipe.terms, routed)",
         "rlvr-kl-k2",
+    ),
+    Mutation(
+        "every denominator is a term's own",
+        'counted = everywhere if term.counted == "all" else part != 0',
+        "counted = part != 0",
+        TERMS + "a_term_is_divided_by_its_own_tokens_or_by_those_of_all",
+    ),
+    Mutation(
+        "every denominator is that of all terms",
+        'counted = everywhere if term.counted == "all" else part != 0',
+        "counted = everywhere",
+        TERMS + "a_term_is_divided_by_its_own_tokens_or_by_those_of_all",
+    ),
+    Mutation(
+        "what a term alone counts is in every denominator",
+        'strict=True) if term.counted == "all"]',
+        "strict=True)]",
+        TERMS + "what_a_term_alone_counts_is_in_no_other_denominator",
+    ),
+    Mutation(
+        "every term is about every rollout",
+        "return shown and term.route(item.attempt, item.group, config.credit)",
+        "return shown",
+        TERMS + "a_term_is_divided_by_its_own_tokens_or_by_those_of_all",
+    ),
+    Mutation(
+        "a rule of tokens is ignored",
+        "if term.tokens is None else",
+        "if True else",
+        TERMS + "a_rule_weighs_tokens_and_those_without_weight_are_not_counted",
+    ),
+    Mutation(
+        "a rule's word on what is no token counts",
+        "return torch.where(columns.mask & routed[:, None], rule(evidence, config.credit), 0.0)",
+        "return rule(evidence, config.credit) * routed[:, None]",
+        TERMS + "a_rule_weighs_tokens_and_those_without_weight_are_not_counted",
+    ),
+    Mutation(
+        "what has no gradient is trained",
+        "to[place] and term.moves(item.attempt, item.group, config.credit)",
+        "to[place]",
+        TERMS + "what_has_no_gradient_stays_in_the_denominator_and_what_no_term_is_about_does_not",
+    ),
+    Mutation(
+        "what no term is about is said to lack a view",
+        'return "no_view" if wanted else "no_term"',
+        'return "no_view"',
+        TERMS + "what_has_no_gradient_stays_in_the_denominator_and_what_no_term_is_about_does_not",
+    ),
+    Mutation(
+        "what lacks a view is said to be in no term",
+        'return "no_view" if wanted else "no_term"',
+        'return "no_term"',
+        TERMS + "a_rollout_that_a_distillation_shows_nothing_for_is_left_out_and_said",
+    ),
+    Mutation(
+        "every text of a view is the first",
+        "read.scored[k] if read and k < len(read.scored)",
+        "read.scored[0] if read and read.scored",
+        TERMS + "a_view_of_several_texts_is_read_once_for_each",
+    ),
+    Mutation(
+        "a reading is about all tokens",
+        "about = torch.tensor([read.tokens if read else 0 for read in reads], dtype=torch.long)",
+        "about = mask.sum(1)",
+        ORACLE.format("rlsd-live"),
     ),
 )
 DRAWS = STEPS + "::test_draws_are_those_of_the_step_and_the_seed"
@@ -606,6 +800,12 @@ METRICS = (
         'outcomes["no_answer"] / len(members)',
         MEANS,
     ),
+    Mutation(
+        "what assembly leaves out is not counted",
+        " + Counter(nowhere.values())",
+        "",
+        MEANS + "::test_what_is_in_no_loss_is_counted_by_its_reason",
+    ),
 )
 RUN = (
     Mutation(
@@ -637,7 +837,44 @@ CHOICES = (
         "tests/config/test_schema.py",
     ),
 )
-READS = (Mutation("the KL is taken for sft too", '"loss.kl_coef": _samples,', "", "tests/config/test_schema.py"),)
+READS = (
+    Mutation(
+        "the KL is taken for sft too",
+        '"loss.kl_coef": _samples,',
+        "",
+        "tests/config/test_reads.py::test_each_method_reads_what_its_parts_need",
+    ),
+)
+RECORDING = (
+    Mutation(
+        "what assembly leaves out is recorded as counted",
+        "member = member._replace(left_out=updated.left_out.get(key, member.left_out))",
+        "pass",
+        TERMS + "a_rollout_that_a_distillation_shows_nothing_for_is_left_out_and_said",
+    ),
+)
+VIEWS = (
+    Mutation(
+        "all texts of a view are shown",
+        "return texts[: view.most]",
+        "return texts",
+        TERMS + "a_view_of_several_texts_is_read_once_for_each",
+    ),
+)
+CHECKPOINT = (
+    Mutation(
+        "a checkpoint has no teacher",
+        '"teacher": (self.teacher and self.teacher.state()) or {}',
+        '"teacher": {}',
+        EVERY_METHOD + "a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been",
+    ),
+    Mutation(
+        "the optimiser begins anew",
+        '    set_optimizer_state_dict(policy.model, optimizer, state["optimizer"])\n',
+        "",
+        EVERY_METHOD + "a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been",
+    ),
+)
 DIVERGENCES = (
     Mutation(
         "the tail holds everything", "logp.scatter(-1, support, nothing)", "logp", "tests/core/test_divergences.py"
@@ -683,6 +920,9 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/training/losses.py": LOSSES,
     "rlsd_cli/training/learner.py": LEARNER,
     "rlsd_cli/training/optimizer.py": OPTIMIZER,
+    "rlsd_cli/training/recording.py": RECORDING,
+    "rlsd_cli/training/checkpoint.py": CHECKPOINT,
+    "rlsd_cli/data/views.py": VIEWS,
     "rlsd_cli/training/metrics.py": METRICS,
     "rlsd_cli/training/run.py": RUN,
     "rlsd_cli/policy/teacher.py": TEACHER,

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,13 @@ def environment() -> dict[str, str]:
 
 
 def results(num_processes: int, layouts: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What `world_worker.py` says of cases, each in its layout."""
-    worker = str(Path(__file__).parent / "world_worker.py")
-    settings = json.dumps([[SMALL, CASES[case] | {"optim.layout": layout}] for case, layout in layouts.items()])
+    """What becomes of cases, each in its layout."""
+    return two_steps(num_processes, [[SMALL, CASES[case] | {"optim.layout": at}] for case, at in layouts.items()])
+
+
+def two_steps(num_processes: int, runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """What `world_worker.py` says of runs: settings as far as they are read, and settings."""
+    worker, settings = str(Path(__file__).parent / "world_worker.py"), json.dumps(runs)
     command = launch(num_processes, worker, settings) if num_processes > 1 else [sys.executable, worker, settings]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,6 @@
 """What holds for every method of the table, a new one too: nothing here names a method or knows what it does."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +17,7 @@ from rlsd_cli.methods.base import Method
 from rlsd_cli.methods.table import METHODS
 from rlsd_cli.training.checkpoint import Trained, load_checkpoint, save_checkpoint
 from rlsd_cli.training.trainer import Trainer
-from tests.distributed.test_world import close, environment, launch
+from tests.distributed.test_world import close, two_steps
 from tests.training.steps import (
     after,
     assert_equal,
@@ -102,26 +100,16 @@ def test_what_is_recorded_of_a_rollout_is_its_own(start: Begin, method: Method) 
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
-def two_steps(num_processes: int, settings: Settings) -> dict[str, Any]:
-    """Metrics, rollouts, an evaluation and weights of two steps in so many processes."""
-    worker = [str(Path(__file__).parents[1] / "distributed" / "world_worker.py"), json.dumps([settings])]
-    command = launch(num_processes, *worker) if num_processes > 1 else [sys.executable, *worker]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
-    assert done.returncode == 0, done.stderr
-    (found,) = json.loads(done.stdout.splitlines()[-1])
-    assert len(found["weights"]) == num_processes
-    assert len(set(found["weights"])) == 1
-    return {**found, "weights": found["weights"][0]}
-
-
 @pytest.mark.parametrize(
     "method",
     [pytest.param(method, marks=[] if name == "rlsd" else pytest.mark.slow) for name, method in METHODS.items()],
     ids=METHODS.keys(),
 )
 def test_two_processes_do_what_one_does(method: Method) -> None:
-    settings = settings_of(method, {"evaluation.problems": 5, "dtype": "float32", "verification.workers": 1})
-    close(two_steps(1, settings), two_steps(2, settings))
+    run = SMALL, {"method": method.name, "evaluation.problems": 5, "dtype": "float32", "verification.workers": 1}
+    (one,), (two,) = (two_steps(num_processes, [run]) for num_processes in (1, 2))
+    assert len(set(two["weights"])) == 1
+    close(one | {"weights": one["weights"] * 2}, two)
 
 
 # -- off, and on again ------------------------------------------------------------------------------------------------

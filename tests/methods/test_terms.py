@@ -102,11 +102,15 @@ def test_two_terms_share_a_pass_of_the_student_and_add_up(
     assert_equal(found, {name: value + applied[1][name] for name, value in applied[0].items()})
 
 
-@pytest.mark.parametrize("term", [PolicyGradient, Likelihood, Distill])
-def test_a_coefficient_may_follow_the_step(start: Begin, term: type[Term]) -> None:
+@pytest.mark.parametrize(
+    ("term", "divergence"),
+    [(PolicyGradient, "forward_kl"), (Likelihood, "forward_kl"), (Distill, "forward_kl"), (Distill, "sampled_token")],
+)
+def test_a_coefficient_may_follow_the_step(start: Begin, term: type[Term], divergence: str) -> None:
     options: dict[str, Any] = {"view": "hint"} if term is Distill else {}
     made = term(coef=lambda _, step: 0.5 * step, **options)
-    trainer = start(method_of(made, views=HINT if term is Distill else {}))
+    settings = {"distill.divergence": divergence}
+    trainer = start(method_of(made, views=HINT if term is Distill else {}), settings)
     given = taught(trainer)
     (first, one), (third, three) = (dry_update(trainer, given, step) for step in (1, 3))
     assert first.figures.loss != 0
