@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from rlsd_cli.methods.base import Distill, Method
+from rlsd_cli.methods.base import Distill, Method, PolicyGradient
 from rlsd_cli.methods.table import METHODS
 
 
@@ -14,12 +14,16 @@ def _scores(method: Method) -> bool:
     return method.scored
 
 
+def _has_surrogate(method: Method) -> bool:
+    return method.has(PolicyGradient)
+
+
 def _distills(method: Method) -> bool:
     return method.has(Distill)
 
 
 def _teaches(method: Method) -> bool:
-    return bool(method.views)
+    return any(view.by == "teacher" for view in method.views.values())
 
 
 def _chooses_view(method: Method) -> bool:
@@ -37,14 +41,14 @@ CONDITIONS: Mapping[str, Callable[[Method], bool]] = {
     "rollout.truncated": _samples,
     "rollout.refill": _scores,
     "advantage": _scores,
-    "loss.surrogate": _scores,
-    "loss.clip_low": _scores,
-    "loss.clip_high": _scores,
-    "loss.dual_clip": _scores,
-    "loss.rollout_correction": _scores,
-    "loss.rollout_correction_level": _scores,
-    "loss.rollout_correction_cap": _scores,
-    "loss.rollout_correction_floor": _scores,
+    "loss.surrogate": _has_surrogate,
+    "loss.clip_low": _has_surrogate,
+    "loss.clip_high": _has_surrogate,
+    "loss.dual_clip": _has_surrogate,
+    "loss.rollout_correction": _has_surrogate,
+    "loss.rollout_correction_level": _has_surrogate,
+    "loss.rollout_correction_cap": _has_surrogate,
+    "loss.rollout_correction_floor": _has_surrogate,
     "loss.kl_coef": _samples,
     "loss.kl_estimator": _samples,
     "distill": _distills,

@@ -124,7 +124,13 @@ class Config(Section):
     def uses_teacher(self) -> bool:
         """True where a teacher reads at some step."""
         steps = range(1, self.steps + 1)
-        return any(view.when(self.credit, step) for view in self.recipe.views.values() for step in steps)
+        views = [view for view in self.recipe.views.values() if view.by == "teacher"]
+        return any(view.when(self.credit, step) for view in views for step in steps)
+
+    @property
+    def needs_initial(self) -> bool:
+        """True where the initial weights are kept beside the policy's."""
+        return self.loss.kl_coef > 0 or self.recipe.needs_initial
 
     @property
     def temperature(self) -> float:
@@ -147,14 +153,15 @@ class Config(Section):
         method = self.recipe
         if type(self.credit) is not method.settings:
             raise ValueError(f"section `credit` is not that of method `{method.name}`")
-        if method.scored and self.samples_per_prompt == 1 and self.advantage.baseline != "none":
+        if method.scored and self.samples_per_prompt == 1 and self.advantage.baseline in ("mean", "leave_one_out"):
             raise ValueError(
                 f"`samples_per_prompt` = 1 leaves every group of `{self.method}` without a baseline: "
-                "raise it, or set `advantage.baseline=none`"
+                "raise it, or set `advantage.baseline=none` or `batch_mean`"
             )
-        if self.rollout.refill and self.advantage.scale == "batch_std":
+        if self.rollout.refill and self.advantage.by_batch:
             raise ValueError(
-                "`rollout.refill` cannot go with `advantage.scale=batch_std`, which mixes the groups of a batch"
+                "`rollout.refill` cannot go with `advantage.scale=batch_std` or `advantage.baseline=batch_mean`, which "
+                "mix the groups of a batch"
             )
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
@@ -176,7 +183,18 @@ class Config(Section):
             raise ValueError(f"`distill.top_k` has no meaning for `distill.divergence={distill.divergence}`")
         if distill.divergence == "pointwise_clipped_forward_kl" and distill.token_clip is None:
             raise ValueError("`distill.divergence=pointwise_clipped_forward_kl` needs `distill.token_clip`, e.g. 0.05")
+        if distill.top_k_of == "teacher" and distill.top_k and distill.tail and self._is_reverse_kl:
+            raise ValueError(
+                "`distill.top_k_of=teacher` leaves the reverse KL infinite: set `distill.tail=false` or another "
+                "`distill.divergence`"
+            )
+        if why := method.fault(self):
+            raise ValueError(why)
         return self
+
+    @property
+    def _is_reverse_kl(self) -> bool:
+        return self.distill.divergence == "reverse_kl" or (self.distill.divergence == "jsd" and self.distill.beta == 1)
 
 
 @cache

@@ -156,9 +156,10 @@ class AdapterConfig(Section):
 
 
 class AdvantageConfig(Section):
-    baseline: Literal["mean", "leave_one_out", "none"] = Field(
+    baseline: Literal["mean", "leave_one_out", "batch_mean", "none"] = Field(
         "mean",
-        description="baseline of a score: mean of its group, mean of the other scores of its group (RLOO), or none",
+        description="baseline of a score: `mean` of its group, `leave_one_out` (mean of the other scores of its group, "
+        "RLOO), `batch_mean` (mean of all scores, REINFORCE++), or none",
     )
     scale: Literal["group_std", "batch_std", "none"] = Field(
         "group_std",
@@ -168,6 +169,11 @@ class AdvantageConfig(Section):
         1, description="delta degrees of freedom of the standard deviation; 1: unbiased variance"
     )
     eps: NonNegative = Field(1e-6, description="constant added to the standard deviation")
+
+    @property
+    def by_batch(self) -> bool:
+        """True where an advantage depends on the scores of other groups."""
+        return self.scale == "batch_std" or self.baseline == "batch_mean"
 
 
 class LossConfig(Section):
@@ -218,7 +224,21 @@ class DistillConfig(Section):
     top_k: CountOrZero = Field(
         0, description="support of the divergence: the student's k most likely tokens; 0: the whole vocabulary"
     )
-    tail: bool = Field(True, description="keep the probability mass outside the top k as one more entry")
+    top_k_of: Literal["student", "teacher"] = Field(
+        "student",
+        description="whose most likely tokens `distill.top_k` counts; with `teacher` the teacher is renormalised on "
+        "them (HDPO)",
+    )
+    tail: bool = Field(
+        True,
+        description="keep the probability mass outside the top k as one more entry (of the student alone, where the "
+        "support is the teacher's)",
+    )
+    ratio_cap: Positive | None = Field(
+        None,
+        description="multiply the loss of a token by its importance ratio, at most this (SDPO); it is 1 in the first "
+        "update of a batch; none: off",
+    )
     token_clip: Positive | None = Field(
         None,
         description="maximum loss of a token, nats; a larger loss is scaled down and keeps the direction of its "
@@ -240,8 +260,11 @@ class TeacherConfig(Section):
     device: Literal["auto", "cpu"] = Field(
         "auto", description="device of the teacher's own weights; `cpu`: main memory, moved to the GPU only to read"
     )
-    view: Literal["answer", "solution", "hints", "none"] = Field(
-        "answer", description="privileged information that the teacher is shown"
+    view: Literal["answer", "solution", "hints", "none", "sibling", "own", "feedback", "sibling_feedback"] = Field(
+        "answer",
+        description="privileged information that the teacher is shown: `answer`, `solution` or `hints` of the problem, "
+        "`none`, a correct `sibling` (another response of the group), the response's `own` text, the verifier's "
+        "`feedback` on a wrong response, or `sibling_feedback` (both)",
     )
     num_hints: Count | None = Field(
         None, description="number of hints in the view `hints`, the vaguest first; none: all"

@@ -5,6 +5,7 @@ baseline             what is subtracted
 ===================  ===========================================================
 ``mean``             the mean of the group's valid scores
 ``leave_one_out``    the mean of the *other* valid scores of the group
+``batch_mean``       the mean of the batch's valid scores
 ``none``             nothing
 ===================  ===========================================================
 
@@ -23,6 +24,7 @@ GRPO, RLSD Eq. 1     ``mean``, ``group_std``
 Dr. GRPO             ``mean``, ``none``
 RLOO                 ``leave_one_out``, ``none``
 REINFORCE            ``none``, ``none``
+REINFORCE++          ``batch_mean``, ``batch_std``; with a baseline ``mean``, ``batch_std``
 ===================  ===========================================================
 """
 
@@ -32,7 +34,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Baseline = Literal["mean", "leave_one_out", "none"]
+Baseline = Literal["mean", "leave_one_out", "batch_mean", "none"]
 Scale = Literal["group_std", "batch_std", "none"]
 
 
@@ -69,7 +71,8 @@ def group_advantages(
     Returns:
         Advantages in the scores' unit, or in standard deviations when scaled.
 
-    Source: GRPO, arXiv 2402.03300; Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740; RLSD, arXiv 2604.03128, Eq. 1.
+    Source: GRPO, arXiv 2402.03300; Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740; REINFORCE++, arXiv 2501.03262;
+    RLSD, arXiv 2604.03128, Eq. 1.
     """
     above_lowest = _above_lowest(scores, valid)
     num_valid = valid.sum(dim=1, keepdim=True)
@@ -80,6 +83,9 @@ def group_advantages(
             advantage = above_lowest - total / num_valid.clamp(min=1)
         case "leave_one_out":
             advantage = above_lowest - (total - above_lowest) / (num_valid - 1).clamp(min=1)
+        case "batch_mean":
+            above = _above_lowest(scores.reshape(1, -1), valid.reshape(1, -1)).reshape_as(scores)
+            advantage = above - above.sum() / valid.sum().clamp(min=1)
         case "none":
             advantage = scores
         case _:

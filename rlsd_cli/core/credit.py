@@ -1,7 +1,7 @@
 """One advantage a rollout -> one credit a token."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rlsd_cli.core.evidence import Credit
@@ -83,6 +83,55 @@ def self_distilled_credit(
     credit = advantage[:, None] * ((1 - mix) + mix * weight)
     clipped = {"clip_low": raw < 1 - clip, "clip_high": raw > 1 + clip}
     return Credit(torch.where(mask, credit, 0.0), {"weight": weight, **clipped})
+
+
+def balance_target(
+    advantage: Float[Tensor, " B"],
+    old_logp: Float[Tensor, "B T"],
+    teacher_logp: Float[Tensor, "B T"],
+    initial_logp: Float[Tensor, "B T"],
+    mask: Bool[Tensor, "B T"],
+    group: Int[Tensor, " B"],
+    *,
+    shown: Bool[Tensor, "B T"],
+    teacher_weight: float,
+    reward_weight: float,
+    gap_clip: float,
+) -> Float[Tensor, " B"]:
+    """What the mean log-probability of each response should be, for a flow that balances within its group.
+
+        gap    = mean(clip(teacher_logp - initial_logp, -gap_clip, gap_clip)) * sign(advantage)
+        flow   = mean(initial_logp) + teacher_weight * gap + reward_weight * advantage
+        target = flow + group_mean(mean(old_logp) - flow)
+
+    Means are over the tokens of a response. A token that the teacher was not shown anything for has gap 0.
+
+    Args:
+        advantage: One advantage a rollout.
+        old_logp: Log-probability of each sampled token before the update (nats).
+        teacher_logp: The same under the teacher's view of the problem.
+        initial_logp: The same under the initial policy.
+        mask: True at the tokens that count.
+        group: Which rollouts answer the same prompt.
+        shown: True where the teacher was shown something.
+        teacher_weight: The source's beta_T.
+        reward_weight: The source's eta_A.
+        gap_clip: Largest gap of a token (nats).
+
+    Returns:
+        One target a rollout (nats).
+
+    Source: FlowSD, with beta_T = 1 and eta_A = 15.
+    """
+    num_tokens = mask.sum(dim=1).clamp(min=1)
+
+    def mean(values: Float[Tensor, "B T"]) -> Float[Tensor, " B"]:
+        return torch.where(mask, values, 0.0).sum(dim=1) / num_tokens
+
+    gap = mean(torch.where(shown, (teacher_logp - initial_logp).clamp(-gap_clip, gap_clip), 0.0)) * advantage.sign()
+    flow = mean(initial_logp) + teacher_weight * gap + reward_weight * advantage
+    together = (group[:, None] == group).to(flow)
+    return (flow + together @ (mean(old_logp) - flow) / together.sum(dim=1)).detach()
 
 
 def check_credit(

@@ -124,6 +124,41 @@ def top_k_with_tail(
     )
 
 
+def teacher_top_k(
+    student_logp: Float[Tensor, "*batch V"], teacher_logp: Float[Tensor, "*batch V"], *, k: int, tail: bool = True
+) -> tuple[Float[Tensor, "*batch K"], Float[Tensor, "*batch K"]]:
+    """Both distributions on the teacher's ``k`` likeliest tokens, the teacher's renormalised there.
+
+        support = top_k(teacher_logp)
+        teacher = teacher_logp[support] - logsumexp(teacher_logp[support])
+
+    With the tail, the student's mass outside the support is a last entry, which the teacher gives probability 0: then
+    the JSD with ``beta=0.5`` has exactly ``log(2) / 2`` times that mass from outside, since the mixture there is half
+    of the student. (The paper's text has ``log(2)`` times it, which its own weights of 1/2 contradict.) Without the
+    tail the student is renormalised on the support, too.
+
+    Args:
+        student_logp: Log-probabilities over the vocabulary (nats); carries the gradient.
+        teacher_logp: The same for the teacher.
+        k: Size of the support, at most V.
+        tail: Whether the student's remaining mass becomes a last entry.
+
+    Returns:
+        Student's and teacher's log-probabilities, ``[..., k + 1]`` with the tail and ``[..., k]`` without.
+
+    Source: HDPO, arXiv 2603.23871.
+    """
+    teacher_top, support = teacher_logp.detach().topk(k, dim=-1)
+    teacher_top, student_top = _renormalised(teacher_top), student_logp.gather(-1, support)
+    if not tail:
+        return _renormalised(student_top), teacher_top
+    nothing = torch.full_like(teacher_top[..., :1], torch.finfo(teacher_top.dtype).min / 2)
+    return (
+        torch.cat([student_top, _outside(student_logp, support)], dim=-1),
+        torch.cat([teacher_top, nothing], dim=-1),
+    )
+
+
 def sampled_token_loss(
     student_logp_token: Float[Tensor, "*batch"],
     teacher_logp_token: Float[Tensor, "*batch"],

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -35,6 +35,8 @@ class Evidence(NamedTuple):
         student_logp: The student that a teacher's reading is compared with: the policy now, or the policy before the
             update where the teacher is the live policy, which read then.
         readings: What teachers read, by the name of the view.
+        group: Which responses answer the same prompt: they have the same number.
+        gain: What the step that a token is in did to the estimated chance of a right answer; 0 where nobody estimated.
     """
 
     mask: Bool[Tensor, "B T"]
@@ -45,6 +47,8 @@ class Evidence(NamedTuple):
     sampled_logp: Float[Tensor, "B T"]
     student_logp: Float[Tensor, "B T"]
     readings: Mapping[str, Reading]
+    group: Int[Tensor, " B"]
+    gain: Float[Tensor, "B T"]
 
     def gap(self, view: str) -> Float[Tensor, "B K T"]:
         """Log-probability of the teacher less that of the student, 0 where nothing was shown."""

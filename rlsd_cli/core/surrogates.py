@@ -90,6 +90,30 @@ def cispo(
     return Surrogate(loss, torch.zeros_like(mask))
 
 
+def mean_logp_regression(
+    logp: Float[Tensor, "B T"], target: Float[Tensor, " B"], mask: Bool[Tensor, "B T"]
+) -> Float[Tensor, "B T"]:
+    """The square of what lacks the mean log-probability of a response to its target, at each of its tokens.
+
+        loss = (sum(mask * logp) / sum(mask) - target) ** 2
+
+    Under weights that add up to 1 over a response it is the response's own square, with its gradient.
+
+    Args:
+        logp: Log-probability of each sampled token under the policy (nats); carries the gradient.
+        target: What the mean should be (nats); a constant.
+        mask: True at the tokens that count.
+
+    Returns:
+        Loss of each token (nats squared), the same in the whole response, 0 outside the mask.
+
+    Source: FlowSD, trajectory balance of a length-normalised log-probability.
+    """
+    num_tokens = mask.sum(dim=1).clamp(min=1)
+    mean = torch.where(mask, logp, 0.0).sum(dim=1) / num_tokens
+    return torch.where(mask, (mean - target).square()[:, None], 0.0)
+
+
 def negative_log_likelihood(logp: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T"]:
     """Supervised fine-tuning's loss.
 

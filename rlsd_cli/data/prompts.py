@@ -34,9 +34,11 @@ def teacher_text(problem: Problem, config: Config, view: str | None = None) -> M
     """The user message the teacher reads after a view that the problem alone decides; None: that of `teacher.view`.
 
     Raises:
-        RlsdError: the problem lacks what is to be shown.
+        RlsdError: the problem lacks what is to be shown, or it takes responses to know it.
     """
     view = view or config.teacher.view
+    if view not in OF_PROBLEMS:
+        raise RlsdError(f"what the teacher is shown, `{view}`, is known once there are responses")
     if texts := OF_PROBLEMS[view](problem, config):
         return informed_text(problem, texts[0], config)
     instead = "`teacher.view=none`" if view == "answer" else "`teacher.view=answer` or `none`"

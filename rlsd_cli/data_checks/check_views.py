@@ -9,6 +9,7 @@ from rlsd_cli.data.choices import stem, why_unlisted
 from rlsd_cli.data.problems import Problem, folded
 from rlsd_cli.data.prompts import forged_tokens, prompt_ids, student_text, teacher_text
 from rlsd_cli.data.room import teacher_limit
+from rlsd_cli.data.views import OF_PROBLEMS
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import verifier_of
 from rlsd_verifiers import parse_number
@@ -85,7 +86,7 @@ def view_flags(problem: Problem, config: Config, reading: Reading) -> tuple[list
     flags = [*_leaks(problem, config)]
     if unlisted := why_unlisted(problem):
         flags.append(Flag("choices_not_added", unlisted))
-    if config.recipe.views:
+    if config.recipe.views and config.teacher.view in OF_PROBLEMS:
         try:
             teacher = teacher_text(problem, config)
         except RlsdError:

@@ -10,6 +10,7 @@ from rlsd_cli.data.jsons import plain
 from rlsd_cli.data.problems import Found, Problem, to_row
 from rlsd_cli.data.prompts import prompt_ids, student_text, teacher_text
 from rlsd_cli.data.sources import parse_source, read_source
+from rlsd_cli.data.views import OF_PROBLEMS
 from rlsd_cli.data_checks.check import Checked, Checking
 from rlsd_cli.data_checks.check_views import Reading
 from rlsd_cli.data_checks.reading import reading_of, resolve_for, sandboxed
@@ -124,8 +125,9 @@ def _record(problem: Problem, checked: Checked, config: Config, reading: Reading
 def _teacher_view(problem: Problem, config: Config, reading: Reading) -> View:
     try:
         return _view(teacher_text(problem, config), config, reading)
-    except RlsdError:
-        return View(None, fault=f"there is no `{config.teacher.view}`, which the teacher is shown")
+    except RlsdError as error:
+        missing = f"there is no `{config.teacher.view}`, which the teacher is shown"
+        return View(None, fault=missing if config.teacher.view in OF_PROBLEMS else error.message)
 
 
 def _view(text: str, config: Config, reading: Reading) -> View:

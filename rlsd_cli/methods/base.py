@@ -33,6 +33,7 @@ class Attempt(NamedTuple):
     advantage: its score against its group
     truncated: True where it was cut at the maximum length
     reason: what the verifier said of it; None without a verdict
+    extracted: the answer that the verifier found in it; None where it found none
     """
 
     number: int
@@ -43,6 +44,7 @@ class Attempt(NamedTuple):
     advantage: float
     truncated: bool
     reason: str | None
+    extracted: str | None = None
 
 
 Route = Callable[[Attempt, Sequence[Attempt], Any], bool]
@@ -52,7 +54,10 @@ Schedule = Callable[[Any, int], float]
 CreditRule = Callable[["Evidence", Any, int], "Credit"]
 """Evidence of a micro-batch, the settings of the method and the step -> the credit of every token."""
 TokenRule = Callable[["Evidence", Any], "Tensor"]
-"""Evidence of a whole update before it begins (`logp` is `old_logp` there) -> the weight of every token [B, T]."""
+"""Evidence of a whole update before it begins, whose log-probabilities are the sampler's -> the weight of every token
+[B, T]."""
+SequenceRule = Callable[["Evidence", Any], "Tensor"]
+"""Evidence of a whole update before it begins -> a number for every response [B]."""
 
 
 def everyone(attempt: Attempt, group: Sequence[Attempt], settings: Any) -> bool:
@@ -101,6 +106,8 @@ class View(NamedTuple):
     tokens: the tokens at which the reading counts: all of them, or those of the thought, which ends with the closing
         think tag
     most: texts that are shown at most, each in a reading of its own
+    by: whose weights read: the teacher's, or those that the run began with
+    sampled: True where the sampled tokens are read though a `Distill` compares whole distributions
     """
 
     shows: str | None = None
@@ -108,6 +115,8 @@ class View(NamedTuple):
     when: Callable[[Any, int], bool] = always
     tokens: Callable[[Any], Literal["all", "thought"]] = all_tokens
     most: int = 1
+    by: Literal["teacher", "initial"] = "teacher"
+    sampled: bool = False
 
 
 class Draw(NamedTuple):
@@ -125,6 +134,21 @@ class Draw(NamedTuple):
     where: Callable[[Sequence[Attempt], Any], bool]
     num: Callable[[Any], int]
     keep: Route = everyone
+
+
+class Continuations(NamedTuple):
+    """Estimates of the chance of a right answer from prefixes of a response: the mean score of what follows them.
+
+    where: True for the rollouts whose prefixes are continued
+    num: continuations of a prefix
+    ends: characters that end a step; a prefix ends after a token that holds one of them
+    most: prefixes of a response, evenly spread where it has more steps
+    """
+
+    where: Route
+    num: Callable[[Any], int]
+    ends: Callable[[Any], str]
+    most: Callable[[Any], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +193,16 @@ class Distill(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regression(Term):
+    """The square of what lacks a response's mean log-probability to its target.
+
+    target: the mean log-probability that each response should have (nats)
+    """
+
+    target: SequenceRule
+
+
+@dataclass(frozen=True, kw_only=True)
 class Likelihood(Term):
     """The negative log-likelihood of the response."""
 
@@ -176,6 +210,12 @@ class Likelihood(Term):
 @dataclass(frozen=True, kw_only=True)
 class KlToInitial(Term):
     """The KL to the initial policy, estimated at the sampled tokens as `loss.kl_estimator` says."""
+
+
+def no_fault(config: Any) -> str | None:
+    """Nothing is wrong with any config."""
+    del config
+    return None
 
 
 class NoSettings(Section):
@@ -194,11 +234,14 @@ class Method:
     responses: drawn by the policy, or the worked solutions of the data
     views: what the teacher is shown, by name
     draws: responses besides those of the student
+    continuations: of prefixes of the responses, for the value of each; None where values are not needed
     terms: of the loss
     settings: its own keys, which stand under `credit.`
     defaults: values of other keys that belong to it; they rank above the schema's and below presets
     schedules: numbers that the record of a step shows
-    off: settings with which it is `rlvr` bit for bit, by key; none where there are no such settings
+    fault: a config -> why it contradicts the method; None where it does not
+    off: settings with which it is `rlvr` bit for bit, with the same values of what both read; none where there are no
+        such settings
     """
 
     name: str
@@ -210,9 +253,11 @@ class Method:
     responses: Literal["policy", "solution"] = "policy"
     views: Mapping[str, View] = field(default_factory=dict)
     draws: tuple[Draw, ...] = ()
+    continuations: Continuations | None = None
     settings: type[Section] = NoSettings
     defaults: Mapping[str, object] = field(default_factory=dict)
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    fault: Callable[[Any], str | None] = no_fault
     off: Mapping[str, object] = field(default_factory=dict)
 
     def has(self, kind: type[Term]) -> bool:
@@ -221,10 +266,20 @@ class Method:
 
     @property
     def distilled(self) -> frozenset[str]:
-        """The views whose whole distributions are compared; the others are read once, at the sampled tokens."""
+        """The views whose whole distributions are compared."""
         return frozenset(term.view for term in self.terms if isinstance(term, Distill))
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The views after which the sampled tokens are read."""
+        return tuple(name for name, view in self.views.items() if view.sampled or name not in self.distilled)
 
     @property
     def scored(self) -> bool:
         """True where scores enter the loss; they are measured and recorded in any case."""
-        return self.has(PolicyGradient)
+        return self.has(PolicyGradient) or self.has(Regression)
+
+    @property
+    def needs_initial(self) -> bool:
+        """True where the initial weights read."""
+        return any(view.by == "initial" for view in self.views.values())

@@ -116,7 +116,7 @@ def _copies(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
         ),
         Component(
             "reference",
-            copied if config.loss.kl_coef > 0 else 0,
+            copied if config.needs_initial else 0,
             "always",
             f"initial weights{placed.where}",
             "`loss.kl_coef=0`",

@@ -12,7 +12,7 @@ class Models(NamedTuple):
     """What is trained, and the weights beside it; None where the method needs none.
 
     teacher: what reads the privileged view, and how it follows the policy
-    reference: the initial policy, where a KL to it is kept
+    reference: the initial policy, where a KL to it is kept or it reads
     """
 
     policy: Policy
@@ -36,7 +36,7 @@ def make_models(policy: Policy, config: Config) -> Models:
     models = Models(
         policy=policy,
         teacher=Teacher(policy, config.teacher) if config.uses_teacher else None,
-        reference=initial_copy(policy) if config.loss.kl_coef > 0 else None,
+        reference=initial_copy(policy) if config.needs_initial else None,
     )
     for model in models.sharded:
         shard(model, policy.device, offload=policy.layout == "offloaded")

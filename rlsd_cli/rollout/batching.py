@@ -17,21 +17,23 @@ ROOM_TO_ADD = 8
 
 
 class Row(NamedTuple):
-    """A response to be drawn: its place in the result, the number of its prompt, and the key of its draws."""
+    """A response to be drawn: its place in the result, the number of its prompt, the key of its draws, its limit."""
 
     place: int
     prompt: int
     key: int
+    limit: int
 
 
 class State(NamedTuple):
     """What is known of the rows of the batch, on the device; tensors may have more rows than are in use.
 
-    ages (tokens drawn), last (token): int64 [n]. For each token, [n, max_new_tokens]: the uniform it is drawn with,
-    float64; its id, int64; its log-probability, float32.
+    ages (tokens drawn), limits (the most of them), last (token): int64 [n]. For each token, [n, largest limit]: the
+    uniform it is drawn with, float64; its id, int64; its log-probability, float32.
     """
 
     ages: Tensor
+    limits: Tensor
     last: Tensor
     uniforms: Tensor
     tokens: Tensor
@@ -54,7 +56,7 @@ def decode(
     """
     size = min(batch_size, len(rows))
     room = max(1, size // ROOM_TO_ADD)
-    state = _empty(size, sampling.max_new_tokens, device)
+    state = _empty(size, max((row.limit for row in rows), default=0), device)
     ends = torch.tensor(sorted(eos_ids), device=device)
     pending = deque(rows)
     live: list[Row] = []
@@ -72,7 +74,7 @@ def decode(
         used.tokens[at], used.logps[at] = token, logp
         used.last.copy_(token)
         used.ages.add_(1)
-        ended = (torch.isin(token, ends) | (used.ages == sampling.max_new_tokens)).nonzero()[:, 0]
+        ended = (torch.isin(token, ends) | (used.ages == used.limits)).nonzero()[:, 0]
         if len(ended):
             places = ended.tolist()
             yield from zip([live[place].place for place in places], _read(used, ended, eos_ids), strict=True)
@@ -82,16 +84,17 @@ def decode(
             moves.apply(live)
 
 
-def _empty(size: int, max_new_tokens: int, device: torch.device) -> State:
+def _empty(size: int, longest: int, device: torch.device) -> State:
     def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(size, *shape, dtype=dtype, device=device)
 
     return State(
         ages=zeros(dtype=torch.long),
+        limits=zeros(dtype=torch.long),
         last=zeros(dtype=torch.long),
-        uniforms=zeros(max_new_tokens, dtype=torch.double),
-        tokens=zeros(max_new_tokens, dtype=torch.long),
-        logps=zeros(max_new_tokens, dtype=torch.float),
+        uniforms=zeros(longest, dtype=torch.double),
+        tokens=zeros(longest, dtype=torch.long),
+        logps=zeros(longest, dtype=torch.float),
     )
 
 
@@ -99,6 +102,7 @@ def _enter(state: State, first: int, rows: Sequence[Row], prompts: Sequence[Toke
     """New rows from place `first` on."""
     places, device = slice(first, first + len(rows)), state.ages.device
     state.ages[places] = 0
+    state.limits[places] = torch.tensor([row.limit for row in rows], device=device)
     state.last[places] = torch.tensor([prompts[row.prompt][-1] for row in rows], device=device)
     keys = torch.tensor([row.key for row in rows], device=device)
     state.uniforms[places] = uniforms(keys[:, None], torch.arange(state.uniforms.shape[1], device=device))

@@ -67,14 +67,16 @@ class TransformersSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Completion]:
+        limits = limits or [sampling.max_new_tokens] * len(prompts)
         rows = [
-            Row(prompt * samples_per_prompt + sample, prompt, row_key(seed, keys[prompt], sample))
+            Row(prompt * samples_per_prompt + sample, prompt, row_key(seed, keys[prompt], sample), limits[prompt])
             for prompt in sorted(range(len(prompts)), key=lambda prompt: -len(prompts[prompt]))
             for sample in range(samples_per_prompt)
         ]
         policy = self.policy
-        policy.check_fits(max(map(len, prompts), default=0) + sampling.max_new_tokens)
+        policy.check_fits(max((len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)), default=0))
         decoder = self.decoder(self.model, prompts, policy.pad_id, policy.device)
         rollouts: dict[int, Completion] = {}
         for place, rollout in decode(decoder, prompts, rows, sampling, policy.eos_ids, self.batch_size, policy.device):

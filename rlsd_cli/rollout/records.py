@@ -50,17 +50,26 @@ class Pending(NamedTuple):
     verdict: Future[Verdict]
 
 
+class Value(NamedTuple):
+    """The mean score of responses that begin with the first `length` tokens of a rollout."""
+
+    length: int
+    score: float
+
+
 class Judged(NamedTuple):
     """A rollout with its verdict.
 
     score: what it is rewarded with; None without a verdict
     left_out: why it takes part in neither baseline nor loss; None where it does
+    values: of its prefixes, the shortest first; none where they were not estimated
     """
 
     rollout: Rollout
     verdict: Verdict | None = None
     score: float | None = None
     left_out: LeftOut | None = None
+    values: tuple[Value, ...] = ()
 
 
 class Group(NamedTuple):
@@ -95,4 +104,5 @@ def _attempt(member: Judged, advantage: float) -> Attempt:
         advantage=advantage,
         truncated=rollout.truncated,
         reason=verdict.reason if verdict else None,
+        extracted=verdict.extracted if verdict else None,
     )

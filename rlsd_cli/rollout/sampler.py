@@ -48,10 +48,12 @@ class Sampler(Protocol):
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Completion]:
         """`samples_per_prompt` rollouts of each prompt, prompt by prompt.
 
         What is drawn is a function of the weights, `seed`, and of each rollout's prompt, key and number among its
         prompt's samples: neither the order of prompts nor what is sampled beside them matters. `keys`: one a prompt.
-        `finished` is called once for each rollout, while others are still being sampled.
+        `finished` is called once for each rollout, while others are still being sampled. `limits`: the length of the
+        rollouts of each prompt, where it is not `sampling.max_new_tokens` for all.
         """

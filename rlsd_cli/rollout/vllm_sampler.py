@@ -118,10 +118,12 @@ class VllmSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Completion]:
+        limits = limits or [sampling.max_new_tokens] * len(prompts)
         places = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(samples_per_prompt)]
         requests = {
-            place: (prompts[prompt], self._params(sampling, row_key(seed, keys[prompt], sample)))
+            place: (prompts[prompt], self._params(sampling, limits[prompt], row_key(seed, keys[prompt], sample)))
             for place, (prompt, sample) in enumerate(places)
         }
         self._submit(requests)
@@ -188,9 +190,9 @@ class VllmSampler:
         if self.on_gpu:
             torch.cuda.empty_cache()
 
-    def _params(self, sampling: Sampling, key: int) -> Any:
+    def _params(self, sampling: Sampling, limit: int, key: int) -> Any:
         return self.vllm.SamplingParams(
-            max_tokens=sampling.max_new_tokens,
+            max_tokens=limit,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,

@@ -117,13 +117,15 @@ class ServerSampler:
         sampling: Sampling,
         seed: str,
         finished: Finished | None = None,
+        limits: Sequence[int] | None = None,
     ) -> list[Completion]:
+        limit_of = limits or [sampling.max_new_tokens] * len(prompts)
         rollouts: dict[int, Completion] = {}
 
         async def draw(client: "_Client", gate: asyncio.Semaphore, place: int) -> None:
             prompt, sample = divmod(place, samples_per_prompt)
             url, key = self._server_of(prompt), row_key(seed, keys[prompt], sample)
-            body = self._request(prompts[prompt], sampling, key)
+            body = self._request(prompts[prompt], sampling, limit_of[prompt], key)
             async with gate:
                 choice = await client.complete(url, body, lambda: self._ensure(client, url))
             rollouts[place] = self._rollout(choice)
@@ -162,11 +164,11 @@ class ServerSampler:
         """One server for all samples of a prompt, which it reads once."""
         return self.urls[(self.world.rank + prompt) % len(self.urls)]
 
-    def _request(self, ids: Sequence[int], sampling: Sampling, key: int) -> dict[str, Any]:
+    def _request(self, ids: Sequence[int], sampling: Sampling, limit: int, key: int) -> dict[str, Any]:
         """All that shapes a draw is said: a server takes what is left out from the model's generation config."""
         return {
             "prompt": list(ids),
-            "max_tokens": sampling.max_new_tokens,
+            "max_tokens": limit,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,

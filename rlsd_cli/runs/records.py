@@ -1,6 +1,6 @@
 """What a run writes of its rollouts: typed, versioned, and complete enough to repeat a step without a sampler."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 FORMAT = 2
@@ -24,6 +24,7 @@ class RolloutRecord(NamedTuple):
     teacher_logp, readings: the same by the teacher, after the first text of the first view; after each text of each
         view
     credit: of each token
+    values: pairs of the length of a prefix and the mean score of what it was continued with
     """
 
     step: int
@@ -55,6 +56,7 @@ class RolloutRecord(NamedTuple):
     sandbox: str | None = None
     weak: bool = False
     verdict_score: float | None = None
+    values: Sequence[tuple[int, float]] = ()
 
     def row(self) -> dict[str, Any]:
         """The line as it is written."""
@@ -70,6 +72,6 @@ def read_record(row: Mapping[str, Any]) -> RolloutRecord:
     if (found := row.get("format", 1)) != FORMAT:
         raise ValueError(f"it is of format {found}, and format {FORMAT} is read")
     try:
-        return RolloutRecord(**{name: row[name] for name in RolloutRecord._fields})
+        return RolloutRecord(**{name: row[name] for name in RolloutRecord._fields if name in row or name != "values"})
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from error

@@ -10,10 +10,11 @@ from torch import Tensor
 from rlsd_cli.config.schema import Config
 from rlsd_cli.core.evidence import Evidence, Reading
 from rlsd_cli.core.weights import token_weights
-from rlsd_cli.methods.base import Attempt, Distill, Term, TokenRule
+from rlsd_cli.methods.base import STUDENT, Attempt, Distill, Regression, Term, TokenRule
 from rlsd_cli.policy.batch import TokenIds
 from rlsd_cli.policy.ragged import Ragged
-from rlsd_cli.rollout.records import Judged, LeftOut
+from rlsd_cli.rollout.records import Judged, LeftOut, Rollout
+from rlsd_cli.rollout.values import token_gains
 from rlsd_cli.training.passes import Scored
 from rlsd_cli.training.reading import Read, Readings, Taught
 
@@ -24,8 +25,10 @@ Key = tuple[int, int]
 class Columns(NamedTuple):
     """What is known of R rollouts of at most T tokens, on the CPU; 0 where nothing is.
 
-    weights: of each token in each term [R, T]
-    sampled: True where a sampler gave `sampled_logp`
+    weights, targets: of each token in each term [R, T], and of each response where a term has targets [R]
+    group: which rollouts answer the same prompt
+    gain: what the step of each token did to the estimated chance of a right answer
+    sampled: True where a sampler gave `sampled_logp` after the student's prompt
     old_logp: the policy before this update; None where it is the first of its batch, whose ratios are 1
     """
 
@@ -36,7 +39,10 @@ class Columns(NamedTuple):
     sampled: Tensor
     old_logp: Tensor | None
     readings: Mapping[str, Reading]
+    group: Tensor
+    gain: Tensor
     weights: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
 
 
 class Batch(NamedTuple):
@@ -80,7 +86,7 @@ def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, dict[Key,
     mask = torch.arange(int(lengths.max()) if items else 0) < lengths[:, None]
     columns = _columns(items, mask, config)
     routed = _routed(items, config)
-    weights = _weights(columns, routed, config)
+    columns = columns._replace(weights=_weights(columns, routed, config), targets=_targets(columns, config))
     moving = [
         place
         for place, item in enumerate(items)
@@ -95,7 +101,7 @@ def assemble(taught: Sequence[Taught], config: Config) -> tuple[Batch, dict[Key,
         prompts=tuple(item.member.rollout.prompt.ids for item in kept),
         responses=tuple(item.member.rollout.token_ids for item in kept),
         told={view: tuple(_told(item, view) for item in kept) for view in config.recipe.distilled},
-        columns=select(columns._replace(weights=weights), torch.tensor(moving, dtype=torch.long)),
+        columns=select(columns, torch.tensor(moving, dtype=torch.long)),
     )
     nowhere = [item for place, item in enumerate(items) if not any(to[place] for to in routed)]
     return batch, {item.key: _why_nowhere(item, config) for item in nowhere}
@@ -148,9 +154,40 @@ def _weights(columns: Columns, routed: Sequence[Tensor], config: Config) -> tupl
 
 
 def _ruled(rule: TokenRule, columns: Columns, routed: Tensor, config: Config) -> Tensor:
-    logp = columns.sampled_logp
-    evidence = Evidence(columns.mask, columns.advantage, columns.score, logp, logp, logp, logp, columns.readings)
-    return torch.where(columns.mask & routed[:, None], rule(evidence, config.credit), 0.0)
+    """How much each token weighs, 0 outside the rollouts of the term."""
+    mask = columns.mask & routed[:, None]
+    return torch.where(mask, rule(_before(columns._replace(mask=mask)), config.credit), 0.0)
+
+
+def _targets(columns: Columns, config: Config) -> tuple[Tensor, ...]:
+    """For each term the target of every rollout [R]; 0 where a term has none."""
+    return tuple(
+        term.target(_before(columns), config.credit)
+        if isinstance(term, Regression)
+        else torch.zeros_like(columns.advantage)
+        for term in config.terms
+    )
+
+
+def _before(columns: Columns) -> Evidence:
+    """What is known before the update: log-probabilities are the sampler's."""
+    return evidence_of(columns, columns.mask, *[columns.sampled_logp] * 3)
+
+
+def evidence_of(columns: Columns, mask: Tensor, logp: Tensor, old_logp: Tensor, student_logp: Tensor) -> Evidence:
+    """What rules may look at, with the log-probabilities of the policy as `core.evidence` names them."""
+    return Evidence(
+        mask=mask,
+        advantage=columns.advantage,
+        score=columns.score,
+        logp=logp,
+        old_logp=old_logp,
+        sampled_logp=columns.sampled_logp,
+        student_logp=student_logp,
+        readings=columns.readings,
+        group=columns.group,
+        gain=columns.gain,
+    )
 
 
 def _columns(items: Sequence[Item], mask: Tensor, config: Config) -> Columns:
@@ -161,15 +198,26 @@ def _columns(items: Sequence[Item], mask: Tensor, config: Config) -> Columns:
         advantage=torch.tensor([item.attempt.advantage for item in items]),
         score=torch.tensor([math.nan if score is None else score for score in scores]),
         sampled_logp=padded([rollout.sampled_logp or () for rollout in rollouts], mask),
-        sampled=torch.tensor([rollout.sampled_logp is not None for rollout in rollouts], dtype=torch.bool),
+        sampled=torch.tensor([_is_sampled(rollout) for rollout in rollouts], dtype=torch.bool),
         old_logp=None,
         readings={
-            name: _reading([item.readings.get(name) for item in items], view.most, mask)
-            for name, view in method.views.items()
-            if name not in method.distilled
+            name: _reading([item.readings.get(name) for item in items], method.views[name].most, mask)
+            for name in method.read
         },
+        group=torch.tensor([item.key[0] for item in items], dtype=torch.long),
+        gain=padded([_gains(item.member) for item in items], mask),
         weights=(),
+        targets=(),
     )
+
+
+def _is_sampled(rollout: Rollout) -> bool:
+    """True where a sampler read what is trained: the response after the student's prompt."""
+    return rollout.sampled_logp is not None and rollout.drawn_under == STUDENT
+
+
+def _gains(member: Judged) -> list[float]:
+    return token_gains(member.values, member.score or 0.0, len(member.rollout.token_ids)) if member.values else []
 
 
 def _reading(reads: Sequence[Read | None], num_texts: int, mask: Tensor) -> Reading:
@@ -205,5 +253,8 @@ def mapped(columns: Columns, function: Callable[[Tensor], Tensor]) -> Columns:
         sampled=function(columns.sampled),
         old_logp=None if columns.old_logp is None else function(columns.old_logp),
         readings={name: Reading(*map(function, reading)) for name, reading in columns.readings.items()},
+        group=function(columns.group),
+        gain=function(columns.gain),
         weights=tuple(map(function, columns.weights)),
+        targets=tuple(map(function, columns.targets)),
     )

@@ -1,6 +1,6 @@
 """From problems to judged groups. Every kind of experience gives the same groups for the same step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from itertools import count
 from typing import Any, Protocol
@@ -11,11 +11,12 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
-from rlsd_cli.methods.base import Draw
+from rlsd_cli.methods.base import Continuations, Draw
 from rlsd_cli.policy.model import Policy
-from rlsd_cli.rollout.records import Group, Judged, Pending, Prompt, Rollout
+from rlsd_cli.rollout.records import Group, Judged, Pending, Prompt, Rollout, Value
 from rlsd_cli.rollout.respond import Told, draw_keys, respond, student_prompts
 from rlsd_cli.rollout.sampler import Sampler, Sampling
+from rlsd_cli.rollout.values import prefix_values, step_ends
 from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.judging import advantages_of, judge, shares, zero_variance
 from rlsd_verifiers.pool import Pool
@@ -45,6 +46,9 @@ class Source(Protocol):
 
     def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
         """Responses to the problems of groups that are sampled after a view, group by group, being verified."""
+
+    def valued(self, groups: Sequence[Group], continuations: Continuations, step: int) -> list[Group]:
+        """Groups with the values of the prefixes of their members."""
 
     def sleep(self) -> None:
         """Nothing is drawn until the next step."""
@@ -97,8 +101,43 @@ class FromPolicy:
         )
         return [pending[start : start + size] for start in range(0, len(pending), size)]
 
+    def valued(self, groups: Sequence[Group], continuations: Continuations, step: int) -> list[Group]:
+        settings, decode = self.config.credit, self.policy.tokenizer.decode
+        ends, most = continuations.ends(settings), continuations.most(settings)
+        chosen = {
+            (group.place, place): member.rollout
+            for group in groups
+            for place, (member, attempt) in enumerate(zip(group.members, group.attempts(), strict=True))
+            if member.left_out is None and continuations.where(attempt, group.attempts(), settings)
+        }
+        found = prefix_values(
+            self.policy,
+            self.sampler,
+            self.pool,
+            self.config,
+            list(chosen.values()),
+            [step_ends(rollout.token_ids, decode, ends, most) for rollout in chosen.values()],
+            continuations.num(settings),
+            seed=f"{self.config.seed}/values/{step}",
+            keys=[f"{rollout.problem.id}/{at}/{place}" for (at, place), rollout in chosen.items()],
+        )
+        return with_values(groups, dict(zip(chosen, found, strict=True)))
+
     def sleep(self) -> None:
         self.sampler.sleep()
+
+
+def with_values(groups: Sequence[Group], values: Mapping[tuple[int, int], tuple[Value, ...]]) -> list[Group]:
+    """Groups whose members have values, by the place of the group and of the member in it."""
+    return [
+        group._replace(
+            members=tuple(
+                member._replace(values=values.get((group.place, place), ()))
+                for place, member in enumerate(group.members)
+            )
+        )
+        for group in groups
+    ]
 
 
 class Rollouts:
@@ -131,10 +170,10 @@ class Rollouts:
 
     def _judged(self, drawn: list[list[Pending]], step: int, first: int, flat: list[Group], clock: Clock) -> Parts:
         """Groups as their verdicts arrive, the `first` of all processes at that place; those without signal go to
-        `flat`, too. Those to which more is drawn are a last part."""
-        draws, held = self.config.recipe.draws, list[Group]()
+        `flat`, too. Those for which more is sampled are a last part."""
+        method, held = self.config.recipe, list[Group]()
         places = count(first + self.world.rank, self.world.size)
-        num_parts = 1 if self.config.advantage.scale == "batch_std" else PARTS
+        num_parts = 1 if self.config.advantage.by_batch else PARTS
         for part in shares(list(zip(places, drawn, strict=False)), num_parts):
             with clock("verify"):
                 wait([pending.verdict for _, group in part for pending in group])
@@ -145,12 +184,23 @@ class Rollouts:
             wanting = {group.place for group in groups if self._wants(group)}
             held += [group for group in groups if group.place in wanting]
             yield [group for group in groups if group.place not in wanting]
-        if draws:
-            yield self._with_draws(held, step, clock)
+        if method.draws or method.continuations:
+            yield self._with_values(self._with_draws(held, step, clock), step, clock)
 
     def _wants(self, group: Group) -> bool:
-        """True where a draw of the method is made to the problem of a group."""
-        return any(draw.where(group.attempts(), self.config.credit) for draw in self.config.recipe.draws)
+        """True where a draw of the method is made to the problem of a group, or prefixes of it are continued."""
+        method, settings, attempts = self.config.recipe, self.config.credit, group.attempts()
+        return any(draw.where(attempts, settings) for draw in method.draws) or (
+            method.continuations is not None
+            and any(method.continuations.where(attempt, attempts, settings) for attempt in attempts)
+        )
+
+    def _with_values(self, groups: list[Group], step: int, clock: Clock) -> list[Group]:
+        """Groups with the values of prefixes, where the method wants them."""
+        if (continuations := self.config.recipe.continuations) is None or not groups:
+            return groups
+        with clock("rollout"):
+            return self.source.valued(groups, continuations, step)
 
     def _with_draws(self, groups: list[Group], step: int, clock: Clock) -> list[Group]:
         """Groups with the responses that the draws of the method add to them, each judged."""
@@ -169,7 +219,7 @@ class Rollouts:
 
     def _advantages(self, members: list[tuple[Judged, ...]]) -> Sequence[tuple[float, ...]]:
         """From the scores of each group, or where they are scaled by the batch from those of all processes."""
-        if self.config.advantage.scale != "batch_std":
+        if not self.config.advantage.by_batch:
             return advantages_of(members, self.config)
         return self.world.local(advantages_of(self.world.all_items(members), self.config))
 

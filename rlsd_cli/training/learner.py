@@ -116,7 +116,7 @@ class Learner:
 
         They are read in the micro-batches of that update: weights that do not move give a ratio of exactly 1.
         """
-        if not batch.keys or not batch.columns.sampled.all():
+        if not batch.keys or self.config.recipe.responses != "policy":
             return batch
         cuts = self.world.local(self.passes.cut(batch.longest_prompts, batch.responses))
         own = self.passes.score(batch.prompts, batch.responses, cuts, self.policy.model)
@@ -202,8 +202,10 @@ class Learner:
 
     def _check_live_teacher(self, losses: TokenLoss) -> None:
         """A live teacher that was shown nothing is the student: any gap is an alignment fault."""
-        settings = self.config.teacher
-        if not (self.teacher and settings.view == "none" and settings.weights == "live"):
+        settings, first = self.config.teacher, next(iter(self.config.recipe.views.values()), None)
+        if not (self.teacher and first and first.shows is None and first.by == "teacher"):
+            return
+        if settings.view != "none" or settings.weights != "live":
             return
         gap = losses.gap.abs().max().item()
         if gap > ROUNDING_GAP[self.policy.compute_dtype]:

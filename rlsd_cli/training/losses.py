@@ -18,12 +18,18 @@ from rlsd_cli.core import divergences
 from rlsd_cli.core.divergences import kl_estimate
 from rlsd_cli.core.evidence import Credit, Evidence
 from rlsd_cli.core.ratios import Ratio, importance_weight, sequence_ratio, token_ratio
-from rlsd_cli.core.surrogates import Surrogate, cispo, clipped_surrogate, negative_log_likelihood
-from rlsd_cli.methods.base import Distill, KlToInitial, Likelihood, PolicyGradient, Term
+from rlsd_cli.core.surrogates import (
+    Surrogate,
+    cispo,
+    clipped_surrogate,
+    mean_logp_regression,
+    negative_log_likelihood,
+)
+from rlsd_cli.methods.base import Distill, KlToInitial, Likelihood, PolicyGradient, Regression, Term
 from rlsd_cli.policy.batch import TokenBatch
 from rlsd_cli.policy.models import Models
 from rlsd_cli.policy.scoring import TokenScores, features, score_divergence, score_features, score_tokens
-from rlsd_cli.training.assemble import Columns
+from rlsd_cli.training.assemble import Columns, evidence_of
 
 
 class Told(NamedTuple):
@@ -121,18 +127,9 @@ class Pass:
     @cached_property
     def evidence(self) -> Evidence:
         """What a credit rule may look at."""
-        logp, columns = self.student.logp.detach(), self.columns
+        logp = self.student.logp.detach()
         compared = self.old_logp if self.config.teacher.weights == "live" else logp
-        return Evidence(
-            self.mask,
-            columns.advantage,
-            columns.score,
-            logp,
-            self.old_logp,
-            columns.sampled_logp,
-            compared,
-            columns.readings,
-        )
+        return evidence_of(self.columns, self.mask, logp, self.old_logp, compared)
 
     def record(self, **values: Any) -> None:
         self.recorded = self.recorded._replace(**values)
@@ -150,17 +147,19 @@ class Pass:
 def token_loss(models: Models, batch: MicroBatch, config: Config, step: int) -> TokenLoss:
     """The weighted loss of every token: the sum of the terms, each times its coefficient."""
     run = Pass(models, batch, config, step)
+    columns = batch.columns
     losses = [
-        LOSSES[type(term)](term, run, term.coef(config.credit, step), weight)
-        for term, weight in zip(config.terms, batch.columns.weights, strict=True)
+        LOSSES[type(term)](term, run, term.coef(config.credit, step), weight, target)
+        for term, weight, target in zip(config.terms, columns.weights, columns.targets, strict=True)
     ]
     if run.is_scored:
         run.record(student=run.student)
     return run.recorded._replace(loss=sum(losses[1:], start=losses[0]))
 
 
-def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tensor) -> Tensor:
+def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tensor, target: Tensor) -> Tensor:
     """The surrogate of a credit that a rule spreads over the tokens."""
+    del target
     mask, settings, evidence, recorded = run.mask, run.config.loss, run.evidence, run.recorded
     credit = term.credit(evidence, run.config.credit, run.step)
     make_ratio, surrogate = SURROGATES[settings.surrogate]
@@ -177,7 +176,7 @@ def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tenso
             low=settings.rollout_correction_floor,
             high=settings.rollout_correction_cap,
         )
-    total = recorded.credit.value + coef * credit.value
+    total = recorded.credit.value + torch.where(weight != 0, coef * credit.value, 0.0)
     run.record(
         credit=Credit(total, {**recorded.credit.diagnostics, **credit.diagnostics}),
         ratio_clipped=recorded.ratio_clipped | (found.clipped & mask),
@@ -188,8 +187,9 @@ def _policy_gradient(term: PolicyGradient, run: Pass, coef: float, weight: Tenso
     return coef * found.loss * weight * sampler_weight
 
 
-def _distill(term: Distill, run: Pass, coef: float, weight: Tensor) -> Tensor:
+def _distill(term: Distill, run: Pass, coef: float, weight: Tensor, target: Tensor) -> Tensor:
     """The distance to the teacher who reads more, at every token of the responses that it is shown something for."""
+    del target
     policy, teacher, told = run.models.policy, run.models.teacher_model, run.batch.told[term.view]
     settings, heat = run.config.distill, run.config.temperature
     mask = run.mask & told.rows[:, None]
@@ -201,6 +201,9 @@ def _distill(term: Distill, run: Pass, coef: float, weight: Tensor) -> Tensor:
         raise AssertionError("teacher and student must score the same response ids")
     with torch.no_grad():
         teacher_feature = features(policy, teacher, told.tokens, told.tokens.mask)
+    if settings.ratio_cap is not None and run.columns.old_logp is not None:
+        logp, cap = run.student.logp.detach(), settings.ratio_cap
+        weight = weight * importance_weight(logp, run.old_logp, run.mask, mode="truncate", high=cap)
     tokens = run.batch.tokens._replace(mask=mask)
     if settings.divergence == "sampled_token":
         with torch.no_grad():
@@ -220,15 +223,21 @@ def _distill(term: Distill, run: Pass, coef: float, weight: Tensor) -> Tensor:
     return loss
 
 
-def _likelihood(term: Likelihood, run: Pass, coef: float, weight: Tensor) -> Tensor:
-    """The negative log-likelihood of a given response."""
+def _regression(term: Regression, run: Pass, coef: float, weight: Tensor, target: Tensor) -> Tensor:
+    """The square of what lacks a response's mean log-probability to its target."""
     del term
+    return coef * mean_logp_regression(run.student.logp, target, run.mask) * weight
+
+
+def _likelihood(term: Likelihood, run: Pass, coef: float, weight: Tensor, target: Tensor) -> Tensor:
+    """The negative log-likelihood of a given response."""
+    del term, target
     return coef * negative_log_likelihood(run.student.logp, run.mask) * weight
 
 
-def _kl_to_initial(term: KlToInitial, run: Pass, coef: float, weight: Tensor) -> Tensor:
+def _kl_to_initial(term: KlToInitial, run: Pass, coef: float, weight: Tensor, target: Tensor) -> Tensor:
     """The KL to the initial policy, estimated at the sampled tokens."""
-    del term
+    del term, target
     models, tokens = run.models, run.batch.tokens
     with torch.no_grad():
         reference = score_tokens(models.policy, tokens, run.mask, run.config.temperature, models.reference)
@@ -237,9 +246,10 @@ def _kl_to_initial(term: KlToInitial, run: Pass, coef: float, weight: Tensor) ->
     return coef * kl * weight
 
 
-LOSSES: Mapping[type[Term], Callable[[Any, Pass, float, Tensor], Tensor]] = {
+LOSSES: Mapping[type[Term], Callable[[Any, Pass, float, Tensor, Tensor], Tensor]] = {
     PolicyGradient: _policy_gradient,
     Distill: _distill,
+    Regression: _regression,
     Likelihood: _likelihood,
     KlToInitial: _kl_to_initial,
 }
@@ -270,9 +280,8 @@ def divergence(student_logp: Tensor, teacher_logp: Tensor, settings: DistillConf
         assert kappa is not None
         return divergences.pointwise_clipped_forward_kl(student_logp, teacher_logp, kappa=kappa)
     if settings.top_k and settings.top_k < student_logp.shape[-1]:
-        student_logp, teacher_logp = divergences.top_k_with_tail(
-            student_logp, teacher_logp, k=settings.top_k, tail=settings.tail
-        )
+        restrict = {"student": divergences.top_k_with_tail, "teacher": divergences.teacher_top_k}[settings.top_k_of]
+        student_logp, teacher_logp = restrict(student_logp, teacher_logp, k=settings.top_k, tail=settings.tail)
     beta = {"forward_kl": 0.0, "reverse_kl": 1.0, "jsd": settings.beta}[settings.divergence]
     loss = divergences.generalized_jsd(student_logp, teacher_logp, beta=beta)
     return loss if kappa is None else divergences.clip_token_loss(loss, kappa)

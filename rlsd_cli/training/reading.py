@@ -2,16 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rlsd_cli.config.schema import Config
+from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import informed_text, prompt_ids
 from rlsd_cli.data.room import teacher_limit
-from rlsd_cli.data.views import shown
+from rlsd_cli.data.views import Strangers, shown
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.methods.base import Attempt, View
 from rlsd_cli.policy.batch import TokenIds
-from rlsd_cli.policy.model import Policy
+from rlsd_cli.policy.models import Models
 from rlsd_cli.policy.teacher import visiting
 from rlsd_cli.rollout.records import Group, Rollout
 from rlsd_cli.training.clock import Clock
@@ -46,18 +47,19 @@ class Taught(NamedTuple):
 
 
 class Reader:
-    """Reads groups after the views of the method, with the teacher's weights."""
+    """Reads groups after the views of the method, with the teacher's weights or the initial ones."""
 
-    def __init__(self, config: Config, policy: Policy, model: Any, passes: Passes) -> None:
+    def __init__(self, config: Config, models: Models, passes: Passes, problems: Sequence[Problem]) -> None:
         self.config = config
-        self.policy = policy
-        self.model = model
+        self.policy = models.policy
+        self.models = {"teacher": models.teacher_model, "initial": models.reference}
         self.passes = passes
+        self.strangers = Strangers(problems)
 
     @contextlib.contextmanager
     def ready(self) -> Iterator[None]:
         """Within it the teacher's weights are where the policy computes, so that each reading does not fetch them."""
-        with visiting(self.model or self.policy.model, self.policy.device):
+        with visiting(self.models["teacher"] or self.policy.model, self.policy.device):
             yield
 
     def read(self, groups: Sequence[Group], step: int, clock: Clock) -> list[Taught]:
@@ -67,7 +69,7 @@ class Reader:
             readings: list[dict[str, Read]] = [{} for group in groups for _ in group.members]
             for name, view in method.views.items():
                 if view.when(self.config.credit, step):
-                    for place, read in self._read(groups, view, scores=name not in method.distilled).items():
+                    for place, read in self._read(groups, view, scores=name in method.read).items():
                         readings[place][name] = read
         ends = iter(readings)
         return [Taught(group, tuple(next(ends) for _ in group.members)) for group in groups]
@@ -87,7 +89,7 @@ class Reader:
         owners = [place for place, read in reads.items() for _ in read.prompts]
         prompts = [prompt for read in reads.values() for prompt in read.prompts]
         responses = [rollouts[place].token_ids for place in owners]
-        found = self.passes.score(prompts, responses, self.passes.cut(prompts, responses), self.model)
+        found = self.passes.score(prompts, responses, self.passes.cut(prompts, responses), self.models[view.by])
         scored = {place: list[Scored]() for place in reads}
         for at, place in enumerate(owners):
             scored[place].append(found[at])
@@ -100,7 +102,7 @@ class Reader:
             RlsdError: one does not fit, and `teacher.overlong` does not say to skip it.
         """
         settings, tokenizer = self.config.teacher, self.policy.tokenizer
-        texts = shown(view, rollout.problem, attempt, group, self.config)
+        texts = shown(view, rollout.problem, attempt, group, self.strangers, self.config)
         limit = teacher_limit(self.config, self.policy.context_length - len(rollout.token_ids))
         prompts: list[TokenIds] = []
         for text in texts:

@@ -91,6 +91,7 @@ def _record(
         sandbox=verdict.sandbox if verdict else None,
         weak=verdict.weak if verdict else False,
         verdict_score=verdict.score if verdict else None,
+        values=[(value.length, value.score) for value in member.values],
     )
 
 

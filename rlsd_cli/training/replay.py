@@ -17,16 +17,16 @@ from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
 from rlsd_cli.interrupts import Interrupts
-from rlsd_cli.methods.base import STUDENT, Draw
+from rlsd_cli.methods.base import STUDENT, Continuations, Draw
 from rlsd_cli.policy.model import Policy, load_trainable
 from rlsd_cli.policy.models import make_models
-from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout
+from rlsd_cli.rollout.records import Group, Pending, Prompt, Rollout, Value
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.runs.rundir import RunDir, named_run
 from rlsd_cli.training.checkpoint import Trained, checkpoints, load_checkpoint
 from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.digest import weights_digest
-from rlsd_cli.training.experience import Experience, Rollouts, Solutions
+from rlsd_cli.training.experience import Experience, Rollouts, Solutions, with_values
 from rlsd_cli.training.learner import Learner, Updated
 from rlsd_cli.training.reading import Reader
 from rlsd_cli.training.trainer import Trainer
@@ -67,6 +67,16 @@ class FromRecords:
     def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
         pairs = ((group.place, group.members[0].rollout.problem) for group in groups)
         return [self._recorded(step, place, problem, draw.under) for place, problem in pairs]
+
+    def valued(self, groups: Sequence[Group], continuations: Continuations, step: int) -> list[Group]:
+        del continuations
+        records = {(record.group, record.sample): record for record in self.run.rollouts(step)}
+        values = {
+            (group.place, place): tuple(Value(*each) for each in records[group.place, member.rollout.number].values)
+            for group in groups
+            for place, member in enumerate(group.members)
+        }
+        return with_values(groups, values)
 
     def _recorded(self, step: int, place: int, problem: Problem, under: str) -> list[Pending]:
         if self.read is None or self.read[0] != step:
@@ -212,7 +222,7 @@ def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = 
         experience = Solutions(config, policy, NoSampler(), problems, world)
     else:
         experience = Rollouts(config, FromRecords(run, world), problems, world)
-    reader = Reader(config, policy, models.teacher_model, learner.passes)
+    reader = Reader(config, models, learner.passes, problems)
     return policy, Trainer(config, experience, reader, learner, world)
 
 

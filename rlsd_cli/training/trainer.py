@@ -81,7 +81,7 @@ def make_trainer(
     return Trainer(
         config=config,
         experience=make_experience(config, models.policy, sampler, pool, splits.train, world),
-        reader=Reader(config, models.policy, models.teacher_model, learner.passes),
+        reader=Reader(config, models, learner.passes, splits.train),
         learner=learner,
         world=world,
     )

@@ -177,7 +177,7 @@ def test_the_key_reference_of_a_part_that_is_not_read_names_those_that_read_it()
     with pytest.raises(RlsdError, match="method `rlvr` does not read `distill`") as caught:
         config_keys("distill", "rlvr")
     assert "`distill.beta`" in (caught.value.hint or "")
-    assert (caught.value.hint or "").endswith(": read by `opsd`")
+    assert ": read by `opsd`" in (caught.value.hint or "")
     with pytest.raises(RlsdError, match=r"method `opsd` does not read `credit.mix`") as caught:
         config_keys("credit.mix", "opsd")
     assert (caught.value.hint or "").startswith("`credit.mix`: read by `rlsd`")

@@ -16,6 +16,8 @@ def test_a_gap_is_the_teacher_against_the_student_that_it_is_compared_with_and_0
         sampled_logp=student - 7,
         student_logp=student,
         readings={"hint": Reading(logp, torch.zeros(2, 2, 2), shown)},
+        group=torch.zeros(2, dtype=torch.long),
+        gain=torch.zeros(2, 2),
     )
     expected = torch.tensor([[[0.5, 1.0], [-1.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]])
     assert torch.equal(evidence.gap("hint"), expected)

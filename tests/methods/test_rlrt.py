@@ -33,7 +33,9 @@ def credit_of(advantage: float, settings: Settings, *, shown: bool = True, stude
         TEACHER_LOGP[:, None] if shown else torch.zeros(shape), torch.zeros(shape), torch.full(shape, shown)
     )
     mask, scalar = torch.ones(1, 4, dtype=torch.bool), torch.tensor([advantage])
-    return credit(Evidence(mask, scalar, scalar, logp, logp, logp, student, {"hint": reading}), settings, step=1)
+    zeros = torch.zeros_like(logp)
+    evidence = Evidence(mask, scalar, scalar, logp, logp, logp, student, {"hint": reading}, scalar.long(), zeros)
+    return credit(evidence, settings, step=1)
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import rlsd_cli.methods as package
 from rlsd_cli.config.reads import reads
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, known_method, merge
 from rlsd_cli.config.schema import config_type, fields_of, flatten
-from rlsd_cli.data.views import OF_GROUPS, OF_PROBLEMS
+from rlsd_cli.data.views import OF_GROUPS, OF_OTHERS, OF_PROBLEMS
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.methods.base import STUDENT, Attempt, Distill, Method
 from rlsd_cli.methods.table import ALIASES, METHODS, ORDER
@@ -20,7 +20,7 @@ from rlsd_cli.methods.table import ALIASES, METHODS, ORDER
 MODULES = {
     name: importlib.import_module(f"{package.__name__}.{name}")
     for name in (module.name for module in pkgutil.iter_modules(package.__path__))
-    if name not in ("base", "table")
+    if name not in ("base", "rules", "table")
 }
 ATTEMPT = Attempt(0, STUDENT, "2 + 2 = 4", 1.0, True, 0.5, False, None)
 
@@ -84,7 +84,7 @@ def test_a_view_shows_something_that_there_is_and_a_term_distils_a_view_that_the
         if view.shows is None:
             assert reads(method, "teacher.view")
         else:
-            assert view.shows in {*OF_PROBLEMS, *OF_GROUPS}
+            assert view.shows in {*OF_PROBLEMS, *OF_GROUPS, *OF_OTHERS}
     assert {term.view for term in method.terms if isinstance(term, Distill)} <= method.views.keys()
     assert method.distilled <= method.views.keys()
 
@@ -102,10 +102,11 @@ def test_schedules_routes_and_coefficients_take_the_settings_of_the_method(name:
     assert all(view.tokens(settings) in ("all", "thought") for view in method.views.values())
 
 
-def test_a_view_of_problems_and_a_view_of_groups_have_different_names() -> None:
-    assert not OF_PROBLEMS.keys() & OF_GROUPS.keys()
+def test_views_have_different_names_and_the_key_names_those_that_there_are() -> None:
+    names = Counter([*OF_PROBLEMS, *OF_GROUPS, *OF_OTHERS])
+    assert [name for name, count in names.items() if count > 1] == []
     described = fields_of("rlsd")["teacher.view"].annotation
-    assert set(described.__args__) == set(OF_PROBLEMS)  # type: ignore[union-attr]
+    assert set(OF_PROBLEMS) < set(described.__args__) < set(names)  # type: ignore[union-attr]
 
 
 def test_the_table_of_methods_loads_no_torch() -> None:

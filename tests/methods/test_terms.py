@@ -301,7 +301,7 @@ def test_a_view_of_several_texts_is_read_once_for_each(start: Begin, monkeypatch
     monkeypatch.setitem(
         views_module.OF_GROUPS,  # type: ignore[arg-type]
         "digits",
-        lambda _, attempt, *__: ("4", "7", "9")[: 3 if attempt.number % 2 == 0 else 1],
+        lambda attempt, _: ("4", "7", "9")[: 3 if attempt.number % 2 == 0 else 1],
     )
     seen: list[Reading] = []
 
