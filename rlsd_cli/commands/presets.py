@@ -15,18 +15,35 @@ app = typer.Typer(
 
 @app.command("list")
 def list_presets(as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False) -> None:
-    """List the presets: method, data, model, and what each is."""
-    from rlsd_cli.config.resolve import preset_names, preset_path, resolve
+    """List the presets: the method with its source and where it departs from it, data, model, and what each is."""
+    from rlsd_cli.config.presets import described
 
-    rows = []
-    for name in preset_names():
-        config = resolve([name], {}).config
-        about = preset_path(name).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-        rows.append({"name": name, "mode": config.method, "data": config.data, "model": config.model, "about": about})
+    rows = [preset._asdict() for preset in described()]
     if as_json:
         console.data_json(rows)
     else:
-        console.table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+        console.table(tuple(rows[0]), [tuple(map(_cell, row.values())) for row in rows])
+
+
+def _cell(value: object) -> object:
+    return "; ".join(value) if isinstance(value, tuple) else value
+
+
+@app.command("diff")
+def diff(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A preset, a file, or a run.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+) -> None:
+    """Show the keys whose values differ; `-` where the method does not read the key."""
+    from rlsd_cli.config.differences import config_named, differences
+
+    found = differences(config_named(first, context.obj), config_named(second, context.obj))
+    if as_json:
+        console.data_json([difference._asdict() for difference in found])
+    else:
+        console.table(("key", first, second), [difference.row() for difference in found])
 
 
 @app.command("show")
