@@ -8,7 +8,7 @@ signature of a response that could only come from privileged information.
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, sums
@@ -33,6 +33,8 @@ class Task(NamedTuple):
     leakage: str | None = None
     knobs: Mapping[str, Knob] = MappingProxyType({})
     demonstrates: bool = False
+    first_error: Callable[..., Any] | None = None
+    steps: Callable[[str], list[tuple[int, int]]] | None = None
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
