@@ -90,7 +90,7 @@ def place_of(member: Judged, starts: Sequence[int], task: Task | None) -> Place 
     found = task.first_error(member.rollout.problem, text)
     if found is None:
         return None
-    step = next((span for span in task.steps(text) if span[0] <= found.start < span[1]), (found.start, found.end))
+    step = next((span for span in task.steps(text) if span[0] <= found.start <= span[1]), (found.start, found.end))
     token = _token_at(starts, found.start)
     last = max(token, _token_at(starts, step[1] - 1)) + 1
     return Place(token, _token_at(starts, step[0]), last, found.steps_after, found.kind == "decision")

@@ -61,17 +61,21 @@ class Asked(NamedTuple):
     valued: int
 
     def config(self, method: str | None = None) -> Config:
-        """The config of the study, with a method of the table; its teacher is the policy as it is."""
+        """The config of the study, with a method of the table; its teacher is the policy as it is.
+
+        Keys that the method does not read are left out of it.
+        """
+        layers = [*self.layers, Layer(COMMAND_LINE, self.overrides)]
+        named = {"method": method} if method else {}
         fixed = {
             "teacher.weights": "live",
             "optim.updates_per_batch": 1,
             "prompts_per_step": self.num_problems,
             "rollout.refill": 0,
         }
-        asked = {**self.overrides, **({"method": method} if method else {})}
-        found = merge(self.layers, Layer(COMMAND_LINE, asked)).config
+        found = merge(layers, Layer("the laboratory", named)).config
         read = {key: value for key, value in fixed.items() if key in found.identity()}
-        return merge(self.layers, Layer(COMMAND_LINE, asked | read)).config
+        return merge(layers, Layer("the laboratory", named | read)).config
 
 
 class Study(NamedTuple):
