@@ -111,6 +111,16 @@ class Learner:
         self.optimizer.zero_grad()
         return Updated(Figures(loss, norm, totals), traces, left_out), [each.flatten() for each in found]
 
+    @torch.no_grad()
+    def look(self, taught: Sequence[Taught], step: int) -> dict[Key, Trace]:
+        """What an update of all groups would say of the tokens of each rollout, without gradients."""
+        batch, _ = assemble([each for each in taught if not is_replaced(each.group)], self.config)
+        traces: dict[Key, Trace] = {}
+        for places in self.passes.cut(batch.longest_prompts, batch.responses):
+            micro = self.micro_batch(batch, places)
+            traces |= self._traces(batch, places, micro, token_loss(self.models, micro, self.config, step))
+        return traces
+
     def _with_old_logp(self, batch: Batch) -> Batch:
         """A batch with log-probabilities under the policy as it is now, for an update that comes after others.
 

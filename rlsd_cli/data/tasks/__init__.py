@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, sums
+from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, routes, sums
+from rlsd_cli.data.tasks.errors import FirstError, Span, chain_error, chain_steps, equation_error, equation_steps
 from rlsd_cli.errors import RlsdError, did_you_mean
 
 
@@ -25,7 +26,10 @@ class Knob(NamedTuple):
 
 
 class Task(NamedTuple):
-    """`draw` takes a random stream and the knobs by name. `demonstrates`: a question may have several solutions."""
+    """`draw` takes a random stream and the knobs by name. `demonstrates`: a question may have several solutions.
+
+    first_error, steps: where a response goes wrong, and the characters of its steps; None where the task cannot say
+    """
 
     summary: str
     draw: Callable[..., Problem]
@@ -33,6 +37,8 @@ class Task(NamedTuple):
     leakage: str | None = None
     knobs: Mapping[str, Knob] = MappingProxyType({})
     demonstrates: bool = False
+    first_error: Callable[[Problem, str], FirstError | None] | None = None
+    steps: Callable[[str], list[Span]] | None = None
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -46,10 +52,30 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 8, "terms of a chain; 0: two, three or four"),
                 "largest": Knob(99, 9, 999, "largest term"),
             },
+            first_error=chain_error,
+            steps=chain_steps,
         ),
         "arithmetic-warmup": Task(
             "the same chains as demonstrations: some worked, some guessed, some with a hint",
             arithmetic.draw_demonstration,
+            300_000,
+            demonstrates=True,
+        ),
+        "routes": Task(
+            "sums of 3 or 4 terms that can be worked out in several orders, in the embedded policy's alphabet",
+            routes.draw,
+            20_000,
+            leakage=arithmetic.LEAKAGE,
+            knobs={
+                "terms": Knob(0, 3, 6, "terms of a sum; 0: three or four"),
+                "largest": Knob(99, 9, 999, "largest term"),
+            },
+            first_error=chain_error,
+            steps=chain_steps,
+        ),
+        "routes-warmup": Task(
+            "the same sums as demonstrations: some worked, some guessed, some with a hint",
+            routes.draw_demonstration,
             300_000,
             demonstrates=True,
         ),
@@ -61,6 +87,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 3, "terms; 0: two or three"),
                 "largest": Knob(99, 20, 999, "largest term"),
             },
+            first_error=equation_error,
+            steps=equation_steps,
         ),
         "countdown": Task(
             "an expression of given numbers, each used once, that makes a target",

@@ -1,0 +1,1 @@
+"""The credit laboratory: before training, does a signal blame what went wrong?"""
