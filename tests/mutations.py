@@ -909,6 +909,7 @@ LAYOUT = (
     Mutation("padding counts", "mask = column < ", "mask = column <= ", BATCH),
 )
 PRESETS = "tests/config/test_schema.py"
+FUTURE_KL = "tests/core/test_future_kl.py::test_"
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/methods/rlsd.py": RLSD,
     "rlsd_cli/methods/rlrt.py": RLRT,
@@ -954,6 +955,62 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
         Mutation("the paper's model thinks", "thinking = false", "thinking = true", PRESETS),
     ),
     "presets/gsm8k-opsd.toml": (Mutation("OPSD has the learning rate of GRPO", "lr = 1e-5", "lr = 1e-6", PRESETS),),
+    "rlsd_cli/methods/fipo.py": (
+        Mutation(
+            "FIPO compares the policy with itself",
+            "evidence.advantage, evidence.logp, evidence.old_logp, evidence.mask",
+            "evidence.advantage, evidence.logp, evidence.logp, evidence.mask",
+            "tests/methods/test_fipo.py::test_in_a_step_the_first_update_has_the_advantage_and_the_second_its_weight",
+        ),
+        Mutation(
+            "FIPO's settings are not passed on",
+            "**settings.model_dump()",
+            "**Settings().model_dump()",
+            "tests/methods/test_fipo.py::test_without_a_band_it_is_rlvr_with_its_loss_bit_for_bit",
+        ),
+        Mutation(
+            "FIPO trains with ratios of 1",
+            "    fault=needs_ratios,\n",
+            "",
+            "tests/methods/test_fipo.py::test_one_update_a_batch_is_refused_with_the_reason",
+        ),
+    ),
+    "rlsd_cli/core/future_kl.py": (
+        Mutation(
+            "the limit of ratios is for lost responses alone",
+            "torch.where(beyond, 0.0, difference)",
+            "torch.where(beyond & blame, 0.0, difference)",
+            f"{FUTURE_KL}the_limit_does_not_ask_for_the_sign_of_the_advantage_and_the_other_two_rules_do",
+        ),
+        Mutation(
+            "one token above the limit drops a response",
+            "keepdim=True) > 1)",
+            "keepdim=True) > 0)",
+            f"{FUTURE_KL}a_token_whose_ratio_is_above_the_limit_is_in_no_sum_and_its_weight_is_held_below_one",
+        ),
+        Mutation(
+            "the sum of later tokens has gaps",
+            "2 * reach\n",
+            "3 * reach\n",
+            f"{FUTURE_KL}the_sum_is_that_of_the_formula_whatever_the_length",
+        ),
+    ),
+    "rlsd_cli/methods/dr_grpo.py": (
+        Mutation(
+            "Dr. GRPO divides by the length of each response",
+            '"loss.reduction": "constant", ',
+            "",
+            "tests/methods/test_policy_gradients.py::test_what_a_token_of_a_long_and_of_a_short_response_weighs",
+        ),
+    ),
+    "rlsd_cli/methods/gspo.py": (
+        Mutation(
+            "GSPO has the bounds of a token's ratio",
+            'clip_high": 4e-4',
+            'clip_high": 0.28',
+            "tests/methods/test_policy_gradients.py::test_gspo_clips_a_whole_response_with_its_own_narrow_bounds",
+        ),
+    ),
 }
 
 

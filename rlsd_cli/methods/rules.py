@@ -54,3 +54,13 @@ def mix(settings: Any, step: int) -> float:
 def is_mixed(settings: Any, step: int) -> bool:
     """True at the steps at which a weight could differ from 1."""
     return mix(settings, step) > 0 and settings.clip > 0
+
+
+def needs_ratios(config: Any) -> str | None:
+    """Why one update a batch contradicts a method that works by importance ratios."""
+    if config.optim.updates_per_batch == 1:
+        return (
+            "`optim.updates_per_batch` = 1 leaves every importance ratio at 1, where this method has no effect of its "
+            "own: raise it, or train `rlvr`"
+        )
+    return None

@@ -45,7 +45,7 @@ DONE = {
         (["train", "quickstrt"], 2, "hint: did you mean `quickstart`"),
         (["train", "missing.toml"], 2, "error: no file `missing.toml`"),
         (["train", "--mode", "rlsdd"], 2, "hint: did you mean `rlsd`?"),
-        (["train", "--mode", "grop"], 2, "hint: did you mean `grpo`?"),
+        (["train", "--mode", "grop"], 2, "hint: did you mean `grpo`"),
         (["train", "--mode", "rlvr", "credit.mix=0.9"], 2, "hint: `credit.mix`: read by `rlsd`"),
         (["train", "gsm8k-rlvr", "teacher.view=none"], 2, "hint: `teacher.view`: read by `opsd`, `rlsd`"),
         (["train", "--mode", "sft", "loss.kl_coef=0.1"], 2, "`loss.kl_coef` = 0.1 (command line): method `sft`"),

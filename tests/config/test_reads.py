@@ -153,12 +153,12 @@ def test_a_key_that_is_left_out_changes_neither_digest_nor_name(method: str, key
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_identity_is_of_the_keys_that_are_read_and_of_none_that_is_not(method: str) -> None:
-    own = config_type(method)
-    plain = own(method=method)
+    plain = asked(method).config
     assert set(plain.identity()) == {key for key in FIELDS if reads(METHODS[method], key)} - PLACES
     for key in (key for reader, key in UNREAD if reader == method and not key.startswith("credit.")):
         section, name = key.split(".")
-        altered = own.model_validate({"method": method, section: {name: PROBES[key]}})
+        tree = plain.model_dump()
+        altered = config_type(method).model_validate(tree | {section: tree[section] | {name: PROBES[key]}})
         assert altered != plain
         assert altered.digest() == plain.digest()
 

@@ -89,11 +89,16 @@ def test_what_is_recorded_of_a_rollout_is_its_own(start: Begin, method: Method) 
     _, records = trainer.step(1)
     prompts, responses = ([getattr(record, name) for record in records] for name in ("prompt_ids", "token_ids"))
     scored = policy_before.passes.score(prompts, responses, [[place] for place in range(len(records))], None)
-    traced = [(record, scored[place].logp) for place, record in enumerate(records) if record.student_logp is not None]
-    assert len({len(record.token_ids) for record, _ in traced}) > 1
-    for record, logp in traced:
-        torch.testing.assert_close(torch.tensor(record.student_logp), logp, atol=1e-4, rtol=0)
-        lists = (record.sampled_logp, record.teacher_logp, record.credit)
+    before = [record.old_logp or record.student_logp for record in records]
+    traced = [
+        (record, logp, scored[place].logp)
+        for place, (record, logp) in enumerate(zip(records, before, strict=True))
+        if logp is not None
+    ]
+    assert len({len(record.token_ids) for record, *_ in traced}) > 1
+    for record, logp, expected in traced:
+        torch.testing.assert_close(torch.tensor(logp), expected, atol=1e-4, rtol=0)
+        lists = (record.sampled_logp, record.student_logp, record.teacher_logp, record.credit)
         assert all(len(numbers) == len(record.token_ids) for numbers in lists if numbers is not None)
 
 
@@ -175,7 +180,13 @@ def test_groups_without_signal_leave_only_finite_numbers(
 
 # -- settings ---------------------------------------------------------------------------------------------------------
 
-OTHER_VALUES: dict[str, dict[str, Settings]] = {}
+OTHER_VALUES: dict[str, dict[str, Settings]] = {
+    "fipo": {
+        "credit.clip_high": {"credit.clip_high": 0.0},
+        "credit.safety": {"credit.safety": 0.5},
+        "credit.ratio_limit": {"credit.ratio_limit": 1.0001},
+    },
+}
 """By method and key, settings with which a key of its own shows, where changing that alone does not."""
 
 

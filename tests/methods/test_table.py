@@ -11,7 +11,7 @@ import pytest
 import rlsd_cli.methods as package
 from rlsd_cli.config.reads import reads
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, known_method, merge
-from rlsd_cli.config.schema import config_type, fields_of, flatten
+from rlsd_cli.config.schema import Config, fields_of, flatten
 from rlsd_cli.data.views import OF_GROUPS, OF_OTHERS, OF_PROBLEMS
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.methods.base import STUDENT, Attempt, Distill, Method
@@ -23,6 +23,11 @@ MODULES = {
     if name not in ("base", "rules", "table")
 }
 ATTEMPT = Attempt(0, STUDENT, "2 + 2 = 4", 1.0, True, 0.5, False, None)
+
+
+def config_of(name: str) -> Config:
+    """The config of a method with its own defaults."""
+    return merge([], Layer(COMMAND_LINE, {"method": name})).config
 
 
 def test_every_module_is_a_method_of_the_table() -> None:
@@ -45,7 +50,7 @@ def test_a_name_leads_to_one_method() -> None:
     assert known_method("grpo") is METHODS["rlvr"]
     with pytest.raises(RlsdError) as caught:
         known_method("grop")
-    assert caught.value.hint == "did you mean `grpo`?"
+    assert (caught.value.hint or "").startswith("did you mean `grpo`")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -63,7 +68,7 @@ def test_a_method_says_what_it_is_and_where_it_is_from(name: str) -> None:
 def test_a_default_of_a_method_is_of_a_key_that_it_reads(name: str) -> None:
     method = METHODS[name]
     assert [key for key in method.defaults if key not in fields_of(name)] == []
-    values = flatten(merge([], Layer(COMMAND_LINE, {"method": name})).config)
+    values = flatten(config_of(name))
     assert dict(method.defaults).items() <= values.items()
 
 
@@ -73,7 +78,7 @@ def test_the_settings_of_a_method_are_keys_with_a_description_and_have_names_of_
     fields = fields_of(name)
     assert [key for key in fields if key.startswith("credit.")] == [f"credit.{field}" for field in own]
     assert all((fields[f"credit.{field}"].description or "").strip() for field in own)
-    assert type(config_type(name)(method=name).credit) is METHODS[name].settings
+    assert type(config_of(name).credit) is METHODS[name].settings
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -91,7 +96,7 @@ def test_a_view_shows_something_that_there_is_and_a_term_distils_a_view_that_the
 
 @pytest.mark.parametrize("name", METHODS)
 def test_schedules_routes_and_coefficients_take_the_settings_of_the_method(name: str) -> None:
-    method, settings = METHODS[name], config_type(name)(method=name).credit
+    method, settings = METHODS[name], config_of(name).credit
     for step in (1, 2, 10_000):
         numbers = [*(term.coef for term in method.terms), *method.schedules.values()]
         assert all(isinstance(number(settings, step), float) for number in numbers)
