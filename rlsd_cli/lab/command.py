@@ -53,8 +53,9 @@ def run(
     if png:
         picture.draw(done.looked, shown, png)
         console.talk(f"written to {png}")
+    data = done.config.eval_data or done.config.data
     left_out = ", ".join(f"{count} {reason}" for reason, count in done.left_out.items() if count)
     console.talk(
-        f"{done.num_responses} responses of {done.config.model} to {asked.num_problems} problems of {done.config.data}"
+        f"{done.num_responses} responses of {done.config.model} to {asked.num_problems} problems of {data}"
         f"{f'; in no figure: {left_out}' if left_out else ''}; {time.perf_counter() - started:.0f} s"
     )

@@ -156,7 +156,7 @@ def as_json(asked: Asked, study: Study) -> dict[str, Any]:
     names = (*CONTROLS, *hints, *methods)
     return {
         "model": study.config.model,
-        "data": study.config.data,
+        "data": study.config.eval_data or study.config.data,
         "problems": asked.num_problems,
         "samples": study.config.samples_per_prompt,
         "responses": study.num_responses,

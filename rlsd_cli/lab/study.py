@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rlsd_cli import console
-from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, split_arguments
-from rlsd_cli.config.schema import Config
+from rlsd_cli.config.resolve import COMMAND_LINE, Layer, known_method, merge, split_arguments
+from rlsd_cli.config.schema import DEFAULT_METHOD, Config
 from rlsd_cli.data.problems import Problem, select
-from rlsd_cli.data.sources import load_splits, parse_source
+from rlsd_cli.data.sources import load_held_out, parse_source
 from rlsd_cli.data.tasks import TASKS, Task
 from rlsd_cli.data.views import Strangers
 from rlsd_cli.distributed.world import World
@@ -60,13 +60,21 @@ class Asked(NamedTuple):
     value: int
     valued: int
 
-    def config(self, method: str | None = None) -> Config:
+    @property
+    def method(self) -> str:
+        """The method that the layers name."""
+        layers = [Layer("default", {"method": DEFAULT_METHOD}), *self.layers, Layer(COMMAND_LINE, self.overrides)]
+        return known_method(
+            str(next(each.values["method"] for each in reversed(layers) if "method" in each.values))
+        ).name
+
+    def config(self, method: str) -> Config:
         """The config of the study, with a method of the table; its teacher is the policy as it is.
 
         Keys that the method does not read are left out of it.
         """
         layers = [*self.layers, Layer(COMMAND_LINE, self.overrides)]
-        named = {"method": method} if method else {}
+        named = {"method": method}
         fixed = {
             "teacher.weights": "live",
             "optim.updates_per_batch": 1,
@@ -110,7 +118,7 @@ def ask(
     """
     targets, overrides = split_arguments(arguments)
     if targets and parse_source(targets[-1]).name in TASKS:
-        overrides["data"] = targets.pop()
+        overrides["eval_data"] = targets.pop()
     if len(targets) > 1:
         raise RlsdError(f"one policy is studied at a time, not {len(targets)}: {', '.join(targets)}")
     subject = find_subject(targets[0] if targets else None, root, overrides.get("model"))
@@ -123,8 +131,6 @@ def ask(
 
 def _methods(names: str | None) -> list[str]:
     """Methods by name; `all` for all that learn from the policy's own responses; none: that of the config."""
-    from rlsd_cli.config.resolve import known_method
-
     if names is None:
         return []
     if names == "all":
@@ -139,7 +145,7 @@ def study(asked: Asked) -> Study:
         RlsdError: (exit 1) there is nothing to look at; a live teacher that was shown nothing differs from the student.
     """
     config = asked.config(SAMPLED_BY)
-    problems = select(load_splits(config).held_out, asked.num_problems)
+    problems = select(load_held_out(config), asked.num_problems)
     asked = asked._replace(num_problems=len(problems))
     config = asked.config(SAMPLED_BY)
     policy = load_trainable(config)
@@ -161,7 +167,7 @@ class Laboratory:
         self.sampler = sampler
         self.pool = pool
         self.problems = problems
-        self.task: Task | None = TASKS.get(parse_source(config.data).name)
+        self.task: Task | None = TASKS.get(parse_source(config.eval_data or config.data).name)
 
     def study(self) -> Study:
         groups = self._groups()
@@ -240,7 +246,7 @@ class Laboratory:
     ) -> tuple[dict[tuple[int, int], dict[str, Tensor]], dict[str, str]]:
         """The credit of each token of the cases, by method, and why some methods have none."""
         keys = {case.key for case in cases}
-        asked = self.asked.methods or [self.asked.config().method]
+        asked = self.asked.methods or [self.asked.method]
         found: dict[tuple[int, int], dict[str, Tensor]] = {key: {} for key in keys}
         skipped = {}
         for name in asked:

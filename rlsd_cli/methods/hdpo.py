@@ -6,7 +6,7 @@ from pydantic import Field
 
 from rlsd_cli.fields import Count, NonNegative, Section
 from rlsd_cli.methods.base import STUDENT, Distill, Draw, Method, PolicyGradient, View
-from rlsd_cli.methods.rules import all_failed, drawn_under, is_correct
+from rlsd_cli.methods.rules import all_failed, drawn_under, is_correct, problem_view_fault
 
 
 class Settings(Section):
@@ -28,9 +28,7 @@ def fault(config: Any) -> str | None:
     """Why the config contradicts the method."""
     if config.rollout.refill:
         return "`rollout.refill` replaces the groups in which all fail, and `hdpo` learns from these: set it to 0"
-    if (view := config.teacher.view) not in ("answer", "solution", "hints"):
-        return f"`hdpo` samples after what `teacher.view` shows of a problem, and `{view}` shows nothing of it"
-    return None
+    return problem_view_fault(config, "samples with the privileged prompt")
 
 
 METHOD = Method(

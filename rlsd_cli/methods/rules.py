@@ -64,3 +64,14 @@ def needs_ratios(config: Any) -> str | None:
             "own: raise it, or train `rlvr`"
         )
     return None
+
+
+def problem_view_fault(config: Any, why: str) -> str | None:
+    """Why a method that needs a view which a problem alone decides cannot have the one that is named."""
+    view = config.teacher.view
+    if view in ("answer", "solution", "hints"):
+        return None
+    return (
+        f"`{config.method}` {why}, and `teacher.view={view}` shows nothing of a problem: "
+        "use `answer`, `solution` or `hints`"
+    )
