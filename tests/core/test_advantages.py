@@ -108,3 +108,11 @@ def test_never_nan_and_zero_where_invalid(rows, options, data):
     result = advantages(*rows, valid=valid, **options)
     assert result.isfinite().all()
     assert not result[~torch.tensor(valid)].any()
+
+
+def test_the_batch_mean_is_over_all_valid_scores_and_equal_scores_give_exact_zeros():
+    scores, valid = torch.tensor([[1.0, 0.0], [0.0, 9.0]]), torch.tensor([[True, True], [True, False]])
+    found = group_advantages(scores, valid, baseline="batch_mean", scale="none")
+    torch.testing.assert_close(found, torch.tensor([[2 / 3, -1 / 3], [-1 / 3, 0.0]]))
+    same = group_advantages(torch.full((2, 2), 0.1), torch.ones(2, 2, dtype=torch.bool), baseline="batch_mean")
+    assert torch.equal(same, torch.zeros(2, 2))

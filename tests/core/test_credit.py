@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from torch.testing import assert_close
 
-from rlsd_cli.core.credit import check_credit, self_distilled_credit, uniform_credit
+from rlsd_cli.core.credit import balance_target, check_credit, self_distilled_credit, uniform_credit
 from rlsd_cli.core.divergences import reverse_kl
 from rlsd_cli.core.ratios import token_ratio
-from rlsd_cli.core.surrogates import clipped_surrogate
+from rlsd_cli.core.surrogates import clipped_surrogate, mean_logp_regression
 
 QUICK = settings(deadline=None, max_examples=60, database=None)
 GOLDEN = {"rtol": 0, "atol": 1e-5}
@@ -335,3 +335,62 @@ def test_out_of_range_is_refused(mix, clip):
 def test_shapes_are_checked_here():
     with pytest.raises(TypeCheckError):
         uniform_credit(torch.ones(3), torch.ones(2, 4, dtype=torch.bool))
+
+
+# -- a flow that balances within its group ----------------------------------------------------------------------------
+
+
+def flow(old, initial, teacher, advantage, group, **options):
+    settings = {"teacher_weight": 1.0, "reward_weight": 15.0, "gap_clip": 4.0} | options
+    old, initial, teacher = (torch.tensor(side)[:, None] for side in (old, initial, teacher))
+    mask = torch.ones_like(old, dtype=torch.bool)
+    return balance_target(
+        torch.tensor(advantage), old, teacher, initial, mask, torch.tensor(group), shown=mask, **settings
+    )
+
+
+FLOW = {"old": [-1.0, -1.2], "initial": [-1.1, -1.3], "teacher": [-0.9, -1.2], "advantage": [0.707107, -0.707107]}
+
+
+def test_targets_are_those_of_flowsd():
+    target = flow(**FLOW, group=[7, 7])
+    assert_close(target, torch.tensor([9.756602, -11.956602]), **GOLDEN)
+    logp = torch.tensor([[-1.0], [-1.2]], requires_grad=True)
+    mask = torch.ones(2, 1, dtype=torch.bool)
+    loss = mean_logp_regression(logp, target, mask).sum() / 2
+    loss.backward()
+    assert_close(loss.detach(), torch.tensor(115.704481), rtol=1e-6, atol=0)
+    assert_close(logp.grad[:, 0], torch.tensor([-10.756602, 10.756602]), **GOLDEN)
+
+
+def test_each_group_balances_by_itself():
+    twice = {name: side + side for name, side in FLOW.items()}
+    assert_close(flow(**twice, group=[1, 1, 2, 2]), flow(**FLOW, group=[1, 1]).repeat(2))
+    other = flow(**{**twice, "old": [-1.0, -1.2, -9.0, -9.2]}, group=[1, 1, 2, 2])
+    assert_close(other[:2], flow(**FLOW, group=[1, 1]))
+
+
+def test_a_response_is_drawn_by_its_mean_whatever_its_length():
+    long = torch.tensor([[-1.0, -3.0, 5.0]], requires_grad=True)
+    mask = torch.tensor([[True, True, False]])
+    loss = mean_logp_regression(long, torch.tensor([0.0]), mask)
+    assert_close(loss, torch.tensor([[4.0, 4.0, 0.0]]))
+    (loss.sum() / 2).backward()
+    assert_close(long.grad, torch.tensor([[-2.0, -2.0, 0.0]]))
+
+
+def test_a_token_that_the_teacher_was_shown_nothing_for_has_no_gap():
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    target = balance_target(
+        torch.ones(1),
+        torch.zeros(1, 2),
+        torch.tensor([[3.0, 9.0]]),
+        torch.zeros(1, 2),
+        mask,
+        torch.zeros(1, dtype=torch.long),
+        shown=torch.tensor([[True, False]]),
+        teacher_weight=1.0,
+        reward_weight=0.0,
+        gap_clip=2.0,
+    )
+    assert target.item() == 0  # a group of one balances where it is

@@ -14,6 +14,7 @@ from rlsd_cli.core.divergences import (
     pointwise_clipped_forward_kl,
     reverse_kl,
     sampled_token_loss,
+    teacher_top_k,
     top_k_with_tail,
 )
 
@@ -307,3 +308,39 @@ def test_padding_adds_nothing_to_a_kl_even_when_it_is_not_a_number(kind, logp, r
     short.sum().backward()
     long.sum().backward()
     assert torch.equal(padded.grad, torch.cat([alone.grad, torch.zeros(1, 1)], dim=1))
+
+
+# -- the teacher's top k ----------------------------------------------------------------------------------------------
+
+HDPO_TEACHER = [0.4, 0.4, 0.05, 0.15]
+HDPO_STUDENT = [0.5, 0.25, 0.15, 0.10]
+
+
+def hdpo(k, tail=True):
+    student, teacher = (torch.tensor(side).log() for side in (HDPO_STUDENT, HDPO_TEACHER))
+    return generalized_jsd(*teacher_top_k(student, teacher, k=k, tail=tail), beta=0.5)
+
+
+def test_the_jsd_on_the_teachers_top_k_is_exact_outside_it():
+    assert_close(hdpo(2), torch.tensor(0.107881), rtol=0, atol=1e-6)
+    assert_close(hdpo(4), torch.tensor(0.027114), rtol=0, atol=1e-6)
+
+
+def test_outside_the_support_the_jsd_is_half_of_log_2_times_the_students_mass():
+    student, teacher = torch.tensor(HDPO_STUDENT), torch.tensor([0.5, 0.5, 0.0, 0.0])
+    mixture = (student + teacher) / 2
+    whole = (
+        0.5 * (torch.special.xlogy(teacher, teacher / mixture) + torch.special.xlogy(student, student / mixture)).sum()
+    )
+    assert_close(hdpo(2), whole)
+    outside = 0.5 * student[2:].sum() * math.log(2)
+    inside = 0.5 * (teacher * (teacher / mixture).log() + student * (student / mixture).log())[:2].sum()
+    assert_close(hdpo(2), inside + outside)
+
+
+def test_without_the_tail_both_are_renormalised_on_the_teachers_top_k():
+    student, teacher = (torch.tensor(side).log() for side in (HDPO_STUDENT, HDPO_TEACHER))
+    for side in teacher_top_k(student, teacher, k=2, tail=False):
+        assert_close(side.exp().sum(), torch.tensor(1.0))
+    shares = teacher_top_k(student, teacher, k=2, tail=False)[0].exp().sort().values
+    assert_close(shares, torch.tensor([1 / 3, 2 / 3]))
