@@ -1,4 +1,4 @@
-"""`rlsd` in a process of its own that need not import torch: the fork of one that has, and has done nothing else."""
+"""Commands in processes of their own that need not import torch: forks of one that has, and has done nothing else."""
 
 import atexit
 import multiprocessing
@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -17,13 +18,22 @@ SERVER.set_forkserver_preload(
 
 
 class Command:
-    """A command that runs, with what `subprocess.Popen` has for that. It reads nothing, and its output is captured."""
+    """A command that runs, with what `subprocess.Popen` has for that. It reads nothing, and its output is captured.
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> None:
+    `main` finds the arguments in `sys.argv`; None is that of `rlsd`.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
+        main: Callable[[], None] | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._written = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
         variables = dict(os.environ if environment is None else environment)
-        self._process = SERVER.Process(target=_become, args=(["rlsd", *arguments], cwd, variables, self._written))
+        self._process = SERVER.Process(target=_become, args=(main, arguments, cwd, variables, self._written))
         self._process.start()
         self.pid = int(self._process.pid or 0)
 
@@ -55,7 +65,24 @@ def rlsd(
     return subprocess.CompletedProcess(["rlsd", *arguments], command.returncode or 0, out, err)
 
 
-def _become(command: list[str], cwd: Path, environment: dict[str, str], written: Sequence[Path]) -> None:
+def together(commands: Sequence[Command], timeout: float) -> list[tuple[str, str]]:
+    """What each command wrote, when all have ended; where one fails or the time is over, the others are killed."""
+    end = time.monotonic() + timeout
+    while any(command.returncode is None for command in commands):
+        if any(command.returncode for command in commands) or time.monotonic() > end:
+            for command in (command for command in commands if command.returncode is None):
+                command.send_signal(signal.SIGKILL)
+        time.sleep(0.02)
+    return [command.communicate(timeout) for command in commands]
+
+
+def _become(
+    main: Callable[[], None] | None,
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    written: Sequence[Path],
+) -> None:
     """Let this process be what a shell would have started."""
     os.chdir(cwd)
     os.environ.clear()
@@ -63,10 +90,10 @@ def _become(command: list[str], cwd: Path, environment: dict[str, str], written:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, path in enumerate(written, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    sys.argv = command
-    from rlsd_cli.app import main
+    sys.argv = ["rlsd", *arguments]
+    from rlsd_cli import app
 
     try:
-        main()
+        (main or app.main)()
     finally:
         atexit._run_exitfuncs()  # which a process of `multiprocessing` leaves out
