@@ -1,16 +1,16 @@
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any, NamedTuple
 
 import pytest
 
 from rlsd_cli import console
 from rlsd_cli.app import main
+from tests import forked
 
-Rlsd = Callable[..., "subprocess.CompletedProcess[str]"]
+Rlsd = Callable[..., "CompletedProcess[str]"]
 
 HIDDEN = ("RLSD_", "NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS")
 PLAIN = {"COLUMNS": "100", "_TYPER_FORCE_DISABLE_TERMINAL": "1", "TERM": "xterm-256color"}
@@ -25,10 +25,8 @@ def environment() -> dict[str, str]:
 def rlsd(tmp_path: Path, environment: dict[str, str]) -> Rlsd:
     """`rlsd` with these arguments, in an empty folder, its output captured."""
 
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rlsd_cli.app", *arguments]
-        variables = environment | variables
-        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=120)
+    def run(*arguments: str, **variables: str) -> "CompletedProcess[str]":
+        return forked.rlsd(*arguments, cwd=tmp_path, environment=environment | variables)
 
     return run
 

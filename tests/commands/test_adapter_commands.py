@@ -7,8 +7,9 @@ from pathlib import Path
 
 Rlsd = Callable[..., "subprocess.CompletedProcess[str]"]
 
-SMALL = ["steps=1", "prompts_per_step=2", "samples_per_prompt=4", "evaluation.problems=4", "optim.lr=1e-2"]
-READ = ["prompt.template={question}", "data=arithmetic", "rollout.max_new_tokens=56", "evaluation.problems=4"]
+DATA = ["data=arithmetic:count=400", "evaluation.problems=4"]
+SMALL = [*DATA, "steps=1", "prompts_per_step=2", "samples_per_prompt=4", "optim.lr=1e-2"]
+READ = [*DATA, "prompt.template={question}", "rollout.max_new_tokens=56"]
 
 
 def test_an_adapter_is_trained_evaluated_exported_and_no_base_of_another(rlsd: Rlsd, tmp_path: Path) -> None:

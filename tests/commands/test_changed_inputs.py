@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from rlsd_cli.policy import catalog
+from tests import forked
 
 PACKAGED = Path(catalog.__file__).parent / "quickstart"
-COMMAND = [sys.executable, "-m", "rlsd_cli.app"]
 ARGUMENTS = [
     *("train", "model=m", "data=d.jsonl", "verifier=own:grade", "steps=1", "prompts_per_step=2"),
     *("samples_per_prompt=2", "evaluation.problems=4", "--json"),
@@ -23,8 +23,7 @@ Trained = tuple[Path, dict[str, Any]]
 
 
 def train(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, *ARGUMENTS, *more]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return forked.rlsd(*ARGUMENTS, *more, cwd=folder)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +12,11 @@ import pytest
 
 from rlsd_cli.data.sources import load_source
 from rlsd_cli.evaluation.pass_rates import default_out
+from tests.forked import Command
 
 Rlsd = Callable[..., "subprocess.CompletedProcess[str]"]
 SMALL = ["p.jsonl", "quickstart", "--samples", "4", "rollout.batch_size=16"]
 PROBLEMS, BATCH = 25, 4
-
-
-@pytest.fixture
-def environment(environment: dict[str, str]) -> dict[str, str]:
-    """One thread: enough for the embedded policy, and fast beside other processes."""
-    return environment | {"OMP_NUM_THREADS": "1"}
 
 
 def write_problems(folder: Path) -> None:
@@ -35,11 +29,8 @@ def write_problems(folder: Path) -> None:
     (folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def start(folder: Path, environment: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "rlsd_cli.app", "data", "difficulty", *SMALL, *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(folder: Path, environment: dict[str, str], *arguments: str) -> Command:
+    return Command(["data", "difficulty", *SMALL, *arguments], folder, environment)
 
 
 def wait_for_rows(path: Path, count: int) -> None:

@@ -1,12 +1,10 @@
 """`rlsd train` and `rlsd eval` as a user types them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,10 @@ from rlsd_cli.evaluation.subject import find_subject
 from rlsd_cli.policy import meter
 from rlsd_cli.policy.memory_parts import MB, PHASES
 from rlsd_cli.training.forecast import forecast, refuse_what_cannot_fit
+from tests.forked import Command, rlsd
 
-SMALL = ["steps=3", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
-Rlsd = Callable[..., subprocess.CompletedProcess[str]]
-COMMAND = [sys.executable, "-m", "rlsd_cli.app"]
+FEW = ["data=arithmetic:count=400", "prompts_per_step=4", "samples_per_prompt=4", "evaluation.problems=10"]
+SMALL = ["steps=3", *FEW]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("work")
 
 
-def rlsd(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=250, check=False)
-
-
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> dict[str, Any]:
-    done = rlsd("train", "--mode", "rlsd", *SMALL, "--json", cwd=folder)
+    """In a process that has loaded nothing, and says all that it does; others here are forks."""
+    command = [sys.executable, "-m", "rlsd_cli.app", "train", "--mode", "rlsd", *SMALL, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     return summary
@@ -135,7 +131,7 @@ def test_eval_takes_the_newest_finished_run_a_run_a_checkpoint_and_a_model(
         result
     )
     assert result["mean"] == finished["final"]["accuracy"]
-    plain = rlsd("eval", "quickstart", "evaluation.problems=10", "--json", cwd=folder)
+    plain = rlsd("eval", "quickstart", "data=arithmetic:count=400", "evaluation.problems=10", "--json", cwd=folder)
     assert json.loads(plain.stdout)["mean"] == finished["start"]["accuracy"]
 
 
@@ -150,12 +146,6 @@ def test_eval_on_a_file_with_samples_reports_pass_at_k(finished: dict[str, Any],
     assert list(result["pass_at_k"]) == ["1", "2", "4"]
     assert result["pass_at_k"]["1"] <= result["pass_at_k"]["2"] <= result["pass_at_k"]["4"]
     assert list(folder.glob(f"{finished['run']}/evals/mine-k4-*/000003/samples.jsonl"))
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*COMMAND, "train", *arguments], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
 
 
 def wait_for_steps(run: Path, count: int) -> None:
@@ -180,22 +170,16 @@ def only_run(root: Path) -> Path:
     ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
 def test_a_signal_saves_the_state_and_the_same_command_continues(tmp_path: Path, number: int, code: int) -> None:
-    arguments = [
-        "steps=40",
-        "prompts_per_step=4",
-        "samples_per_prompt=4",
-        "evaluation.problems=10",
-        "evaluation.every=0",
-    ]
-    process = start(tmp_path, *arguments)
+    arguments = ["train", "steps=40", *FEW, "evaluation.every=0"]
+    process = Command(arguments, tmp_path)
     run = only_run(tmp_path / "runs")
     wait_for_steps(run, 2)
 
-    busy = rlsd("train", *arguments, cwd=tmp_path)
+    busy = rlsd(*arguments, cwd=tmp_path)
     assert busy.returncode == 4, busy.stderr
     assert "is in use by process" in busy.stderr
 
-    os.kill(process.pid, number)
+    process.send_signal(number)
     _, talk = process.communicate(timeout=120)
     assert process.returncode == code, talk
     assert "state saved" in talk
@@ -206,9 +190,9 @@ def test_a_signal_saves_the_state_and_the_same_command_continues(tmp_path: Path,
     assert (run / "checkpoints" / f"{done:06d}" / "model.safetensors").is_file()
     assert (run / "metrics.jsonl").read_text().count("\n") == done
 
-    again = start(tmp_path, *arguments)
+    again = Command(arguments, tmp_path)
     wait_for_steps(run, done + 1)
-    os.kill(again.pid, signal.SIGKILL)
+    again.send_signal(signal.SIGKILL)
     _, talk = again.communicate(timeout=60)
     assert f"continuing at step {done + 1} of 40" in talk
 

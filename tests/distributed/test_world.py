@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from rlsd_cli.distributed.world import World
+from tests.distributed import world_worker
+from tests.forked import Command, together
 
 SMALL = {
     "prompts_per_step": 3,
@@ -63,12 +66,25 @@ def results(num_processes: int, layouts: Mapping[str, str]) -> list[dict[str, An
 
 def two_steps(num_processes: int, runs: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """What `world_worker.py` says of runs: settings as far as they are read, and settings."""
-    worker, settings = str(Path(__file__).parent / "world_worker.py"), json.dumps(runs)
-    command = launch(num_processes, worker, settings) if num_processes > 1 else [sys.executable, worker, settings]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=280)
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    if num_processes == 1:
+        return [world_worker.two_steps(*run, World()) for run in runs]
+    commands = [
+        Command([json.dumps(runs)], Path.cwd(), environment() | variables, main=world_worker.main)
+        for variables in ranks(num_processes)
+    ]
+    written = together(commands, 280)
+    assert all(command.returncode == 0 for command in commands), "".join(complaint for _, complaint in written)
+    found: list[dict[str, Any]] = json.loads(written[0][0].splitlines()[-1])
     return found
+
+
+def ranks(num_processes: int) -> list[dict[str, str]]:
+    """What `torchrun` tells each of its processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    size = str(num_processes)
+    world = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
 
 
 def close(one: Any, other: Any, what: str = "") -> None:
@@ -89,14 +105,8 @@ def close(one: Any, other: Any, what: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def alone() -> Callable[[], list[dict[str, Any]]]:
-    kept: list[dict[str, Any]] = []
-
-    def found() -> list[dict[str, Any]]:
-        kept.extend(results(1, WHOLE) if not kept else [])
-        return kept
-
-    return found
+def alone() -> list[dict[str, Any]]:
+    return results(1, WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +121,9 @@ def alone() -> Callable[[], list[dict[str, Any]]]:
     ids=["2", "2-split", "4", "4-split", "1-offloaded"],
 )
 def test_every_method_does_the_same_in_several_processes(
-    num_processes: int, layouts: Mapping[str, str], alone: Callable[[], list[dict[str, Any]]]
+    num_processes: int, layouts: Mapping[str, str], alone: list[dict[str, Any]]
 ) -> None:
-    for case, one, other in zip(CASES, alone(), results(num_processes, layouts), strict=True):
+    for case, one, other in zip(CASES, alone, results(num_processes, layouts), strict=True):
         assert len(other["weights"]) == num_processes
         assert len(set(other["weights"])) == 1, case
         assert sum(row["credit"] is not None or case in ("opsd", "sft") for row in other["rollouts"]) > 0
@@ -196,7 +206,7 @@ def test_a_process_that_is_killed_ends_all_and_the_run_continues(layout: str, tm
 
 
 def test_what_a_process_finds_wrong_ends_all(tmp_path: Path) -> None:
-    done = run_rlsd(2, tmp_path, "teacher.max_prompt_tokens=1")
+    done = run_rlsd(2, tmp_path, "data=arithmetic:count=400", "teacher.max_prompt_tokens=1")
     _, complaint = done.communicate(timeout=120)
     assert done.returncode != 0
     assert "training problems are too long: the teacher prompt of `" in complaint

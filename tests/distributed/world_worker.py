@@ -6,7 +6,6 @@ from typing import Any
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, target_layer
 from rlsd_cli.data.problems import select
-from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World, process_group
 from rlsd_cli.evaluation.evaluate import evaluate_together
 from rlsd_cli.grading.jobs import open_pool
@@ -16,6 +15,7 @@ from rlsd_cli.policy.models import make_models
 from rlsd_cli.policy.sharding import full_tensor
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.training.trainer import make_trainer
+from tests.training.steps import splits_of
 
 
 def two_steps(small: dict[str, Any], settings: dict[str, Any], world: World) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def two_steps(small: dict[str, Any], settings: dict[str, Any], world: World) -> 
     policy = load_trainable(config)
     sampler = make_sampler(policy, config)
     with open_pool(config) as pool:
-        splits = load_splits(config)
+        splits = splits_of(config)
         trainer = make_trainer(config, make_models(policy, config), sampler, pool, splits, Interrupts(), world)
         sampler.update_weights()
         steps = [trainer.step(number) for number in (1, 2)]
@@ -41,7 +41,7 @@ def two_steps(small: dict[str, Any], settings: dict[str, Any], world: World) -> 
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
     with process_group() as world:
         results = [two_steps(*settings, world) for settings in json.loads(sys.argv[1])]
         if world.is_leader:

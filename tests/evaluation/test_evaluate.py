@@ -7,13 +7,13 @@ import pytest
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem, select
-from rlsd_cli.data.sources import load_splits
 from rlsd_cli.evaluation.evaluate import conclude, evaluate, summarise
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import Policy, load_policy
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.sampler import Sampling
 from rlsd_verifiers.pool import Pool
+from tests.training.steps import splits_of
 
 DRAWN = {"evaluation.samples": 3, "evaluation.temperature": 1.0, "evaluation.problems": 6}
 Rows = list[dict[str, Any]]
@@ -36,7 +36,7 @@ def run(configure: Callable[..., Config], policy: Policy, pool: Pool) -> Callabl
 
     def evaluated(problems: list[Problem] | None = None, **overrides: Any) -> Rows:
         config = configure(DRAWN | {key.replace("__", "."): value for key, value in overrides.items()})
-        chosen = select(load_splits(config).held_out, 6) if problems is None else problems
+        chosen = select(splits_of(config).held_out, 6) if problems is None else problems
         return evaluate(policy, make_sampler(policy, config), chosen, config, pool)
 
     return evaluated
@@ -57,7 +57,7 @@ def test_rows_are_the_samples_of_each_problem_in_order(run: Callable[..., Rows])
 def test_draws_do_not_depend_on_which_other_problems_are_evaluated(
     run: Callable[..., Rows], configure: Callable[..., Config]
 ) -> None:
-    problems = select(load_splits(configure()).held_out, 6)
+    problems = select(splits_of(configure()).held_out, 6)
     whole = responses(run(problems))
     part = responses(run(list(reversed(problems[2:5]))))
     assert len(part) == 9
@@ -69,7 +69,7 @@ def test_draws_do_not_depend_on_which_other_problems_are_evaluated(
 def test_a_problem_that_occurs_twice_is_drawn_for_twice(
     run: Callable[..., Rows], configure: Callable[..., Config]
 ) -> None:
-    problem = load_splits(configure()).held_out[0]
+    problem = splits_of(configure()).held_out[0]
     rows = run([problem, problem], evaluation__samples=8)
     assert [row["response"] for row in rows[:8]] != [row["response"] for row in rows[8:]]
 
@@ -124,7 +124,7 @@ def test_sampling_is_the_evaluations_own(
 
 
 def test_problems_are_chosen_by_content_and_not_by_place(configure: Callable[..., Config]) -> None:
-    problems = load_splits(configure()).held_out
+    problems = splits_of(configure()).held_out
     chosen = select(problems, 5)
     assert len(chosen) == 5
     assert select(list(reversed(problems)), 5) == chosen
@@ -132,7 +132,7 @@ def test_problems_are_chosen_by_content_and_not_by_place(configure: Callable[...
 
 
 def test_a_response_without_a_verdict_is_in_no_mean(run: Callable[..., Rows], configure: Callable[..., Config]) -> None:
-    problems = select(load_splits(configure()).held_out, 3)
+    problems = select(splits_of(configure()).held_out, 3)
     spoiled = [problems[0]._replace(answer="1/0", verifier="numeric"), *problems[1:]]
     rows = run(spoiled)
     assert [row["score"] for row in rows[:3]] == [None] * 3

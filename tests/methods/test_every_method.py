@@ -18,6 +18,7 @@ from rlsd_cli.methods.table import METHODS
 from rlsd_cli.training.checkpoint import Trained, load_checkpoint, save_checkpoint
 from rlsd_cli.training.trainer import Trainer
 from tests.distributed.test_world import close, two_steps
+from tests.table import in_full
 from tests.training.steps import (
     after,
     assert_equal,
@@ -46,6 +47,7 @@ SMALL: Settings = {
 """Steps that move weights visibly, in several micro-batches; with `token_mean` a loss is not 0 by cancelling."""
 WITH_SWITCH = {name: method for name, method in METHODS.items() if method.off}
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+methods_in_full = pytest.mark.parametrize("method", in_full(METHODS))
 
 
 def settings_of(method: Method, overrides: Settings | None = None) -> Settings:
@@ -65,7 +67,7 @@ def start(configure: Callable[..., Config]) -> Iterator[Begin]:
 # -- cuts and padding -------------------------------------------------------------------------------------------------
 
 
-@every_method
+@methods_in_full
 def test_neither_cuts_nor_padding_change_loss_and_gradient(start: Begin, method: Method) -> None:
     groups = judged(start(method))
     layouts = [("packed", 1), ("packed", 150), ("packed", 100_000), ("padded", 1), ("padded", 400)]
@@ -86,7 +88,9 @@ def test_neither_cuts_nor_padding_change_loss_and_gradient(start: Begin, method:
 def test_what_is_recorded_of_a_rollout_is_its_own(start: Begin, method: Method) -> None:
     """Micro-batches take the longest first; what they say must come back to the rollout that it is about."""
     trainer, policy_before = start(method), start(method).learner
-    _, records = trainer.step(1)
+    trainer.step(1)
+    policy_before.policy.model.load_state_dict(trainer.learner.policy.model.state_dict())
+    _, records = trainer.step(2)
     prompts, responses = ([getattr(record, name) for record in records] for name in ("prompt_ids", "token_ids"))
     scored = policy_before.passes.score(prompts, responses, [[place] for place in range(len(records))], None)
     before = [record.old_logp or record.student_logp for record in records]
@@ -105,12 +109,10 @@ def test_what_is_recorded_of_a_rollout_is_its_own(start: Begin, method: Method) 
 # -- processes --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(method, marks=[] if name == "rlsd" else pytest.mark.slow) for name, method in METHODS.items()],
-    ids=METHODS.keys(),
-)
+@pytest.mark.slow
+@every_method
 def test_two_processes_do_what_one_does(method: Method) -> None:
+    """Those tried in full are also among the cases of `tests/distributed/test_world.py`."""
     run = SMALL, {"method": method.name, "evaluation.problems": 5, "dtype": "float32", "verification.workers": 1}
     (one,), (two,) = (two_steps(num_processes, [run]) for num_processes in (1, 2))
     assert len(set(two["weights"])) == 1
@@ -120,7 +122,7 @@ def test_two_processes_do_what_one_does(method: Method) -> None:
 # -- off, and on again ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", WITH_SWITCH.values(), ids=WITH_SWITCH.keys())
+@pytest.mark.parametrize("method", in_full(WITH_SWITCH))
 def test_switched_off_it_is_rlvr_bit_for_bit(start: Begin, method: Method) -> None:
     baseline = after(start(METHODS["rlvr"]), (1, 2))
     assert_equal(after(start(method, dict(method.off)), (1, 2)), baseline, exactly=True)
@@ -128,7 +130,7 @@ def test_switched_off_it_is_rlvr_bit_for_bit(start: Begin, method: Method) -> No
     assert any(not torch.equal(taught[name], value) for name, value in baseline.items()), "and it has an effect"
 
 
-@every_method
+@methods_in_full
 def test_a_run_goes_on_from_a_checkpoint_as_if_nothing_had_been(start: Begin, method: Method, tmp_path: Path) -> None:
     def trained(trainer: Trainer) -> Trained:
         return Trained(trainer.learner.policy, trainer.learner.optimizer, trainer.learner.teacher)
@@ -201,11 +203,13 @@ def changed(field: FieldInfo) -> Any:
     return field.default / 2 if field.default else 0.5
 
 
-OWN = [(method, key) for method in METHODS.values() for key in fields_of(method.name) if key.startswith("credit.")]
+WITH_SETTINGS = {name: method for name, method in METHODS.items() if method.settings.model_fields}
 
 
-@pytest.mark.parametrize(("method", "key"), OWN, ids=[f"{method.name}-{key}" for method, key in OWN])
-def test_every_setting_of_a_method_changes_what_a_step_does(start: Begin, method: Method, key: str) -> None:
-    others = OTHER_VALUES.get(method.name, {}).get(key) or {key: changed(fields_of(method.name)[key])}
-    usual, other = after(start(method)), after(start(method, others))
-    assert any(not torch.equal(other[name], value) for name, value in usual.items())
+@pytest.mark.parametrize("method", in_full(WITH_SETTINGS))
+def test_every_setting_of_a_method_changes_what_a_step_does(start: Begin, method: Method) -> None:
+    usual = after(start(method))
+    for key in (key for key in fields_of(method.name) if key.startswith("credit.")):
+        others = OTHER_VALUES.get(method.name, {}).get(key) or {key: changed(fields_of(method.name)[key])}
+        other = after(start(method, others))
+        assert any(not torch.equal(other[name], value) for name, value in usual.items()), key

@@ -16,7 +16,7 @@ from torch import Tensor
 from rlsd_cli.config.schema import Config, fields_of, flatten
 from rlsd_cli.data.problems import select
 from rlsd_cli.data.prompts import prompt_ids, teacher_text
-from rlsd_cli.data.sources import Splits, load_splits
+from rlsd_cli.data.sources import Splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together
 from rlsd_cli.grading.jobs import open_pool
@@ -34,6 +34,7 @@ from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Ve
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
 from tests.oracle.oracle import Oracle, Response
+from tests.training.steps import splits_of
 
 LAYERS = 2
 """Of the embedded policy's four: nothing here asks for good answers."""
@@ -69,7 +70,7 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
         patch.setitem(VERIFIERS, "exact", Verifier(grade))
         config = configure(BASE)
         pool = stack.enter_context(open_pool(config))
-        splits = with_hints(load_splits(config))
+        splits = with_hints(splits_of(config))
 
         def make(overrides: dict[str, Any]) -> Trainer:
             torch.manual_seed(0)
@@ -292,7 +293,7 @@ EVALUATION: dict[str, Any] = BASE | {
 def evaluate(trainer: Trainer) -> Evaluation:
     """What a run finds of its policy."""
     (policy, sampler), config = (trainer.learner.policy, trainer.learner.sampler), trainer.config
-    problems = select(load_splits(config).held_out, config.evaluation.problems)
+    problems = select(splits_of(config).held_out, config.evaluation.problems)
     with open_pool(config) as pool:
         return evaluate_together(policy, sampler, problems, config, pool, World())
 

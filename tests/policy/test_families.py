@@ -1,8 +1,6 @@
 """Families of models, as toys with random weights, against plain forward passes; and what is said where that fails."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +45,7 @@ from rlsd_cli.rollout.decoders import Decoder, PrefixDecoder, UncachedDecoder, W
 from rlsd_cli.rollout.hf_sampler import TransformersSampler
 from rlsd_cli.rollout.probes import choose_decoder, is_exact
 from rlsd_cli.rollout.sampler import Sampling
+from tests.forked import rlsd
 
 CPU = torch.device("cpu")
 BASE = {
@@ -309,8 +308,7 @@ def test_a_model_whose_rows_depend_on_what_is_beside_them_is_refused() -> None:
 
 def test_a_refusal_is_a_sentence_and_a_hint_and_leaves_no_run(tmp_path: Path) -> None:
     folder = save(build(toy("bert")), tmp_path / "encoder")
-    command = [sys.executable, "-m", "rlsd_cli", "train", "quickstart", f"model={folder}", "device=cpu"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    done = rlsd("train", "quickstart", f"model={folder}", "device=cpu", cwd=tmp_path)
     assert done.returncode == 3
     assert "looks at later tokens" in done.stderr
     assert "hint: " in done.stderr

@@ -1,13 +1,15 @@
 """The parts of a training step, one at a time, and what they leave."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.sources import load_splits
+from rlsd_cli.data.sources import Splits, load_splits, parse_source
+from rlsd_cli.data.tasks import TASKS
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.policy.models import make_models
@@ -27,8 +29,20 @@ def begin(config: Config, pool: Pool) -> Trainer:
     """The trainer of a run in this process."""
     policy = load_trainable(config)
     return make_trainer(
-        config, make_models(policy, config), make_sampler(policy, config), pool, load_splits(config), Interrupts()
+        config, make_models(policy, config), make_sampler(policy, config), pool, splits_of(config), Interrupts()
     )
+
+
+def splits_of(config: Config) -> Splits:
+    """`load_splits`, of generated problems once: drawing them takes longer than a step."""
+    if config.eval_data is None and parse_source(config.data).name in TASKS:
+        return _generated(config.data, config.holdout)
+    return load_splits(config)
+
+
+@cache
+def _generated(task: str, holdout: float) -> Splits:
+    return load_splits(Config(data=task, holdout=holdout))
 
 
 # -- parts of a step --------------------------------------------------------------------------------------------------

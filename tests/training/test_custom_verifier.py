@@ -15,13 +15,15 @@ import pytest
 import torch
 
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.sources import load_source, load_splits
+from rlsd_cli.data.sources import load_source
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
+from tests.forked import rlsd
+from tests.training.steps import splits_of
 from tests.training.test_run import Listener, new_run, without_seconds
 
 MINE = '''
@@ -70,15 +72,7 @@ def marking(submission):
 '''
 Configure = Callable[..., Config]
 MakeTrainer = Callable[..., Trainer]
-COMMAND = [
-    sys.executable,
-    "-m",
-    "rlsd_cli.app",
-    "train",
-    "data=sums.jsonl",
-    "prompts_per_step=4",
-    "evaluation.problems=8",
-]
+TRAIN = ("train", "data=sums.jsonl", "prompts_per_step=4", "evaluation.problems=8")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +121,7 @@ def run(configure: Configure, overrides: dict[str, Any], path: Path) -> tuple[li
     config, listener = configure(overrides), Warned()
     folder = new_run(path, config)
     with open_pool(config) as pool:
-        train(config, load_trainable(config), load_splits(config), folder, listener, pool)
+        train(config, load_trainable(config), splits_of(config), folder, listener, pool)
     return folder.metrics(), listener.kinds
 
 
@@ -231,10 +225,6 @@ def test_a_response_is_verified_while_others_are_still_sampled(
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-def rlsd(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-
-
 @pytest.mark.parametrize(
     ("name", "code", "words"),
     [
@@ -246,7 +236,7 @@ def rlsd(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_a_verifier_that_cannot_work_is_found_before_a_run_is_made(
     folder: Path, name: str, code: int, words: str
 ) -> None:
-    done = rlsd(folder, f"verifier={name}")
+    done = rlsd(*TRAIN, f"verifier={name}", cwd=folder)
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
@@ -254,7 +244,7 @@ def test_a_verifier_that_cannot_work_is_found_before_a_run_is_made(
 
 
 def test_a_run_that_stops_for_its_verifier_exits_with_1(folder: Path) -> None:
-    done = rlsd(folder, "verifier=mine:unwilling", "evaluation.problems=2")
+    done = rlsd(*TRAIN, "verifier=mine:unwilling", "evaluation.problems=2", cwd=folder)
     assert done.returncode == 1, done.stderr
     assert "32 of 32 responses reached no verdict (32 crash)" in done.stderr
     assert "hint: `rlsd verify --verifier mine:unwilling --answer" in done.stderr
@@ -272,7 +262,7 @@ def is_running(pid: int) -> bool:
 def test_no_worker_outlives_the_run(folder: Path, tmp_path: Path, number: int, code: int) -> None:
     for name in ("mine.py", "sums.jsonl"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    command = [*COMMAND, "verifier=mine:stuck", "verification.timeout_seconds=900"]
+    command = [sys.executable, "-m", "rlsd_cli.app", *TRAIN, "verifier=mine:stuck", "verification.timeout_seconds=900"]
     process = subprocess.Popen(
         command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )

@@ -15,7 +15,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlsd_cli.config.resolve import Resolved
 from rlsd_cli.config.schema import Config, flatten
-from rlsd_cli.data.sources import load_splits
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupted, Interrupts
@@ -29,6 +28,7 @@ from rlsd_cli.training import run as run_module
 from rlsd_cli.training.assemble import assemble
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
+from tests.training.steps import splits_of
 
 
 class Listener:
@@ -70,7 +70,7 @@ def new_run(path: Path, config: Config) -> RunDir:
 
 def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[str, Any]:
     with open_pool(config) as pool:
-        return train(config, load_trainable(config), load_splits(config), run, listener or Listener(), pool)
+        return train(config, load_trainable(config), splits_of(config), run, listener or Listener(), pool)
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -325,7 +325,7 @@ def test_layers_that_do_not_compile_are_said_and_run_as_they_are(
     policy = load_trainable(config).run_as(compile=True)
     run = new_run(tmp_path / "run", config)
     with open_pool(config) as pool:
-        train(config, policy, load_splits(config), run, listener, pool)
+        train(config, policy, splits_of(config), run, listener, pool)
     assert said == ["layers run as they are: compiling failed (RuntimeError: no compiler)"]
     assert run.plan() == policy.execution._asdict() | {"compile": False}
 
