@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, sums
+from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, routes, sums
+from rlsd_cli.data.tasks.errors import FirstError
 from rlsd_cli.errors import RlsdError, did_you_mean
 
 
@@ -25,7 +26,11 @@ class Knob(NamedTuple):
 
 
 class Task(NamedTuple):
-    """`draw` takes a random stream and the knobs by name. `demonstrates`: a question may have several solutions."""
+    """`draw` takes a random stream and the knobs by name. `demonstrates`: a question may have several solutions.
+
+    `first_error` finds the place where a response goes wrong; None where it does not, or the task cannot tell. `steps`
+    gives the characters of each step of a response. Not every task can.
+    """
 
     summary: str
     draw: Callable[..., Problem]
@@ -33,6 +38,8 @@ class Task(NamedTuple):
     leakage: str | None = None
     knobs: Mapping[str, Knob] = MappingProxyType({})
     demonstrates: bool = False
+    first_error: Callable[[Problem, str], FirstError | None] | None = None
+    steps: Callable[[str], list[tuple[int, int]]] | None = None
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -46,11 +53,31 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 8, "terms of a chain; 0: two, three or four"),
                 "largest": Knob(99, 9, 999, "largest term"),
             },
+            first_error=arithmetic.NOTATION.first_error,
+            steps=arithmetic.NOTATION.steps,
         ),
         "arithmetic-warmup": Task(
             "the same chains as demonstrations: some worked, some guessed, some with a hint",
             arithmetic.draw_demonstration,
             300_000,
+            demonstrates=True,
+        ),
+        "routes": Task(
+            "sums of 3 or 4 numbers in any order, for the embedded policy, in its own alphabet",
+            routes.draw,
+            20_000,
+            leakage=arithmetic.LEAKAGE,
+            knobs={
+                "terms": Knob(0, 3, 8, "numbers to add; 0: three or four"),
+                "largest": Knob(99, 9, 999, "largest number"),
+            },
+            first_error=arithmetic.NOTATION.first_error,
+            steps=arithmetic.NOTATION.steps,
+        ),
+        "routes-warmup": Task(
+            "the same sums as demonstrations: most worked in some order, some guessed, some with a hint",
+            routes.draw_demonstration,
+            100_000,
             demonstrates=True,
         ),
         "sums": Task(
@@ -61,6 +88,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 3, "terms; 0: two or three"),
                 "largest": Knob(99, 20, 999, "largest term"),
             },
+            first_error=sums.NOTATION.first_error,
+            steps=sums.NOTATION.steps,
         ),
         "countdown": Task(
             "an expression of given numbers, each used once, that makes a target",
