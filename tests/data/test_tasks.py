@@ -3,7 +3,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import islice, pairwise, permutations, product
+from itertools import islice, permutations, product
 from random import Random
 
 import pytest
@@ -57,21 +57,17 @@ def test_every_step_of_a_route_adds_two_numbers_that_are_left(num_terms: int) ->
         assert last == f"#{problem.answer}"
 
 
-def test_a_route_adds_neighbours_in_every_order_alike() -> None:
-    orders = Counter[tuple[int, ...]]()
+def test_a_route_begins_anywhere_and_grows_to_both_sides() -> None:
+    ways = Counter[tuple[int, ...]]()
     for problem in drawn(lambda random: routes.draw(random, 4), 3000):
-        left, order = [*map(int, re.findall(r"\d+", problem.question))], list[int]()
-        for first, second in re.findall(r"(\d+)\+(\d+)=", problem.solution or ""):
-            pairs = [*pairwise(left)]
-            if len({*pairs}) < len(pairs):
-                break
-            place = pairs.index((int(first), int(second)))
-            left[place : place + 2] = [sum(pairs[place])]
-            order.append(place)
-        else:
-            orders[tuple(order)] += 1
-    assert orders.keys() == {*product(range(3), range(2), range(1))}
-    assert min(orders.values()) > 0.9 * orders.total() / 6
+        numbers = re.findall(r"\d+", problem.question)
+        if len({*numbers}) == 4:
+            first, *_ = steps = re.findall(r"(\d+)\+(\d+)=", problem.solution or "")
+            ways[tuple(numbers.index(number) for number in (first[0], *(term for _, term in steps)))] += 1
+    shares = {way: count / ways.total() for way, count in ways.items()}
+    thirds, sixths = ((0, 1, 2, 3), (2, 3, 1, 0)), ((1, 2, 0, 3), (1, 2, 3, 0))
+    expected = {**dict.fromkeys(thirds, 1 / 3), **dict.fromkeys(sixths, 1 / 6)}
+    assert shares == pytest.approx(expected, abs=0.03)
 
 
 def test_every_sum_is_right_line_by_line() -> None:
