@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from rlsd_cli.data.problems import Problem, content_hash
-from rlsd_cli.data.tasks import TASKS, arithmetic, generate, iterate, knobs_of, sums
+from rlsd_cli.data.tasks import TASKS, arithmetic, generate, iterate, knobs_of, routes, sums
 from rlsd_cli.errors import RlsdError
 from rlsd_verifiers import Submission, check_reference, verify
 
@@ -39,6 +39,37 @@ def test_every_running_total_of_a_chain_is_right_and_never_negative() -> None:
     assert lengths == {2, 3, 4}
 
 
+@pytest.mark.parametrize("num_terms", [0, 8])
+def test_every_step_of_a_route_adds_two_numbers_that_are_left(num_terms: int) -> None:
+    for problem in drawn(lambda random: routes.draw(random, num_terms)):
+        question = re.fullmatch(r"Q(\d+(?:\+\d+)+)=", problem.question)
+        assert question, problem.question
+        left = Counter(map(int, question[1].split("+")))
+        assert left.total() in ([num_terms] if num_terms else [3, 4])
+        assert 1 <= min(left) <= max(left) <= 99
+        *steps, last = (problem.solution or "").split(";")
+        for step in steps:
+            first, second, total = map(int, re.fullmatch(r"(\d+)\+(\d+)=(\d+)", step).groups())  # type: ignore[union-attr]
+            assert total == first + second
+            assert not Counter((first, second)) - left
+            left = left - Counter((first, second)) + Counter((total,))
+        assert left == Counter((int(problem.answer),))
+        assert last == f"#{problem.answer}"
+
+
+def test_a_route_begins_anywhere_and_grows_to_both_sides() -> None:
+    ways = Counter[tuple[int, ...]]()
+    for problem in drawn(lambda random: routes.draw(random, 4), 3000):
+        numbers = re.findall(r"\d+", problem.question)
+        if len({*numbers}) == 4:
+            first, *_ = steps = re.findall(r"(\d+)\+(\d+)=", problem.solution or "")
+            ways[tuple(numbers.index(number) for number in (first[0], *(term for _, term in steps)))] += 1
+    shares = {way: count / ways.total() for way, count in ways.items()}
+    thirds, sixths = ((0, 1, 2, 3), (2, 3, 1, 0)), ((1, 2, 0, 3), (1, 2, 3, 0))
+    expected = {**dict.fromkeys(thirds, 1 / 3), **dict.fromkeys(sixths, 1 / 6)}
+    assert shares == pytest.approx(expected, abs=0.03)
+
+
 def test_every_sum_is_right_line_by_line() -> None:
     for problem in drawn(sums.draw):
         *lines, last = (problem.solution or "").splitlines()
@@ -54,7 +85,9 @@ def test_every_sum_is_right_line_by_line() -> None:
         assert (problem.answer, last) == (str(total), f"#### {total}")
 
 
-@pytest.mark.parametrize(("draw", "verifier"), [(arithmetic.draw, "exact"), (sums.draw, "numeric")])
+@pytest.mark.parametrize(
+    ("draw", "verifier"), [(arithmetic.draw, "exact"), (routes.draw, "exact"), (sums.draw, "numeric")]
+)
 def test_a_worked_solution_is_graded_correct_by_the_verifier_of_its_task(
     draw: Callable[[Random], Problem], verifier: str
 ) -> None:
@@ -66,9 +99,12 @@ def test_a_worked_solution_is_graded_correct_by_the_verifier_of_its_task(
         assert verify(graded._replace(answer=str(int(problem.answer) + 1)), verifier).correct is False
 
 
-def test_a_demonstration_answers_its_question_worked_or_directly_with_or_without_a_hint() -> None:
+@pytest.mark.parametrize(("draw", "worked"), [(arithmetic.draw_demonstration, 0.4), (routes.draw_demonstration, 0.9)])
+def test_a_demonstration_answers_its_question_worked_or_directly_with_or_without_a_hint(
+    draw: Callable[[Random], Problem], worked: float
+) -> None:
     kinds = {"worked": 0, "hint: solution": 0, "hint: answer": 0}
-    for problem in drawn(arithmetic.draw_demonstration):
+    for problem in drawn(draw):
         hint, _, bare = problem.question.rpartition("|")
         assert problem.fingerprint == content_hash(bare)
         assert verify(Submission(problem.solution or "", problem.answer), "exact").correct
@@ -77,10 +113,10 @@ def test_a_demonstration_answers_its_question_worked_or_directly_with_or_without
         kinds["hint: solution"] += hint.endswith(f";#{problem.answer}")
         assert not hint or hint.endswith(problem.answer)
     shares = {kind: count / 2000 for kind, count in kinds.items()}
-    assert shares == pytest.approx({"worked": 0.4, "hint: solution": 0.15, "hint: answer": 0.15}, abs=0.04)
+    assert shares == pytest.approx({"worked": worked, "hint: solution": 0.15, "hint: answer": 0.15}, abs=0.04)
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "sums"])
+@pytest.mark.parametrize("name", ["arithmetic", "routes", "sums"])
 def test_a_task_is_a_fixed_list_without_repeats(name: str) -> None:
     problems = generate(name)
     assert problems == generate(name)
@@ -106,6 +142,8 @@ def test_the_problems_of_the_published_numbers_never_change(name: str, digest: s
 
 EXTREMES: list[tuple[str, dict[str, int]]] = [
     ("arithmetic", {"terms": 8, "largest": 999}),
+    ("routes", {}),
+    ("routes", {"terms": 8, "largest": 999}),
     ("sums", {"terms": 3, "largest": 20}),
     ("sums", {"terms": 2, "largest": 999}),
     ("countdown", {}),
@@ -138,7 +176,7 @@ def solution_of(problem: Problem) -> list[str]:
 
 
 def test_the_extremes_have_every_task() -> None:
-    assert {name for name, _ in EXTREMES} == TASKS.keys() - {"arithmetic-warmup"}
+    assert {name for name, _ in EXTREMES} == TASKS.keys() - {"arithmetic-warmup", "routes-warmup"}
 
 
 @pytest.mark.parametrize(("name", "settings"), EXTREMES)

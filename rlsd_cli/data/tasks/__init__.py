@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.tasks import arithmetic, base_conversion, countdown, knights, latin, linear, routes, sums
-from rlsd_cli.data.tasks.errors import FirstError, Span, chain_error, chain_steps, equation_error, equation_steps
+from rlsd_cli.data.tasks.errors import FirstError
 from rlsd_cli.errors import RlsdError, did_you_mean
 
 
@@ -28,7 +28,8 @@ class Knob(NamedTuple):
 class Task(NamedTuple):
     """`draw` takes a random stream and the knobs by name. `demonstrates`: a question may have several solutions.
 
-    first_error, steps: where a response goes wrong, and the characters of its steps; None where the task cannot say
+    `first_error` finds the place where a response goes wrong; None where it does not, or the task cannot tell. `steps`
+    gives the characters of each step of a response. Not every task can.
     """
 
     summary: str
@@ -38,7 +39,7 @@ class Task(NamedTuple):
     knobs: Mapping[str, Knob] = MappingProxyType({})
     demonstrates: bool = False
     first_error: Callable[[Problem, str], FirstError | None] | None = None
-    steps: Callable[[str], list[Span]] | None = None
+    steps: Callable[[str], list[tuple[int, int]]] | None = None
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(
@@ -52,8 +53,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 8, "terms of a chain; 0: two, three or four"),
                 "largest": Knob(99, 9, 999, "largest term"),
             },
-            first_error=chain_error,
-            steps=chain_steps,
+            first_error=arithmetic.NOTATION.first_error,
+            steps=arithmetic.NOTATION.steps,
         ),
         "arithmetic-warmup": Task(
             "the same chains as demonstrations: some worked, some guessed, some with a hint",
@@ -62,21 +63,21 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             demonstrates=True,
         ),
         "routes": Task(
-            "sums of 3 or 4 terms that can be worked out in several orders, in the embedded policy's alphabet",
+            "sums of 3 or 4 numbers in any order, for the embedded policy, in its own alphabet",
             routes.draw,
             20_000,
             leakage=arithmetic.LEAKAGE,
             knobs={
-                "terms": Knob(0, 3, 6, "terms of a sum; 0: three or four"),
-                "largest": Knob(99, 9, 999, "largest term"),
+                "terms": Knob(0, 3, 8, "numbers to add; 0: three or four"),
+                "largest": Knob(99, 9, 999, "largest number"),
             },
-            first_error=chain_error,
-            steps=chain_steps,
+            first_error=arithmetic.NOTATION.first_error,
+            steps=arithmetic.NOTATION.steps,
         ),
         "routes-warmup": Task(
-            "the same sums as demonstrations: some worked, some guessed, some with a hint",
+            "the same sums as demonstrations: most worked in some order, some guessed, some with a hint",
             routes.draw_demonstration,
-            300_000,
+            100_000,
             demonstrates=True,
         ),
         "sums": Task(
@@ -87,8 +88,8 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 "terms": Knob(0, 2, 3, "terms; 0: two or three"),
                 "largest": Knob(99, 20, 999, "largest term"),
             },
-            first_error=equation_error,
-            steps=equation_steps,
+            first_error=sums.NOTATION.first_error,
+            steps=sums.NOTATION.steps,
         ),
         "countdown": Task(
             "an expression of given numbers, each used once, that makes a target",

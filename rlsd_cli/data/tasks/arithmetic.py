@@ -5,14 +5,17 @@ states the result, `#74`. A privileged view puts the reference before the questi
 Terms lie in 1..`largest` and the running total never falls below 0.
 """
 
+import re
 from random import Random
 
 from rlsd_cli.data.problems import Problem, content_hash
+from rlsd_cli.data.tasks.errors import NUMBER, Notation
 
 WORKED_SHARE = 0.4
 HINTED_SHARE = 0.3
 LEAKAGE = r"^#"
 """A chain needs its running totals; a response that opens with the result states what it was not shown."""
+NOTATION = Notation(shape=re.compile(rf"(?:s+;)*#{NUMBER}"), result=re.compile(f"#({NUMBER})"))
 
 
 def draw(random: Random, terms: int = 0, largest: int = 99) -> Problem:
@@ -37,16 +40,21 @@ def _chain(random: Random, num_terms: int, largest: int) -> Problem:
 
 
 def draw_demonstration(random: Random) -> Problem:
-    """A row of the supervised warm-up: 40 % worked and 60 % direct responses, 30 % of the rows with a hint.
+    """A row of the supervised warm-up: 40 % worked and 60 % direct responses.
 
     Chains of two, three and four terms are equally frequent.
+    """
+    return demonstrate(random, _chain(random, random.randint(2, 4), 99), WORKED_SHARE)
+
+
+def demonstrate(random: Random, problem: Problem, worked_share: float) -> Problem:
+    """A problem as a row of a supervised warm-up: so many worked responses, the others direct; 30 % with a hint.
 
     Half of the hints show the worked solution and half the bare answer, so that both privileged views are in
     distribution. A hinted row keeps the fingerprint of its bare question: both stay on one side of the split.
     """
-    problem = _chain(random, random.randint(2, 4), 99)
     direct = f"#{problem.answer}"
-    solution = problem.solution if random.random() < WORKED_SHARE else direct
+    solution = problem.solution if random.random() < worked_share else direct
     if random.random() >= HINTED_SHARE:
         return problem._replace(solution=solution)
     reference = problem.solution if random.random() < 0.5 else problem.answer

@@ -1,8 +1,16 @@
 """Two-digit sums and short chains in English, for small instruction-tuned models."""
 
+import re
 from random import Random
 
 from rlsd_cli.data.problems import Problem, content_hash
+from rlsd_cli.data.tasks.errors import NUMBER, Notation
+
+NOTATION = Notation(
+    shape=re.compile(r"[^=]*"),
+    result=re.compile(rf"(?:####|\\boxed\{{|\banswer is\b)[^\w\n-]*({NUMBER})(?![.,]\d)", re.IGNORECASE),
+)
+"""Equations among words. A response with an `=` of no such equation, as in `7 + 8 - 5 = 15 - 5`, is not read."""
 
 
 def draw(random: Random, terms: int = 0, largest: int = 99) -> Problem:
