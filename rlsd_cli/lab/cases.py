@@ -90,12 +90,13 @@ def place_of(member: Judged, starts: Sequence[int], task: Task | None) -> Place 
     found = task.first_error(member.rollout.problem, text)
     if found is None:
         return None
-    step = next((span for span in task.steps(text) if span[0] <= found.start <= span[1]), (found.start, found.end))
+    step = next((span for span in task.steps(text) if span[0] <= found.start < span[1]), (found.start, found.end))
     token = _token_at(starts, found.start)
     last = max(token, _token_at(starts, step[1] - 1)) + 1
     return Place(token, _token_at(starts, step[0]), last, found.steps_after, found.kind == "decision")
 
 
 def _token_at(starts: Sequence[int], character: int) -> int:
-    """The token that holds a character."""
-    return next(token for token in range(len(starts) - 1) if starts[token] <= character < starts[token + 1])
+    """The token that holds a character; the last one, which ends the response, where the text is over before it."""
+    tokens = range(len(starts) - 1)
+    return next((token for token in tokens if starts[token] <= character < starts[token + 1]), len(starts) - 2)
