@@ -83,7 +83,8 @@ def _become(
     environment: Mapping[str, str],
     written: Sequence[Path],
 ) -> None:
-    """Let this process be what a shell would have started."""
+    """Let this process be what a shell would have started, in a group of its own."""
+    os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -31,6 +31,20 @@ progress.step(metrics, 1)
 progress.warning("kind", "something")
 progress.close()
 """
+DRY_RUNS = """
+import contextlib, io, json, sys
+from rlsd_cli.app import main
+done = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, out, code = ["rlsd", *arguments], io.StringIO(), None
+    with contextlib.redirect_stdout(out):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    done.append([code, out.getvalue()])
+json.dump([done, [*sys.modules]], sys.stdout)
+"""
 TABLE = ["-m", "rlsd_cli.app", "presets", "list"]
 READING = [
     ["--help"],
@@ -73,20 +87,29 @@ def test_help_loads_no_heavy_library(tmp_path: Path, environment: dict[str, str]
     assert not packages & HEAVY
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_the_run_line_of_a_preset_runs_that_preset_and_a_dry_run_of_it_needs_no_torch(
-    name: str, tmp_path: Path, environment: dict[str, str]
-) -> None:
+def run_line(name: str) -> list[str]:
+    """What the file of a preset says that `rlsd train` is given to run it."""
     line = (presets_dir() / f"{name}.toml").read_text(encoding="utf-8").splitlines()[2]
     rlsd, verb, *arguments = line.removeprefix("# Run:").split()
-    assert rlsd == "rlsd"
-    if verb == "eval":  # which has no dry run; its options are no keys
-        arguments = arguments[:1]
-    done, packages = loaded_by(["train", *arguments, "--dry-run", "--json"], tmp_path, environment)
+    assert (rlsd, verb in ("train", "eval")) == ("rlsd", True)
+    return arguments[:1] if verb == "eval" else arguments  # `eval` has no dry run; its options are no keys
+
+
+def test_the_run_line_of_each_preset_runs_that_preset_and_a_dry_run_of_it_needs_no_torch(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """All in one process: what one of them loads stays loaded."""
+    lines = {name: run_line(name) for name in preset_names()}
+    given = json.dumps([["train", *arguments, "--dry-run", "--json"] for arguments in lines.values()])
+    command = [sys.executable, "-c", DRY_RUNS, given]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    shown = {key: row["value"] for key, row in json.loads(done.stdout).items() if key != "memory"}
-    assert shown == flatten(resolve([name], split_arguments(arguments)[1]).config)
-    assert packages.isdisjoint(HEAVY - {"pydantic"})
+    ended, modules = json.loads(done.stdout)
+    for (name, arguments), (code, out) in zip(lines.items(), ended, strict=True):
+        assert code == 0, (name, done.stderr)
+        shown = {key: row["value"] for key, row in json.loads(out).items() if key != "memory"}
+        assert shown == flatten(resolve([name], split_arguments(arguments)[1]).config), name
+    assert {module.split(".")[0] for module in modules}.isdisjoint(HEAVY - {"pydantic"})
     assert not (tmp_path / "runs").exists()
 
 

@@ -4,8 +4,6 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +20,7 @@ from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
-from tests.forked import rlsd
+from tests.forked import Command, rlsd
 from tests.training.steps import splits_of
 from tests.training.test_run import Listener, new_run, without_seconds
 
@@ -262,16 +260,13 @@ def is_running(pid: int) -> bool:
 def test_no_worker_outlives_the_run(folder: Path, tmp_path: Path, number: int, code: int) -> None:
     for name in ("mine.py", "sums.jsonl"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    command = [sys.executable, "-m", "rlsd_cli.app", *TRAIN, "verifier=mine:stuck", "verification.timeout_seconds=900"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    process = Command([*TRAIN, "verifier=mine:stuck", "verification.timeout_seconds=900"], tmp_path)
     note = tmp_path / "worker.pid"
     for _ in range(600):
-        if process.poll() is not None or (note.exists() and note.read_text()):
+        if process.returncode is not None or (note.exists() and note.read_text()):
             break
         time.sleep(0.1)
-    assert note.exists(), process.communicate()
+    assert note.exists(), process.communicate(timeout=1)
     worker = int(note.read_text())
     assert is_running(worker)
     os.killpg(process.pid, number)

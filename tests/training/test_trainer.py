@@ -59,7 +59,7 @@ def with_advantages(given: Taught, *advantages: float) -> Taught:
 # -- equivalence classes ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["rlvr", "rlsd", "opsd"])
+@pytest.mark.parametrize("method", ["rlsd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rlvr", "opsd"))])
 @pytest.mark.parametrize("reduction", ["sequence_mean", "token_mean", "constant"])
 def test_how_a_batch_is_cut_does_not_change_its_gradient(
     make_trainer: MakeTrainer, method: str, reduction: str

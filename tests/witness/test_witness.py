@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.witness.compare import KEPT, ROOT
+from tests.forked import rlsd
+from tests.witness.compare import KEPT
 from tests.witness.records import columns_of, difference, values_of
-from tests.witness.runner import perform
-from tests.witness.runs import ALONE, COARSE
+from tests.witness.runs import ALONE, COARSE, arguments
 
 Columns = dict[str, list[float | None]]
 METRICS: dict[str, Columns] = json.loads(KEPT.read_text(encoding="utf-8"))
@@ -42,17 +42,23 @@ Perform = Callable[[Sequence[str]], Path]
 
 @pytest.fixture(scope="module")
 def performed(tmp_path_factory: pytest.TempPathFactory) -> Perform:
-    """`performed(names)`: the folder in which these runs lie, made once."""
+    """`performed(names)`: the folder in which these runs lie, made once; those that `runner.perform` makes."""
     folders: dict[tuple[str, ...], Path] = {}
 
     def make(names: Sequence[str]) -> Path:
         key = tuple(names)
         if key not in folders:
             folders[key] = tmp_path_factory.mktemp("witness")
-            perform(ROOT, names, folders[key])
+            for name in names:
+                run(name, folders[key])
         return folders[key]
 
     return make
+
+
+def run(name: str, folder: Path) -> None:
+    done = rlsd("--root", str(folder / name), "train", *arguments(ALONE[name]), cwd=folder)
+    (folder / f"{name}.log").write_text(done.stderr, encoding="utf-8")
 
 
 def apart(kept: Columns, now: Columns) -> dict[str, list[Any]]:
