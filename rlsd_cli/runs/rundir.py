@@ -230,7 +230,7 @@ def run_name(resolved: Resolved) -> str:
 def _slug(key: str, value: Any) -> str:
     """A changed value in a run's name: `lr2e-06`, `datatrain`; the hash tells apart what is cut off."""
     text = Path(str(value)).stem if key in LOCATIONS else str(value)
-    return re.sub(r"[^A-Za-z0-9.+_]+", "_", key.rsplit(".", 1)[-1] + text)[:24]
+    return re.sub(r"[^A-Za-z0-9.+_]+", "_", re.split("[.:]", key)[-1] + text)[:24]
 
 
 def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:

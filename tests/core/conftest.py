@@ -9,7 +9,7 @@ import sys
 
 from jaxtyping import install_import_hook
 
-MODULES = ("advantages", "evidence", "ratios", "credit", "divergences", "schedules", "surrogates", "weights")
+MODULES = ("advantages", "evidence", "ratios", "rewards", "credit", "divergences", "schedules", "surrogates", "weights")
 """Each after those that it imports."""
 
 with install_import_hook("rlsd_cli.core", "beartype.beartype"):
