@@ -65,7 +65,7 @@ class Config(Section):
     verifier: str = Field(
         "auto",
         description="verifier of problems that name none: auto (by the form of the reference), math, numeric, "
-        "choice, exact, countdown, code, gym, or `module:function`",
+        "choice, exact, countdown, code, gym, `module:function` or `./file.py:function`",
     )
     verifier_error_limit: Fraction = Field(
         0.1, description="largest fraction of a step's responses that may reach no verdict; above it the run stops"

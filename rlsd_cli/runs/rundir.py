@@ -4,7 +4,7 @@ config.toml        complete: `rlsd train runs/NAME/config.toml`
 command.txt        as typed, and where
 environment.json   versions, machine, commit
 data.json          how many problems, and what they hash to
-inputs.json        what its data files, its verifier's source and its model hash to
+inputs.json        what its data files, the sources of its verifier and rewards, and its model hash to
 plan.json          how the model is run on this machine: types, packing, compiled layers, micro-batches
 code.patch         uncommitted changes of the working directory, if it is a repository
 status.json        created | running | interrupted | done | failed, and the result

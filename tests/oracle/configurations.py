@@ -32,13 +32,13 @@ RLVR: dict[str, Overrides] = {
     "reward-parts": {
         "reward.parts": {"answer": 0.7, "format": 0.4, "overlong": 0.3},
         "reward.format_pattern": r".*[13579]",
-        "reward.overlong_buffer": 9,
+        "reward.overlong_buffer": 15,
     },
-    "reward-parts-masked": TWO
+    "reward-parts-without-answer": TWO
     | {
         "reward.parts": {"answer": 0.0, "format": -0.4, "overlong": 1.0},
-        "reward.format_pattern": r"[^5]*",
-        "rollout.truncated": "mask",
+        "reward.format_pattern": r".*[02468]",
+        "rollout.max_new_tokens": 5,
         "advantage.scale": "none",
     },
     "batch-std": {"advantage.scale": "batch_std", "advantage.ddof": 0, "advantage.eps": 0.1},

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlsd_cli.config.resolve import resolve
 from rlsd_cli.config.schema import Config
 from rlsd_cli.console import step_line
 from rlsd_cli.data.sources import load_splits
@@ -364,3 +365,32 @@ def test_the_command_names_a_run_by_its_function_and_says_that_it_has_changed_si
     again = train()
     assert "reward.parts../rewards.py:rank" in again.stderr
     assert "has changed" in again.stderr
+
+
+# -- the documentation ------------------------------------------------------------------------------------------------
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+def test_the_examples_of_the_documentation_are_a_config_and_functions_that_it_can_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Any
+) -> None:
+    (tmp_path / "mine.toml").write_text(blocks("toml")[0])
+    (tmp_path / "rewards.py").write_text("\n".join(blocks("python")))
+    monkeypatch.chdir(tmp_path)
+    config = resolve(["mine.toml"], {}).config
+    assert config.reward.parts == {"answer": 1.0, "format": 0.1, "overlong": 0.5, "./rewards.py:brevity": 0.2}
+    _, records = step({**config.reward.parts, "./rewards.py:variety": 1.0})
+    assert [record.reward_parts["./rewards.py:variety"] for record in records] == [1.0, 0.5, 1.0, 0.5]
+    assert records[0].reward_parts["./rewards.py:brevity"] == pytest.approx(1 / 1.04)
+
+
+def test_the_pattern_for_a_thought_that_the_prompt_opens_is_one_that_works() -> None:
+    (pattern,) = re.findall(r"reward.format_pattern='(.*)'", DOCUMENT)
+    assert re.fullmatch(pattern, "2+3 is 5\n</think>\n5")
+    assert not re.fullmatch(pattern, "2+3 is 5")
+    assert not re.fullmatch(pattern, "2+3 is 5</think> ")
