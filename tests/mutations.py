@@ -608,8 +608,8 @@ REWARDS = (
     oracle("parts weigh the same", "sum(weight * parts[name] for", "sum(parts[name] for", "rlvr-reward-parts"),
     oracle(
         "the penalty of length begins at the limit",
-        "(limit - buffer - num_tokens) / buffer",
-        "(limit - num_tokens) / buffer",
+        "max(-1.0, (limit - buffer - num_tokens) / buffer))\n",
+        "max(-1.0, (limit - num_tokens) / buffer))\n",
         "rlvr-reward-parts",
     ),
 )

@@ -369,11 +369,11 @@ def test_the_command_names_a_run_by_its_function_and_says_that_it_has_changed_si
 
 # -- the documentation ------------------------------------------------------------------------------------------------
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "rewards.md"
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_examples_of_the_documentation_are_a_config_and_functions_that_it_can_name(
@@ -390,7 +390,7 @@ def test_the_examples_of_the_documentation_are_a_config_and_functions_that_it_ca
 
 
 def test_the_pattern_for_a_thought_that_the_prompt_opens_is_one_that_works() -> None:
-    (pattern,) = re.findall(r"reward.format_pattern='(.*)'", DOCUMENT)
+    (pattern,) = re.findall(r"reward.format_pattern='(.*)'", DOCUMENT.read_text(encoding="utf-8"))
     assert re.fullmatch(pattern, "2+3 is 5\n</think>\n5")
     assert not re.fullmatch(pattern, "2+3 is 5")
     assert not re.fullmatch(pattern, "2+3 is 5</think> ")
