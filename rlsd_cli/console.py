@@ -284,8 +284,12 @@ def step_line(metrics: Mapping[str, Any]) -> str:
         ("tokens", "response_tokens_mean", "{:.0f}"),
         ("grad", "grad_norm", "{:.2f}"),
     )
-    parts = [f"{word} {form.format(metrics[key])}" for word, key, form in shown if metrics[key] is not None]
-    return "  ".join([f"step {metrics['step']:5d}", *parts, f"{metrics['seconds']:.1f} s"])
+    words = {key: f"{word} {form.format(metrics[key])}" for word, key, form in shown if metrics[key] is not None}
+    parts = {name: mean for name, mean in metrics.get("reward_parts", {}).items() if mean is not None}
+    if "reward_mean" in words and parts.keys() != {"answer"}:
+        of = "  ".join(f"{name.rpartition(':')[2]} {mean:.3f}" for name, mean in parts.items())
+        words["reward_mean"] += f" ({of})"
+    return "  ".join([f"step {metrics['step']:5d}", *words.values(), f"{metrics['seconds']:.1f} s"])
 
 
 def interval(summary: Mapping[str, Any], key: str = "mean") -> str:

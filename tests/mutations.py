@@ -603,6 +603,38 @@ OPTIMIZER = (
         "rlvr-cosine",
     ),
 )
+PARTS = "tests/training/test_reward_parts.py::test_"
+REWARDS = (
+    oracle("parts weigh the same", "sum(weight * parts[name] for", "sum(parts[name] for", "rlvr-reward-parts"),
+    oracle(
+        "the penalty of length begins at the limit",
+        "max(-1.0, (limit - buffer - num_tokens) / buffer))\n",
+        "max(-1.0, (limit - num_tokens) / buffer))\n",
+        "rlvr-reward-parts",
+    ),
+)
+ASKED_REWARDS = (
+    Mutation(
+        "a group's function is called with one response at a time",
+        "    if not _takes_group(name):\n",
+        "    if True:\n",
+        PARTS + "a_score_is_the_weighted_sum_of_its_parts_and_advantages_are_of_it",
+    ),
+    Mutation(
+        "a group's failure is that of a response",
+        "            if part.of_group:\n",
+        "            if False:\n",
+        PARTS + "a_function_of_groups_that_fails_stops_the_run_with_its_reason",
+    ),
+)
+FINGERPRINT = (
+    Mutation(
+        "the source of a reward is no input",
+        "for name in config.reward.functions}",
+        "for name in ()}",
+        PARTS + "a_run_is_not_continued_with_a_function_that_has_changed",
+    ),
+)
 JUDGING = (
     oracle(
         "what is cut is always masked",
@@ -616,7 +648,31 @@ JUDGING = (
         "if False:",
         "rlvr-truncated-masked-two",
     ),
-    oracle("what is cut keeps its score", "elif rollout.truncated and score is not None:", "elif False:", "rlsd-ema"),
+    oracle("what is cut keeps its answer", "ANSWER: 0.0 if is_zero else answer,", "ANSWER: answer,", "rlsd-ema"),
+    Mutation(
+        "what is masked has no answer",
+        'is_zero = rollout.truncated and config.rollout.truncated == "zero"',
+        "is_zero = rollout.truncated",
+        PARTS + "a_response_that_is_cut_and_masked_is_in_no_baseline_whatever_its_parts",
+    ),
+    Mutation(
+        "groups are named by their sums",
+        "answers = {member.parts.get(ANSWER) for member, _ in compared}",
+        "answers = {member.score for member, _ in compared}",
+        PARTS + "a_group_has_no_signal_where_sums_are_equal_and_is_named_by_its_answers",
+    ),
+    Mutation(
+        "a part without a value is no reason",
+        "if verdict.is_verdict and (why := failure(pending.parts)):",
+        "if verdict.is_verdict and (why := failure({})):",
+        PARTS + "a_response_that_a_function_has_no_value_for_has_no_verdict",
+    ),
+    oracle(
+        "the buffer of a length is its limit",
+        "settings.buffer(limit)),",
+        "limit),",
+        "rlvr-reward-parts",
+    ),
     oracle("there is one baseline", "baseline=settings.baseline,", 'baseline="mean",', "rlvr-leave-one-out"),
     oracle("there is one scale", "scale=settings.scale,", 'scale="group_std",', "rlvr-batch-std"),
     oracle("the deviation is always unbiased", "ddof=settings.ddof,", "ddof=1,", "rlvr-population-std"),
@@ -638,7 +694,7 @@ JUDGING = (
     Mutation(
         "without signal is what has equal scores",
         "if any(advantage != 0 for _, advantage in compared):",
-        "if len({score for score, _ in compared}) > 1:",
+        "if len({member.score for member, _ in compared}) > 1:",
         "tests/training/test_judging.py::test_without_a_baseline_equal_scores_are_advantages",
     ),
 )
@@ -915,6 +971,9 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/methods/rlrt.py": RLRT,
     "rlsd_cli/training/experience.py": EXPERIENCE,
     "rlsd_cli/training/judging.py": JUDGING,
+    "rlsd_cli/core/rewards.py": REWARDS,
+    "rlsd_cli/grading/rewards.py": ASKED_REWARDS,
+    "rlsd_cli/evaluation/fingerprint.py": FINGERPRINT,
     "rlsd_cli/training/reading.py": READING,
     "rlsd_cli/training/passes.py": PASSES,
     "rlsd_cli/training/assemble.py": ASSEMBLE,

@@ -14,6 +14,11 @@ def _scores(method: Method) -> bool:
     return method.scored
 
 
+def _sums_parts(method: Method) -> bool:
+    """Values of prefixes are of the verifier's scores, and so are the responses that they are compared with."""
+    return _samples(method) and method.continuations is None
+
+
 def _has_surrogate(method: Method) -> bool:
     return method.has(PolicyGradient)
 
@@ -40,6 +45,7 @@ CONDITIONS: Mapping[str, Callable[[Method], bool]] = {
     "rollout.temperature": _samples,
     "rollout.truncated": _samples,
     "rollout.refill": _scores,
+    "reward": _sums_parts,
     "advantage": _scores,
     "loss.surrogate": _has_surrogate,
     "loss.clip_low": _has_surrogate,

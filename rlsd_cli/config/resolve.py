@@ -70,6 +70,8 @@ class Key(NamedTuple):
 # -- the key reference --------------------------------------------------------------------------------------------
 
 FIELDS: Mapping[str, FieldInfo] = all_fields()
+TABLES = tuple(key for key, field in FIELDS.items() if get_origin(field.annotation) is dict)
+"""Keys whose value is a table. Layers add to it: `reward.parts.format` is the entry `format` of `reward.parts`."""
 
 
 def _kind(key: str, schema: Mapping[str, Any]) -> str:
@@ -87,6 +89,8 @@ def _kind_of(option: Mapping[str, Any]) -> str:
         return "|".join(map(str, option["enum"]))
     if option.get("type") == "array":
         return f"list of {_kind_of(option['items'])}s"
+    if option.get("type") == "object":
+        return f"table of {_kind_of({'type': option['additionalProperties']['type']})}s"
     words = {"number": "float", "integer": "int", "string": "text", "boolean": "true|false", "null": "none"}
     signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
     bounds = [f"{sign} {option[name]:g}" for name, sign in signs.items() if name in option]
@@ -117,7 +121,8 @@ def _read_by(keys: Iterable[str]) -> str:
 def _flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        flat |= _flatten_table(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        is_section = isinstance(value, dict) and prefix + name not in TABLES
+        flat |= _flatten_table(value, f"{prefix}{name}.") if is_section else {prefix + name: value}
     return flat
 
 
@@ -181,12 +186,16 @@ def target_layer(target: str) -> tuple[str, Layer]:
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
-    """Positional arguments into targets and `key=value` overrides; `data.jsonl` and `sums:count=9` are targets."""
+    """Positional arguments into targets and `key=value` overrides; `data.jsonl` and `sums:count=9` are targets.
+
+    The name of a table's entry may be a path.
+    """
     targets: list[str] = []
     overrides: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        if equals and "/" not in key and ":" not in key:
+        is_entry = key.startswith(tuple(f"{table}." for table in TABLES))
+        if equals and (is_entry or ("/" not in key and ":" not in key)):
             overrides[key.strip()] = parse_value(text.strip())
         else:
             targets.append(argument)
@@ -215,7 +224,7 @@ def resolve(targets: Sequence[str], overrides: Mapping[str, Any]) -> Resolved:
 
 def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     """Layers, lowest first, and the command line on top of them."""
-    given = [*layers, command_line]
+    given = [_with_tables(layer) for layer in (*layers, command_line)]
     default = Layer("default", {"method": DEFAULT_METHOD})
     asks = next(layer for layer in (*reversed(given), default) if "method" in layer.values)
     asked_for = asks.values["method"]
@@ -239,7 +248,7 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
     origins = dict.fromkeys(fields, "default")
     for layer in stack:
         known = {key: _worded(fields[key], value) for key, value in layer.values.items() if key in fields}
-        values |= known
+        values |= {key: _added(value, values.get(key, fields[key].default)) for key, value in known.items()}
         origins |= dict.fromkeys(known, layer.origin)
     try:
         config = config_type(method.name).model_validate(_nest(values | {"method": method.name}))
@@ -247,10 +256,40 @@ def merge(layers: Sequence[Layer], command_line: Layer) -> Resolved:
         problems += _validation_problems(error, values, origins)
     if problems:
         raise RlsdError("\n".join(problems), hint=_joined(hints))
-    below = {key: value for layer in stack[:-1] for key, value in layer.values.items()}
-    asked = {key: _worded(fields[key], value) for key, value in given[-1].values.items()}
-    changed = {key: value for key, value in asked.items() if value != below.get(key, fields[key].default)}
-    return Resolved(config, origins, "", changed, tuple(notes))
+    return Resolved(config, origins, "", _changed(stack, fields), tuple(notes))
+
+
+def _with_tables(layer: Layer) -> Layer:
+    """A layer whose entries of tables are in their tables."""
+    values: dict[str, Any] = {}
+    for key, value in layer.values.items():
+        table = next((name for name in TABLES if key.startswith(f"{name}.")), None)
+        if table is None:
+            values[key] = _added(value, values.get(key))
+        else:
+            values[table] = _added({key.removeprefix(f"{table}.").strip("\"'"): value}, values.get(table))
+    return layer._replace(values=values)
+
+
+def _added(value: Any, below: Any) -> Any:
+    """A value of a layer above the one below it: a table adds to it."""
+    return {**below, **value} if isinstance(value, dict) and isinstance(below, dict) else value
+
+
+def _changed(stack: Sequence[Layer], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """What the last layer changes of those below it; of a table its entries."""
+    below = {key: field.default for key, field in fields.items()}
+    for layer in stack[:-1]:
+        below |= {key: _added(value, below.get(key)) for key, value in layer.values.items()}
+    asked = {key: _worded(fields[key], value) for key, value in stack[-1].values.items()}
+    changed: dict[str, Any] = {}
+    for key, value in asked.items():
+        if isinstance(value, dict):
+            had = below[key] if isinstance(below[key], dict) else {}
+            changed |= {f"{key}.{name}": each for name, each in value.items() if each != had.get(name, 0)}
+        elif value != below[key]:
+            changed[key] = value
+    return changed
 
 
 def known_method(name: str) -> Method:
@@ -355,7 +394,10 @@ def _validation_problems(error: ValidationError, values: Mapping[str, Any], orig
         key = next((name for end in range(len(path), 0, -1) if (name := ".".join(path[:end])) in FIELDS), None)
         message = issue["msg"].removeprefix("Value error, ")
         if key:
-            message = f"`{key}` = {values.get(key)!r} ({origins[key]}): {message[0].lower()}{message[1:]}"
+            name, value = key, values.get(key)
+            if key in TABLES and (entry := "".join(path[key.count(".") + 1 :][:1])):
+                name, value = f"{key}.{entry}", value and value[entry]
+            message = f"`{name}` = {value!r} ({origins[key]}): {message[0].lower()}{message[1:]}"
         problems.append(message)
     return list(dict.fromkeys(problems))
 
@@ -364,7 +406,12 @@ def _validation_problems(error: ValidationError, values: Mapping[str, Any], orig
 
 
 def to_toml(config: Config) -> str:
-    """The keys that the method reads, as TOML; a None is left out unless the method's own default is another value."""
+    """The keys that the method reads, as TOML; a None is left out unless the method's own default is another value.
+
+    What a table lacks of its default is in it as 0, which removes it.
+    """
     against = config.recipe.defaults.keys()
     values = {key: value for key, value in flatten(config).items() if value is not None or key in against}
+    for key in values.keys() & set(TABLES):
+        values[key] = dict.fromkeys(FIELDS[key].default, 0.0) | values[key]
     return tomli_w.dumps(_nest({key: "none" if value is None else value for key, value in values.items()}))

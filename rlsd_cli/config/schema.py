@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, SerializeAsAny, create_mo
 from pydantic.fields import FieldInfo
 
 from rlsd_cli.config.reads import reads
+from rlsd_cli.config.reward import RewardConfig
 from rlsd_cli.config.sections import (
     AdapterConfig,
     AdvantageConfig,
@@ -64,7 +65,7 @@ class Config(Section):
     verifier: str = Field(
         "auto",
         description="verifier of problems that name none: auto (by the form of the reference), math, numeric, "
-        "choice, exact, countdown, code, gym, or `module:function`",
+        "choice, exact, countdown, code, gym, `module:function` or `./file.py:function`",
     )
     verifier_error_limit: Fraction = Field(
         0.1, description="largest fraction of a step's responses that may reach no verdict; above it the run stops"
@@ -89,6 +90,7 @@ class Config(Section):
     curriculum: CurriculumConfig = CurriculumConfig()
     adapter: AdapterConfig = AdapterConfig()
     rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     credit: SerializeAsAny[Section] = METHODS[DEFAULT_METHOD].settings()
     loss: LossConfig = LossConfig()
@@ -138,9 +140,13 @@ class Config(Section):
         return self.rollout.temperature if self.recipe.responses == "policy" else 1.0
 
     def identity(self) -> dict[str, Any]:
-        """The keys that the method reads, but for `PLACES`, as JSON values; two configs of one run have the same."""
+        """The keys that the method reads, as JSON values; two configs of one run have the same.
+
+        Left out are `PLACES`, and the section `reward` where the score is the verifier's, which every score once was.
+        """
         values = flatten(self, self.model_dump(mode="json"))
-        return {key: value for key, value in values.items() if key not in PLACES}
+        unsaid = {key for key in values if key.startswith("reward.")} if self.reward.is_plain else set()
+        return {key: value for key, value in values.items() if key not in PLACES | unsaid}
 
     def digest(self) -> str:
         """SHA-256 of the canonical identity."""
@@ -163,6 +169,8 @@ class Config(Section):
                 "`rollout.refill` cannot go with `advantage.scale=batch_std` or `advantage.baseline=batch_mean`, which "
                 "mix the groups of a batch"
             )
+        if self.reward.buffer(self.rollout.max_new_tokens) > self.rollout.max_new_tokens:
+            raise ValueError("`reward.overlong_buffer` cannot exceed `rollout.max_new_tokens`")
         if self.optim.updates_per_batch > self.prompts_per_step:
             raise ValueError("`optim.updates_per_batch` cannot exceed `prompts_per_step`")
         if self.optim.layout != "whole" and self.optim.state == "8bit":

@@ -101,7 +101,8 @@ class RolloutConfig(Section):
     )
     truncated: Literal["mask", "zero"] = Field(
         "zero",
-        description="response cut at the maximum length: `zero` scores it 0, `mask` leaves it out of baseline and loss",
+        description="response cut at the maximum length: `zero` counts its answer 0, `mask` leaves it out of baseline "
+        "and loss",
     )
     refill: CountOrZero = Field(
         0,

@@ -13,7 +13,7 @@ from rlsd_cli.runs.inputs import Input
 WEIGHTS = frozenset((".safetensors", ".bin"))
 MODEL_FILES = WEIGHTS | {".json", ".model", ".txt", ".jinja"}
 """Endings of the files that make a model: config, weights, tokenizer."""
-DATA, PINNED = ("data", "eval_data"), ("verifier", "model")
+DATA, PINNED = ("data", "eval_data"), ("verifier", "model", "reward")
 """The keys of inputs: those that stand for problems, and those that a run cannot be continued without."""
 
 
@@ -21,6 +21,7 @@ def inputs_of(config: Config) -> dict[str, Input]:
     """What a run of this config is made from, by key. Left out is what its config or rlsd's version decides."""
     inputs = {key: data_input(name) for key in DATA if (name := getattr(config, key)) is not None}
     inputs |= {"verifier": verifier_input(config.verifier), "model": model_input(config.model)}
+    inputs |= {f"reward.parts.{name}": verifier_input(name) for name in config.reward.functions}
     return {key: found for key, found in inputs.items() if found is not None}
 
 

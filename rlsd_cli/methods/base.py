@@ -28,7 +28,7 @@ class Attempt(NamedTuple):
     number: its place among the rollouts of its prompt
     drawn_under: `student`, or the view that a `Draw` names
     response: its text
-    score: the verifier's; None without a verdict
+    score: the weighted sum of `reward.parts`, by default the verifier's; None without a verdict
     correct: True where the verifier accepted it; None without a verdict
     advantage: its score against its group
     truncated: True where it was cut at the maximum length

@@ -1,9 +1,11 @@
 """What flows from the sampler to the loss. No record changes once it is made."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Literal, NamedTuple
 
 from rlsd_cli.data.problems import Problem
+from rlsd_cli.grading.rewards import Part
 from rlsd_cli.methods.base import STUDENT, Attempt
 from rlsd_verifiers import Verdict
 
@@ -44,10 +46,19 @@ class Rollout(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """A rollout whose verdict is on its way."""
+    """A rollout whose verdict is on its way.
+
+    parts: of its score, those that functions in worker processes give
+    """
 
     rollout: Rollout
     verdict: Future[Verdict]
+    parts: Mapping[str, Part] = {}
+
+    @property
+    def awaited(self) -> tuple[Future[Verdict], ...]:
+        """All that is on its way."""
+        return self.verdict, *(part.verdict for part in self.parts.values())
 
 
 class Value(NamedTuple):
@@ -60,9 +71,10 @@ class Value(NamedTuple):
 class Judged(NamedTuple):
     """A rollout with its verdict.
 
-    score: what it is rewarded with; None without a verdict
+    score: what it is rewarded with, the weighted sum of its parts; None without a verdict
     left_out: why it takes part in neither baseline nor loss; None where it does
     values: of its prefixes, the shortest first; none where they were not estimated
+    parts: of the score, by name, before they are weighted; none without a score
     """
 
     rollout: Rollout
@@ -70,6 +82,7 @@ class Judged(NamedTuple):
     score: float | None = None
     left_out: LeftOut | None = None
     values: tuple[Value, ...] = ()
+    parts: Mapping[str, float] = {}
 
 
 class Group(NamedTuple):

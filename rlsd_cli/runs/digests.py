@@ -27,13 +27,19 @@ def data_input(name: str) -> Input | None:
 
 
 def verifier_input(name: str) -> Input | None:
-    """The source of a verifier of the user's; None for one of rlsd, or where there is no such file."""
-    path = source_of(name.partition(":")[0]) if ":" in name else None
+    """The source of a function of the user's, a verifier or a reward; None for one of rlsd, or where there is no such
+    file."""
+    path = source_of(name.rpartition(":")[0]) if ":" in name else None
     return None if path is None else Input(str(path), file_digest(path))
 
 
 def source_of(module: str) -> Path | None:
-    """The file of a module, looked for in the working directory and on Python's path; nothing is imported for it."""
+    """The file of a module, looked for in the working directory and on Python's path; nothing is imported for it.
+
+    A module may be named by its file, `file.py`.
+    """
+    if module.endswith(".py"):
+        return path if (path := Path(module).absolute()).is_file() else None
     importlib.invalidate_caches()
     places, spec = [str(Path.cwd()), *sys.path], None
     for part in module.split("."):
@@ -41,8 +47,8 @@ def source_of(module: str) -> Path | None:
         if spec is None:
             return None
         places = [*(spec.submodule_search_locations or [])]
-    path = Path(spec.origin) if spec and spec.origin else None
-    return path if path and path.is_file() else None
+    found = Path(spec.origin) if spec and spec.origin else None
+    return found if found and found.is_file() else None
 
 
 def file_digest(path: Path) -> str:

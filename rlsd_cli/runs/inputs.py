@@ -19,7 +19,7 @@ class Input(NamedTuple):
 
 
 Inputs = Mapping[str, Input]
-"""By the config key that names each: `data`, `eval_data`, `verifier`, `model`."""
+"""By the config key that names each: `data`, `eval_data`, `verifier`, `model`, `reward.parts.NAME`."""
 
 
 class Change(NamedTuple):
@@ -37,9 +37,9 @@ class Change(NamedTuple):
 
 
 def changes(known: Inputs, now: Inputs, keys: Sequence[str]) -> list[Change]:
-    """The known inputs under these keys that have changed. An input that was not known cannot have changed."""
+    """The known inputs under these keys or sections that have changed. One that was not known cannot have changed."""
     return [
         Change(key, was.where, was.digest[:SHOWN], here and here.digest[:SHOWN])
         for key, was in known.items()
-        if key in keys and ((here := now.get(key)) is None or here.digest != was.digest)
+        if key.partition(".")[0] in keys and ((here := now.get(key)) is None or here.digest != was.digest)
     ]

@@ -7,6 +7,10 @@ FORMAT = 2
 """The version of the format. 1 had no `sampled_logp`, `prompt_ids`, `group` and `left_out`."""
 
 
+ADDED = ("values", "reward_parts")
+"""Fields that lines of this version may lack, because they were written before there were any."""
+
+
 class RolloutRecord(NamedTuple):
     """A rollout of a step, a line of `rollouts/`. Lists of numbers are as long as `token_ids`, or None.
 
@@ -25,6 +29,7 @@ class RolloutRecord(NamedTuple):
         view
     credit: of each token
     values: pairs of the length of a prefix and the mean score of what it was continued with
+    reward_parts: the parts of the score by name, before they are weighted; none without a score
     """
 
     step: int
@@ -57,6 +62,7 @@ class RolloutRecord(NamedTuple):
     weak: bool = False
     verdict_score: float | None = None
     values: Sequence[tuple[int, float]] = ()
+    reward_parts: Mapping[str, float] = {}
 
     def row(self) -> dict[str, Any]:
         """The line as it is written."""
@@ -72,6 +78,6 @@ def read_record(row: Mapping[str, Any]) -> RolloutRecord:
     if (found := row.get("format", 1)) != FORMAT:
         raise ValueError(f"it is of format {found}, and format {FORMAT} is read")
     try:
-        return RolloutRecord(**{name: row[name] for name in RolloutRecord._fields if name in row or name != "values"})
+        return RolloutRecord(**{name: row[name] for name in RolloutRecord._fields if name in row or name not in ADDED})
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from error

@@ -4,7 +4,7 @@ config.toml        complete: `rlsd train runs/NAME/config.toml`
 command.txt        as typed, and where
 environment.json   versions, machine, commit
 data.json          how many problems, and what they hash to
-inputs.json        what its data files, its verifier's source and its model hash to
+inputs.json        what its data files, the sources of its verifier and rewards, and its model hash to
 plan.json          how the model is run on this machine: types, packing, compiled layers, micro-batches
 code.patch         uncommitted changes of the working directory, if it is a repository
 status.json        created | running | interrupted | done | failed, and the result
@@ -230,7 +230,7 @@ def run_name(resolved: Resolved) -> str:
 def _slug(key: str, value: Any) -> str:
     """A changed value in a run's name: `lr2e-06`, `datatrain`; the hash tells apart what is cut off."""
     text = Path(str(value)).stem if key in LOCATIONS else str(value)
-    return re.sub(r"[^A-Za-z0-9.+_]+", "_", key.rsplit(".", 1)[-1] + text)[:24]
+    return re.sub(r"[^A-Za-z0-9.+_]+", "_", re.split("[.:]", key)[-1] + text)[:24]
 
 
 def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:

@@ -54,6 +54,9 @@ def algebra(config: Config) -> list[str]:
         f"micro-batches of {tokens} (the split does not change the loss)"
     )
     lines.append(f"method   {method.name}: {method.summary}")
+    if not config.reward.is_plain:
+        terms = (f"{weight:g} x {name}" for name, weight in config.reward.parts.items())
+        lines.append(f"score    {' + '.join(terms)}")
     for name, schedule in method.schedules.items():
         first, last = schedule(config.credit, 1), schedule(config.credit, config.steps)
         lines.append(f"{name:<8} {first:g} in step 1, {last:g} in step {config.steps}")

@@ -11,6 +11,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.prompts import prompt_ids, solution_ids, teacher_text
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.grading.rewards import submit_parts
 from rlsd_cli.methods.base import Continuations, Draw
 from rlsd_cli.policy.model import Policy
 from rlsd_cli.rollout.records import Group, Judged, Pending, Prompt, Rollout, Value
@@ -79,7 +80,7 @@ class FromPolicy:
             keys=self.world.local(draw_keys(problems)),
             version=step - 1,
         )
-        return [pending[start : start + size] for start in range(0, len(pending), size)]
+        return self._with_parts(pending, size)
 
     def draw_told(self, groups: Sequence[Group], draw: Draw, step: int) -> list[list[Pending]]:
         config, tokenizer = self.config, self.policy.tokenizer
@@ -99,7 +100,17 @@ class FromPolicy:
             version=step - 1,
             told=Told(draw.under, prompts),
         )
-        return [pending[start : start + size] for start in range(0, len(pending), size)]
+        return self._with_parts(pending, size)
+
+    def _with_parts(self, pending: Sequence[Pending], size: int) -> list[list[Pending]]:
+        """Responses group by group, `size` to a problem, with the parts of their scores being worked out."""
+        groups = [pending[start : start + size] for start in range(0, len(pending), size)]
+        found = []
+        for group in groups:
+            responses = [each.rollout.text for each in group]
+            parts = submit_parts(group[0].rollout.problem, responses, self.config, self.pool)
+            found.append([each._replace(parts=own) for each, own in zip(group, parts, strict=True)])
+        return found
 
     def valued(self, groups: Sequence[Group], continuations: Continuations, step: int) -> list[Group]:
         settings, decode = self.config.credit, self.policy.tokenizer.decode
@@ -176,7 +187,7 @@ class Rollouts:
         num_parts = 1 if self.config.advantage.by_batch else PARTS
         for part in shares(list(zip(places, drawn, strict=False)), num_parts):
             with clock("verify"):
-                wait([pending.verdict for _, group in part for pending in group])
+                wait([future for _, group in part for pending in group for future in pending.awaited])
             members = [tuple(judge(pending, self.config) for pending in group) for _, group in part]
             advantages = self._advantages(members)
             groups = [Group(*each) for each in zip((place for place, _ in part), members, advantages, strict=True)]

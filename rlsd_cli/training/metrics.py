@@ -92,6 +92,10 @@ def rollout_metrics(groups: Sequence[Group], config: Config) -> dict[str, Any]:
     judged = len(scores) or None
     return {
         "reward_mean": sum(scores) / judged if judged else None,
+        "reward_parts": {
+            name: sum(member.parts[name] for member in members if member.parts) / judged if judged else None
+            for name in config.reward.parts
+        },
         "solved_rate": sum(verdict.correct is True for verdict in verdicts) / judged if judged else None,
         "no_answer_rate": outcomes["no_answer"] / judged if judged else None,
         "zero_variance_rate": None if flat is None else flat.total() / len(groups),

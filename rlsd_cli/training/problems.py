@@ -12,6 +12,7 @@ from rlsd_cli.data.room import Window, teacher_limit, teacher_refusal, too_long_
 from rlsd_cli.data.sources import Splits, describe_splits, load_splits
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import check_problems, describe_faults
+from rlsd_cli.grading.rewards import check_rewards
 from rlsd_cli.rollout.fitting import fitted, say_forged
 from rlsd_verifiers.pool import Pool
 
@@ -86,6 +87,7 @@ def checked(splits: Splits, config: Config, pool: Pool) -> Splits:
                 f"no {name} answer of `{config.data}` can be graded: {next(iter(faults.values()))}",
                 hint="choose another `verifier`, or correct the `answer` fields",
             )
+    check_rewards(kept[0], config, pool)
     for problem in kept[0]:
         teacher_texts(problem, config)
         if config.recipe.responses == "solution" and not problem.solution:

@@ -92,6 +92,7 @@ def _record(
         weak=verdict.weak if verdict else False,
         verdict_score=verdict.score if verdict else None,
         values=[(value.length, value.score) for value in member.values],
+        reward_parts=dict(member.parts),
     )
 
 

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, merge, read_toml, split_arguments
+from rlsd_cli.config.reward import ANSWER, FORMAT, OVERLONG
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.curriculum import bound
 from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import load_splits
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_USAGE, RlsdError
+from rlsd_cli.grading.rewards import Part
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.base import STUDENT, Continuations, Draw
 from rlsd_cli.policy.model import Policy, load_trainable
@@ -115,7 +117,8 @@ def _pending(record: RolloutRecord, problem: Problem) -> Pending:
     score, reason = record.verdict_score or 0.0, record.reason or ""
     found = Verdict(Outcome(record.outcome), score, record.extracted, reason, 0.0, record.sandbox, record.weak)
     verdict.set_result(found)
-    return Pending(rollout, verdict)
+    own = {name: value for name, value in record.reward_parts.items() if name not in (ANSWER, OVERLONG)}
+    return Pending(rollout, verdict, {name: Part.known(value) for name, value in own.items()})
 
 
 class Comparison(NamedTuple):
@@ -204,6 +207,12 @@ def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:
         raise RlsdError(
             f"`{config.method}` and `{other.method}` do not learn from the same responses",
             hint="one of them takes the worked solutions of the data",
+            exit_code=EXIT_USAGE,
+        )
+    if FORMAT in other.reward.parts and other.reward.pattern != config.reward.pattern:
+        raise RlsdError(
+            "the part `format` of the rollouts was recorded with another `reward.format_pattern`",
+            hint="leave the pattern as the run has it",
             exit_code=EXIT_USAGE,
         )
     return other

@@ -13,6 +13,7 @@ MODULES = (
     "advantages",
     "evidence",
     "ratios",
+    "rewards",
     "credit",
     "contrast",
     "gates",

@@ -29,6 +29,18 @@ RLVR: dict[str, Overrides] = {
         "advantage.eps": 0.3,
         "loss.reduction": "token_mean",
     },
+    "reward-parts": {
+        "reward.parts": {"answer": 0.7, "format": 0.4, "overlong": 0.3},
+        "reward.format_pattern": r".*[13579]",
+        "reward.overlong_buffer": 15,
+    },
+    "reward-parts-without-answer": TWO
+    | {
+        "reward.parts": {"answer": 0.0, "format": -0.4, "overlong": 1.0},
+        "reward.format_pattern": r".*[02468]",
+        "rollout.max_new_tokens": 5,
+        "advantage.scale": "none",
+    },
     "batch-std": {"advantage.scale": "batch_std", "advantage.ddof": 0, "advantage.eps": 0.1},
     "no-baseline-batch-std": {"advantage.baseline": "none", "advantage.scale": "batch_std", "advantage.eps": 0.05},
     "no-baseline": {"advantage.baseline": "none", "advantage.scale": "none", "loss.reduction": "constant"},

@@ -49,6 +49,13 @@ def is_reweighted(advantage: float, settings: rlsd.Settings | rlrt.Settings) -> 
     return advantage < 0 or (advantage > 0 and settings.rollouts == "all")
 
 
+def overlong(length: int, limit: int, buffer: int) -> float:
+    """DAPO (2503.14476, Eq. 13)."""
+    if length <= limit - buffer:
+        return 0.0
+    return (limit - buffer - length) / buffer if length <= limit else -1.0
+
+
 def learning_rate(step: int, settings: OptimConfig, total: int) -> float:
     """Up to its peak at the last step of the warm-up, then down towards 0 at the step after the last."""
     peak = max(settings.warmup_steps, 1)

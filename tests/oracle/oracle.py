@@ -5,6 +5,7 @@ from a copy of the initial weights, step after step: so a fault anywhere in the 
 """
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
@@ -22,13 +23,15 @@ from tests.oracle.formulas import (
     kl,
     learning_rate,
     mix_at,
+    overlong,
     surrogate,
 )
 from tests.oracle.llama import Shape, Weights, logits
 
 
 class Response(NamedTuple):
-    """A response as it was drawn; `score` None: without verdict; `thought`: tokens up to the last closing think tag."""
+    """A response as it was drawn; `score` None: without verdict; `thought`: tokens up to the last closing think tag;
+    `text` without special tokens."""
 
     prompt: list[int]
     tokens: list[int]
@@ -37,6 +40,7 @@ class Response(NamedTuple):
     score: float | None
     privileged: list[int]
     thought: int
+    text: str = ""
 
 
 class Update(NamedTuple):
@@ -100,10 +104,19 @@ class Oracle:
     def _advantages(self, responses: Sequence[Response]) -> list[float]:
         if self.config.method not in ("rlvr", "rlsd", "rlrt"):
             return [1.0] * len(responses)
-        scores = [(0.0 if r.truncated else r.score) if self._counts(r) else None for r in responses]
+        scores = [self._score(response) if self._counts(response) else None for response in responses]
         size = self.config.group_size
         groups = advantages([scores[i : i + size] for i in range(0, len(scores), size)], self.config.advantage)
         return [advantage for group in groups for advantage in group]
+
+    def _score(self, response: Response) -> float:
+        reward, limit = self.config.reward, self.config.rollout.max_new_tokens
+        parts = {
+            "answer": 0.0 if response.truncated else response.score or 0.0,
+            "format": float(re.fullmatch(reward.format_pattern or "", response.text) is not None),
+            "overlong": overlong(len(response.tokens), limit, reward.overlong_buffer or limit // 5),
+        }
+        return math.fsum(weight * parts[name] for name, weight in reward.parts.items())
 
     def _update(self, share: list[tuple[Response, float]], mix: float, rate: float) -> Update:
         counted = [(response, advantage) for response, advantage in share if self._counts(response)]

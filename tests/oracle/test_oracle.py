@@ -160,7 +160,8 @@ def response_of(member: Judged, trainer: Trainer) -> Response:
     thought = max((place + 1 for place, token in enumerate(tokens) if token == THINK_ID), default=0)
     score = verdict.score if verdict is not None and verdict.is_verdict else None
     sampled_logp = None if rollout.sampled_logp is None else [*rollout.sampled_logp]
-    return Response([*rollout.prompt.ids], tokens, sampled_logp, rollout.truncated, score, privileged, thought)
+    cut, text = rollout.truncated, rollout.text
+    return Response([*rollout.prompt.ids], tokens, sampled_logp, cut, score, privileged, thought, text)
 
 
 def make_oracle(trainer: Trainer) -> Oracle:
@@ -245,7 +246,11 @@ def test_three_steps_are_those_of_the_oracle(
     assert {quantity: value for quantity, value in found.items() if not value <= TOLERANCES[quantity]} == {}
 
 
-SECTIONS = ("advantage", "credit", "loss", "distill", "teacher", "optim")
+SECTIONS = ("reward", "advantage", "credit", "loss", "distill", "teacher", "optim")
+
+
+def hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else tuple(value.items()) if isinstance(value, dict) else value
 
 
 @pytest.fixture(scope="module")
@@ -259,14 +264,14 @@ def tried(configure: Callable[..., Config]) -> dict[str, tuple[FieldInfo, set[An
         for key, value in flatten(config).items():
             if key in numbers or key.split(".")[0] in SECTIONS:
                 _, values = found.setdefault(key, (fields[key], set()))
-                values.add(tuple(value) if isinstance(value, list) else value)
+                values.add(hashable(value))
     return found
 
 
 def test_every_key_that_enters_the_numbers_is_off_its_default_somewhere(
     tried: dict[str, tuple[FieldInfo, set[Any]]],
 ) -> None:
-    still = {key for key, (field, values) in tried.items() if values <= {field.default}}
+    still = {key for key, (field, values) in tried.items() if values <= {hashable(field.default)}}
     assert still <= set(OUTSIDE), "keys that no configuration moves"
     assert {overrides["method"] for overrides in CONFIGURATIONS.values()} == set(METHODS)
     assert {key.split(".")[0] for key in tried} >= set(SECTIONS)

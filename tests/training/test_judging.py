@@ -14,7 +14,8 @@ Configure = Callable[..., Config]
 
 def member(score: float | None, left_out: LeftOut | None = None) -> Judged:
     rollout = Rollout(Problem("p", "p", "question", "1"), 0, Prompt((1,)), (2,), None, False, "")
-    return Judged(rollout, score=score, left_out="no_verdict" if score is None else left_out)
+    parts = {} if score is None else {"answer": score}
+    return Judged(rollout, score=score, left_out="no_verdict" if score is None else left_out, parts=parts)
 
 
 @pytest.fixture

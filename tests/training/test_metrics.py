@@ -139,7 +139,8 @@ def test_means_of_several_processes_are_those_of_one() -> None:
 def member(score: float | None, outcome: Outcome, text: str = "", *, truncated: bool = False) -> Judged:
     problem = Problem("p", "p", "q", "1")
     rollout = Rollout(problem, 0, Prompt((1,)), (2, 3), None, truncated, text)
-    return Judged(rollout, Verdict(outcome, score or 0.0, "", ""), score, "no_verdict" if score is None else None)
+    verdict, left_out = Verdict(outcome, score or 0.0, "", ""), "no_verdict" if score is None else None
+    return Judged(rollout, verdict, score, left_out, parts={} if score is None else {"answer": score})
 
 
 def groups_of(members: list[tuple[Judged, ...]], config: Config) -> list[Group]:
@@ -157,6 +158,7 @@ def test_scores_are_averaged_over_verdicts_and_flags_over_responses(
     found = rollout_metrics(groups_of([(*first, member(None, Outcome.CRASH)), second], config), config)
     expected = {
         "reward_mean": 1 / 5,
+        "reward_parts": {"answer": 1 / 5},
         "solved_rate": 1 / 5,
         "no_answer_rate": 1 / 5,
         "zero_variance_rate": 1 / 2,

@@ -122,7 +122,8 @@ def test_a_verdict_is_kept_but_for_its_time(pool: Pool) -> None:
         ("broken_own:grade", "does not load: ModuleNotFoundError: No module named 'no_such_module'"),
         ("package.own:", "an import path `module:function`"),
         (":plain", "an import path `module:function`"),
-        ("package/own.py:plain", "an import path `module:function`"),
+        ("package/own.py:plain", "there is no file `package/own.py`"),
+        ("package/own.txt:plain", "an import path `module:function`"),
         ("a:b:c", "an import path `module:function`"),
     ],
 )

@@ -27,13 +27,13 @@ from tests.witness.runner import perform, table_of  # noqa: E402
 
 RENAMED: Mapping[str, str] = {"metrics.dead_groups": "metrics.zero_variance_groups"}
 """Fields of records with a new name, `metrics.gap` or a whole `rollouts`: old to new. Their values are compared."""
-GONE: Sequence[str] = ("metrics.rollouts_sha256",)
+GONE: Sequence[str] = ()
 NEW: Sequence[str] = (
-    *("metrics.left_out", "metrics.told_rollouts", "metrics.rollouts_sha256", "metrics.weights_digest"),
+    *("metrics.left_out", "metrics.told_rollouts", "metrics.weights_digest"),
     *("rollouts.correct", "rollouts.drawn_under", "rollouts.extracted", "rollouts.format"),
     *("rollouts.group", "rollouts.left_out", "rollouts.old_logp", "rollouts.prompt_ids", "rollouts.readings"),
     *("rollouts.sampled_logp", "rollouts.sandbox", "rollouts.verdict_score", "rollouts.version", "rollouts.weak"),
-    *("rollouts.values",),
+    *("rollouts.values", "metrics.reward_parts", "rollouts.reward_parts"),
 )
 """Fields that only the commit, or only this tree, has on purpose."""
 KEPT = ROOT / "tests" / "witness" / "metrics.json"

@@ -14,6 +14,8 @@ from torch import Tensor
 
 MEASURED = "peak_memory_mb"
 """What is another at every run, as is every field that ends in `seconds`."""
+DERIVED = "rollouts_sha256"
+"""What is another with every new field of a rollout; the other fields are compared by themselves."""
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 FIELDS = (
     "reward_mean",
@@ -72,7 +74,7 @@ def columns_of(run: Path) -> dict[str, list[float | None]]:
 def _leaves(value: Any, field: str, where: str) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            if not key.endswith("seconds") and key != MEASURED:
+            if not key.endswith("seconds") and key not in (MEASURED, DERIVED):
                 yield from _leaves(inner, f"{field}.{key}", where)
     elif isinstance(value, list):
         for index, inner in enumerate(value):

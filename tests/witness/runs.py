@@ -48,6 +48,12 @@ RLVR: dict[str, Settings] = {
     "padded": {"attention": "padded"},
     "small-microbatches": {"optim.tokens_per_microbatch": 120},
     "recompute": {"optim.recompute": 0.5},
+    "reward-parts": {
+        "reward.parts.format": 0.3,
+        "reward.format_pattern": "[^+]*",
+        "reward.parts.overlong": 0.5,
+        "reward.overlong_buffer": 40,
+    },
     "cosine": {"optim.schedule": "cosine", "optim.warmup_steps": 2, "optim.max_grad_norm": 0.1},
 }
 

@@ -10,11 +10,13 @@ from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.notation import parse_number
 from rlsd_verifiers.pool import Pool, check_reference, verify, verify_all
 from rlsd_verifiers.registry import AUTO, VERIFIERS, UnknownVerifierError, Verifier, find_verifier
+from rlsd_verifiers.rewards import Call
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 __all__ = [
     "AUTO",
     "VERIFIERS",
+    "Call",
     "Extraction",
     "Job",
     "Leniency",

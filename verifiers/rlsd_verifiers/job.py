@@ -7,6 +7,7 @@ from typing import NamedTuple
 from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import encode
 from rlsd_verifiers.registry import AUTO, UnknownVerifierError, describe, look_up, resolve
+from rlsd_verifiers.rewards import Call
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 
@@ -44,11 +45,11 @@ class Row:
             self.future.set_result(verdict._replace(seconds=verdict.seconds + self._seconds))
 
 
-def begin(job: Job) -> Verdict | Row:
+def begin(job: Job | Call) -> Verdict | Row:
     """The verdict on a job that needs no worker, else its row. Never raises for what is in the job."""
     started = time.perf_counter()
     try:
-        found = _begin(job, started)
+        found = _row(job.path, *job[1:], started) if isinstance(job, Call) else _begin(job, started)
     except UnknownVerifierError as error:
         found = invalid(str(error))
     except Exception as error:
@@ -68,11 +69,15 @@ def _begin(job: Job, started: float) -> Verdict | Row:
         return verdict
     if verifier.thorough is None:
         return crash(f"the verifier `{name}` gave no verdict")
+    return _row(verifier.thorough, submission, leniency, started, jailed=verifier.jailed)
+
+
+def _row(path: str, given: object, settings: object, started: float, *, jailed: bool = False) -> Verdict | Row:
     try:
-        encoded = encode([verifier.thorough, submission, leniency])
+        encoded = encode([path, given, settings])
     except (TypeError, ValueError, RecursionError) as error:
         return invalid(f"the row is not JSON: {describe(error)}")
-    return Row(verifier.thorough, encoded, time.perf_counter() - started, jailed=verifier.jailed)
+    return Row(path, encoded, time.perf_counter() - started, jailed=jailed)
 
 
 def crash(reason: str) -> Verdict:

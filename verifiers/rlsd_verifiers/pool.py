@@ -17,6 +17,7 @@ from rlsd_verifiers.job import Job, Row, begin, crash
 from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import Limits, Worker
 from rlsd_verifiers.registry import AUTO, describe, find_verifier
+from rlsd_verifiers.rewards import Call
 from rlsd_verifiers.stream import Pending, Stream
 from rlsd_verifiers.verdict import Submission, Verdict
 
@@ -67,8 +68,11 @@ class Pool:
         """Whether it is closed, or of the process that this one was forked from."""
         return self._closed or self._owner != os.getpid()
 
-    def submit(self, job: Job) -> Future[Verdict]:
-        """The verdict to come; already there where no process is needed. Never raises for what is in the job."""
+    def submit(self, job: Job | Call) -> Future[Verdict]:
+        """The verdict to come, or what a reward function gives; already there where no process is needed.
+
+        Never raises for what is in the job.
+        """
         row = begin(job)
         if isinstance(row, Verdict):
             future: Future[Verdict] = Future()

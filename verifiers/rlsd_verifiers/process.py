@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from rlsd_sandbox.settings import Settings
+from rlsd_verifiers.rewards import in_words
 from rlsd_verifiers.verdict import Outcome, Verdict
 
 START_SECONDS = 60.0
@@ -40,8 +41,8 @@ def decode(line: bytes) -> Any:
 class Line(Protocol):
     """A row as it is sent.
 
-    path: the import path of its verifier.
-    encoded: `encode([path, submission, leniency])`.
+    path: the import path of its verifier, or that of its reward function after a mark.
+    encoded: `encode([path, submission, leniency])`, or for a reward function `encode([path, submissions, options])`.
     jailed: whether its verifier has a sandbox.
     """
 
@@ -111,7 +112,7 @@ class Worker:
                 if self._sent:
                     break
                 if line.path in self._unloadable or not self._load(line.path):
-                    reason = f"the verifier `{line.path}` did not load within {START_SECONDS:g} s"
+                    reason = f"{in_words(line.path)} did not load within {START_SECONDS:g} s"
                     return Verdict(Outcome.CRASH, 0.0, None, reason)
             elif self._sent and len(line.encoded) > PREFETCH_BYTES:
                 break
@@ -120,12 +121,12 @@ class Worker:
         jailed = lines[0].jailed
         limit = self._limits.jailed_seconds if jailed else self._limits.timeout_seconds
         try:
-            outcome, *found = decode(self._receive(limit))
+            outcome, *found, rewards = decode(self._receive(limit))
         except TimeoutError:
             self.fit = False
             outcome = Outcome.SANDBOX_ERROR if jailed else Outcome.TIMEOUT
             return Verdict(outcome, 0.0, None, f"grading took more than {limit:g} s", limit)
-        verdict = Verdict(Outcome(outcome), *found)
+        verdict = Verdict(Outcome(outcome), *found)._replace(rewards=tuple(rewards))
         self._jailed |= jailed
         self._sent -= 1
         self._graded += 1

@@ -7,7 +7,11 @@ its import path and only ever runs in the worker processes of a `Pool`.
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from rlsd_verifiers.auto import choose
@@ -25,7 +29,7 @@ class Verifier(NamedTuple):
     """The two parts of a verifier.
 
     quick: grades in the caller; None where it cannot decide.
-    thorough: grades the rest in a worker process; an import path `module:function`.
+    thorough: grades the rest in a worker process; an import path, `module:function` or `file.py:function`.
     jailed: whether it keeps the limits of the sandbox by itself, and takes its settings as the keyword `sandbox`.
     """
 
@@ -58,14 +62,28 @@ def resolve(name: str, submission: Submission) -> str:
 
 
 def look_up(name: str) -> Verifier:
-    """The verifier of a name or of an import path `module:function`, which is not loaded for it."""
+    """The verifier of a name or of an import path, which is not loaded for it."""
     if name in VERIFIERS:
         return VERIFIERS[name]
-    module, colon, function = name.partition(":")
-    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
-        return Verifier(thorough=name)
+    if is_import_path(name):
+        return Verifier(thorough=absolute(name))
     hint = _close_to(name, (*VERIFIERS, AUTO)) or f"known are {', '.join(f'`{known}`' for known in (*VERIFIERS, AUTO))}"
-    raise UnknownVerifierError(f"no verifier named `{shorten(name)}`; {hint}, or an import path `module:function`")
+    raise UnknownVerifierError(
+        f"no verifier named `{shorten(name)}`; {hint}, or an import path `module:function` or `file.py:function`"
+    )
+
+
+def is_import_path(name: str) -> bool:
+    """True for `module:function` and `file.py:function`, whether or not they exist."""
+    module, colon, function = name.rpartition(":")
+    parts = [*function.split("."), *([] if module.endswith(".py") else module.split("."))]
+    return bool(colon) and all(part.isidentifier() for part in parts)
+
+
+def absolute(path: str) -> str:
+    """An import path that means the same in another working directory."""
+    name, colon, function = path.rpartition(":")
+    return f"{Path(name).absolute()}{colon}{function}" if name.endswith(".py") else path
 
 
 def is_jailed(path: str) -> bool:
@@ -86,23 +104,46 @@ def find_verifier(name: str) -> Verifier:
     return verifier
 
 
-def load(path: str) -> Callable[..., Any]:
-    """The function at `module:function`. Raises `UnknownVerifierError`, and whatever the module raises."""
-    name, _, attribute = path.partition(":")
+def load(path: str, kind: str = "verifier") -> Callable[..., Any]:
+    """The function at an import path. Raises `UnknownVerifierError`, and whatever the module raises.
+
+    kind: what it is, for messages
+    """
+    name, _, attribute = path.rpartition(":")
     try:
-        found: Any = importlib.import_module(name)
+        found: Any = _module_of_file(name) if name.endswith(".py") else importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise UnknownVerifierError(f"verifier `{path}`: no module named `{error.name}`") from None
+            raise UnknownVerifierError(f"{kind} `{path}`: no module named `{error.name}`") from None
         raise
+    except FileNotFoundError:
+        if Path(name).is_file():
+            raise
+        raise UnknownVerifierError(f"{kind} `{path}`: there is no file `{name}`") from None
     for part in attribute.split("."):
         if not hasattr(found, part):
             hint = _close_to(part, dir(found)) or "it is absent"
-            raise UnknownVerifierError(f"verifier `{path}`: `{name}` has no `{attribute}`; {hint}")
+            raise UnknownVerifierError(f"{kind} `{path}`: `{name}` has no `{attribute}`; {hint}")
         found = getattr(found, part)
     if not callable(found):
-        raise UnknownVerifierError(f"verifier `{path}`: `{attribute}` is not a function")
+        raise UnknownVerifierError(f"{kind} `{path}`: `{attribute}` is not a function")
     return found  # type: ignore[no-any-return]
+
+
+def _module_of_file(name: str) -> ModuleType:
+    """The module that a file is, under its path; run once."""
+    path = str(Path(name).absolute())
+    if path not in sys.modules:
+        spec = spec_from_file_location(path, path)
+        assert spec
+        assert spec.loader
+        sys.modules[path] = module = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[path]
+            raise
+    return sys.modules[path]
 
 
 def describe(error: BaseException) -> str:

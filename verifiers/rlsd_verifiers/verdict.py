@@ -1,7 +1,8 @@
 """The two records of this package: what is graded, and what was found."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Outcome(StrEnum):
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
     seconds: wall time of the whole grading.
     sandbox: for code, the layers of isolation that it ran in.
     weak: for code, whether it could have forged its verdict.
+    rewards: of a reward function instead of a verifier, a number for each response; none where it failed.
     """
 
     outcome: Outcome
@@ -59,6 +61,12 @@ class Verdict(NamedTuple):
     seconds: float = 0.0
     sandbox: str | None = None
     weak: bool = False
+    rewards: tuple[float, ...] = ()
+
+    @classmethod
+    def of_rewards(cls, rewards: Iterable[float]) -> Self:
+        """What a reward function found."""
+        return cls(Outcome.CORRECT, 0.0, None, "", rewards=tuple(rewards))
 
     @property
     def is_verdict(self) -> bool:

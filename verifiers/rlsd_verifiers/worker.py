@@ -1,7 +1,8 @@
 """The process that runs thorough verifiers: one JSON value a line in, one a line out, until its input ends.
 
-A line `[path]` loads a verifier and is answered with `[]`; a line `[path, submission, leniency]` is answered with a
-verdict. The parent measures the time and kills: nothing in here can be relied on to return.
+A line `[path]` loads a verifier or a reward function and is answered with `[]`; a line `[path, submission, leniency]`,
+for a reward function `[path, submissions, options]`, is answered with a verdict. The parent measures the time and
+kills: nothing in here can be relied on to return.
 """
 
 import ctypes
@@ -22,6 +23,7 @@ from rlsd_sandbox.settings import Settings
 from rlsd_verifiers.leniency import Leniency
 from rlsd_verifiers.process import decode, encode
 from rlsd_verifiers.registry import UnknownVerifierError, describe, is_jailed, load
+from rlsd_verifiers.rewards import MARK, called, in_words
 from rlsd_verifiers.verdict import Outcome, Submission, Verdict
 
 try:
@@ -35,6 +37,8 @@ GRACE_SECONDS = 2
 _PR_SET_PDEATHSIG = 1
 
 Grade = Callable[[Submission, Leniency], object]
+Work = Callable[[list[Any], Any], Verdict]
+"""What is done with the rest of a line."""
 
 
 def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool) -> None:
@@ -49,7 +53,7 @@ def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool)
         answers.write(encode(value))
         answers.flush()
 
-    verifiers: dict[str, Grade] = {}
+    loaded: dict[str, Work] = {}
     while line := lines.readline():
         started = time.perf_counter()
         verdict = None
@@ -57,14 +61,14 @@ def main(lines: BinaryIO, answers: BinaryIO, limits: list[Any], *, remote: bool)
             path, *item = decode(line)
             if not item:
                 _limit_memory(None)
-                verifiers[path] = _prepare(path, settings)
+                loaded[path] = _prepare(path, settings)
                 gc.freeze()
                 _limit_memory(memory_mb)
                 answer([])
                 continue
             if not (ends_with_the_parent or is_jailed(path)):
                 faulthandler.dump_traceback_later(timeout_seconds + GRACE_SECONDS, exit=True, file=2)
-            verdict = _grade(verifiers[path], *item)
+            verdict = loaded[path](*item)
             faulthandler.cancel_dump_traceback_later()
         if verdict is None:
             _limit_memory(None)
@@ -104,16 +108,20 @@ def _limit_memory(megabytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _prepare(path: str, settings: Settings) -> Grade:
-    """The verifier at an import path; where it does not load, one that gives every row the reason."""
+def _prepare(path: str, settings: Settings) -> Work:
+    """What the function at a path does with a row; where it does not load, every row is given the reason."""
+    is_reward = path.startswith(MARK)
     try:
-        function = load(path)
+        function = load(path.removeprefix(MARK), "reward function" if is_reward else "verifier")
     except UnknownVerifierError as error:
         verdict = Verdict(Outcome.INVALID_ROW, 0.0, None, str(error))
     except BaseException as error:
-        verdict = Verdict(Outcome.CRASH, 0.0, None, f"the verifier `{path}` does not load: {describe(error)}")
+        verdict = Verdict(Outcome.CRASH, 0.0, None, f"{in_words(path)} does not load: {describe(error)}")
     else:
-        return _with_leniency(functools.partial(function, sandbox=settings) if is_jailed(path) else function)
+        if is_reward:
+            return functools.partial(_reward, function)
+        function = functools.partial(function, sandbox=settings) if is_jailed(path) else function
+        return functools.partial(_grade, _with_leniency(function))
     return lambda _, __: verdict
 
 
@@ -133,13 +141,26 @@ def _with_leniency(function: Callable[..., Any]) -> Grade:
 def _grade(grade: Grade, submission: list[Any], leniency: list[Any]) -> Verdict:
     """The verdict of a verifier, or the outcome `crash` where it raised an exception."""
     try:
-        given = Submission(*submission)
-        given = given._replace(choices=None if given.choices is None else tuple(given.choices))
-        return _as_verdict(grade(given, Leniency(*leniency)))
+        return _as_verdict(grade(_submission(submission), Leniency(*leniency)))
     except MemoryError:
         raise
     except BaseException as error:
         return Verdict(Outcome.CRASH, 0.0, None, f"the verifier failed with {describe(error)}")
+
+
+def _reward(function: Callable[..., Any], submissions: list[list[Any]], options: dict[str, Any]) -> Verdict:
+    """What a reward function returned, or the outcome `crash` where it raised an exception or returned no numbers."""
+    try:
+        return called(function, [*map(_submission, submissions)], options)
+    except MemoryError:
+        raise
+    except BaseException as error:
+        return Verdict(Outcome.CRASH, 0.0, None, f"it failed with {describe(error)}")
+
+
+def _submission(fields: list[Any]) -> Submission:
+    given = Submission(*fields)
+    return given._replace(choices=None if given.choices is None else tuple(given.choices))
 
 
 def _as_verdict(result: object) -> Verdict:
