@@ -22,6 +22,7 @@ from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.problems import checked
 from rlsd_cli.training.replay import replay
 from rlsd_cli.training.trainer import Trainer
+from tests.distributed.test_world import SMALL, close, two_steps
 from tests.training.steps import judged, question, with_problems, with_responses
 from tests.training.test_run import go, new_run
 
@@ -394,3 +395,20 @@ def test_the_pattern_for_a_thought_that_the_prompt_opens_is_one_that_works() -> 
     assert re.fullmatch(pattern, "2+3 is 5\n</think>\n5")
     assert not re.fullmatch(pattern, "2+3 is 5")
     assert not re.fullmatch(pattern, "2+3 is 5</think> ")
+
+
+# -- several processes ------------------------------------------------------------------------------------------------
+
+
+def test_functions_of_groups_give_the_same_in_two_processes_as_in_one(mine: str) -> None:
+    parts = {"format": 0.3, "overlong": 0.5, f"{mine}:length": 0.01, f"{mine}:rank": 1.0}
+    keys = {
+        "method": "rlvr",
+        "reward.parts": parts,
+        "reward.format_pattern": r".*[02468]",
+        "loss.reduction": "token_mean",
+    }
+    (one,), (two,) = (two_steps(processes, [[SMALL, keys]]) for processes in (1, 2))
+    assert one["weights"] * 2 == pytest.approx(two["weights"], rel=1e-6)
+    close(*({key: value for key, value in found.items() if key != "weights"} for found in (one, two)))
+    assert all(0 < metrics["reward_parts"][f"{mine}:rank"] < 0.3 for metrics in one["metrics"])
