@@ -9,7 +9,8 @@ METHOD = Method(
     deviations=(
         "at most `rollout.refill` problems a step replace groups without signal; the source samples until the batch is "
         "full",
-        "a response that is cut scores as `rollout.truncated` says; the source's penalty begins before the limit",
+        "its penalty on long responses is a part of the score, `reward.parts.overlong=1`, that the preset has and the "
+        "method alone has not",
     ),
     terms=(PolicyGradient(),),
     defaults={"loss.reduction": "token_mean", "loss.clip_low": 0.2, "loss.clip_high": 0.28, "rollout.refill": 64},

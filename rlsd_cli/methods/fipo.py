@@ -47,7 +47,7 @@ METHOD = Method(
         "the source takes it out of them",
         "above `credit.safety` the weight is held to 0.8 to 1, as in the released code; the paper sets it to 1",
         "a batch has two updates by default; the source's 32B recipe has eight",
-        "no dynamic sampling and no penalty on long responses by default; the source has both, as DAPO does",
+        "no dynamic sampling and no penalty on long responses by default; the source has both, as its presets have",
     ),
     settings=Settings,
     terms=(PolicyGradient(credit=credit),),
