@@ -38,6 +38,8 @@ RECORD = RolloutRecord(
     teacher_logp=LOGP,
     readings={"hint": [LOGP]},
     credit=LOGP,
+    values=[],
+    reward_parts={"answer": 1.0, "./r.py:f": 0.1 + 0.2},
 )
 
 
