@@ -43,6 +43,7 @@ RLVR: dict[str, Overrides] = {
     },
     "batch-std": {"advantage.scale": "batch_std", "advantage.ddof": 0, "advantage.eps": 0.1},
     "no-baseline-batch-std": {"advantage.baseline": "none", "advantage.scale": "batch_std", "advantage.eps": 0.05},
+    "batch-mean": {"advantage.baseline": "batch_mean", "advantage.scale": "batch_std", "advantage.eps": 0.05},
     "no-baseline": {"advantage.baseline": "none", "advantage.scale": "none", "loss.reduction": "constant"},
     "population-std": {"advantage.ddof": 0, "loss.reduction": "constant", "samples_per_prompt": 3},
     "clipped": TWO | {"loss.clip_low": 0.02, "loss.clip_high": 0.05},

@@ -21,9 +21,12 @@ def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConf
             return 0.0
         mean = sum(scores) / len(scores)
         others = (sum(scores) - score) / (len(scores) - 1) if scores[1:] else score
-        centred = score - {"mean": mean, "leave_one_out": others, "none": 0.0}[settings.baseline]
+        of_all = sum(everyone) / len(everyone)
+        baselines = {"mean": mean, "leave_one_out": others, "batch_mean": of_all, "none": 0.0}
+        centred = score - baselines[settings.baseline]
         std = {"group_std": deviation(scores), "batch_std": deviation(everyone), "none": None}[settings.scale]
-        if max(scores) == min(scores) and (settings.baseline != "none" or std == 0):
+        compared = everyone if settings.baseline == "batch_mean" else scores
+        if max(compared) == min(compared) and (settings.baseline != "none" or std == 0):
             return 0.0
         return centred if std is None else centred / (std + settings.eps)
 

@@ -44,7 +44,10 @@ def totals_of(shown: list[list[int]] = SHOWN, *, reads: bool = True, **changes: 
         sampled=flags([[1, 0]])[0],
         old_logp=numbers([-1.5, -1.0, -1.1], [-1.0, -1.0, 0.0]),
         readings={"hint": Reading(nothing[:, None], nothing[:, None], flags(shown)[:, None])} if reads else {},
+        group=torch.zeros(2, dtype=torch.long),
+        gain=nothing,
         weights=(torch.ones(2, 3),),
+        targets=(torch.zeros(2),),
     )._replace(**changes)
     losses = TokenLoss(
         loss=nothing,
