@@ -183,8 +183,8 @@ LOSSES = (
     ),
     Mutation(
         "a credit is recorded without its coefficient",
-        "recorded.credit.value + coef * credit.value",
-        "recorded.credit.value + credit.value",
+        "torch.where(weight != 0, coef * credit.value, 0.0)",
+        "torch.where(weight != 0, credit.value, 0.0)",
         TERMS + "a_coefficient_may_follow_the_step[PolicyGradient-forward_kl]",
     ),
     Mutation(
@@ -514,8 +514,8 @@ ASSEMBLE = (
     ),
     Mutation(
         "a rule's word on what is no token counts",
-        "return torch.where(columns.mask & routed[:, None], rule(evidence, config.credit), 0.0)",
-        "return rule(evidence, config.credit) * routed[:, None]",
+        "return torch.where(mask, rule(_before(columns._replace(mask=mask)), config.credit), 0.0)",
+        "return rule(_before(columns._replace(mask=mask)), config.credit) * routed[:, None]",
         TERMS + "a_rule_weighs_tokens_and_those_without_weight_are_not_counted",
     ),
     Mutation(

@@ -194,8 +194,9 @@ def _distill(term: Distill, run: Pass, coef: float, weight: Tensor, target: Tens
     settings, heat = run.config.distill, run.config.temperature
     mask = run.mask & told.rows[:, None]
     if not told.rows.any():
-        with torch.no_grad():
-            features(policy, teacher, told.tokens, told.tokens.mask)  # other processes may wait for this pass
+        if run.models.teacher:
+            with torch.no_grad():
+                features(policy, teacher, told.tokens, told.tokens.mask)  # other processes may wait for this pass
         return torch.zeros_like(weight)
     if not torch.equal(told.tokens.response_ids[told.tokens.mask], run.batch.tokens.response_ids[mask]):
         raise AssertionError("teacher and student must score the same response ids")

@@ -124,7 +124,9 @@ def test_two_processes_do_what_one_does(method: Method) -> None:
 
 @pytest.mark.parametrize("method", in_full(WITH_SWITCH))
 def test_switched_off_it_is_rlvr_bit_for_bit(start: Begin, method: Method) -> None:
-    baseline = after(start(METHODS["rlvr"]), (1, 2))
+    rlvr = METHODS["rlvr"]
+    both = {key: value for key, value in {**method.defaults, **method.off}.items() if reads(rlvr, key)}
+    baseline = after(start(rlvr, both), (1, 2))
     assert_equal(after(start(method, dict(method.off)), (1, 2)), baseline, exactly=True)
     taught = after(start(method), (1, 2))
     assert any(not torch.equal(taught[name], value) for name, value in baseline.items()), "and it has an effect"
@@ -183,14 +185,21 @@ def test_groups_without_signal_leave_only_finite_numbers(
 
 # -- settings ---------------------------------------------------------------------------------------------------------
 
-OTHER_VALUES: dict[str, dict[str, Settings]] = {
-    "fipo": {
-        "credit.clip_high": {"credit.clip_high": 0.0},
-        "credit.safety": {"credit.safety": 0.5},
-        "credit.ratio_limit": {"credit.ratio_limit": 1.0001},
-    },
+OTHER_VALUES: dict[str, Settings] = {
+    "fipo": {"credit.clip_high": 0.0, "credit.safety": 0.5, "credit.ratio_limit": 1.0001},
+    "credit_pmi": {"credit.strangers": 3},
+    "first_disagreement": {"credit.threshold": 1e-6},
+    "hdpo": {"credit.told_samples": 2},
+    "rlcsd": {"credit.temperature": 1.3, "credit.limit": 0.1, "credit.threshold": 0.6},
+    "sdpg": {"credit.warmup_steps": 9},
+    "vineppo": {"credit.samples": 3, "credit.step_ends": "=", "credit.max_steps": 1},
 }
-"""By method and key, settings with which a key of its own shows, where changing that alone does not."""
+"""By method and key, a value at which the key shows, where the first other value does not show or is not allowed."""
+COMPANY: dict[str, Settings] = {
+    "hdpo": {"samples_per_prompt": 2, "prompts_per_step": 8},
+    "sdpg": {"credit.warmup_steps": 0},
+}
+"""By method, settings beside which all of its keys show: groups in which all fail; a schedule that has begun."""
 
 
 def changed(field: FieldInfo) -> Any:
@@ -209,8 +218,10 @@ WITH_SETTINGS = {name: method for name, method in METHODS.items() if method.sett
 
 @pytest.mark.parametrize("method", in_full(WITH_SETTINGS))
 def test_every_setting_of_a_method_changes_what_a_step_does(start: Begin, method: Method) -> None:
-    usual = after(start(method))
-    for key in (key for key in fields_of(method.name) if key.startswith("credit.")):
-        others = OTHER_VALUES.get(method.name, {}).get(key) or {key: changed(fields_of(method.name)[key])}
-        other = after(start(method, others))
+    company, others = COMPANY.get(method.name, {}), OTHER_VALUES.get(method.name, {})
+    usual = after(start(method, company))
+    for key, field in fields_of(method.name).items():
+        if not key.startswith("credit."):
+            continue
+        other = after(start(method, company | {key: others[key] if key in others else changed(field)}))
         assert any(not torch.equal(other[name], value) for name, value in usual.items()), key

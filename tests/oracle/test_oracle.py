@@ -57,7 +57,7 @@ OUTSIDE = {
 }
 """Keys of the sections below that no configuration here can change, and why."""
 BY_GOLDEN_NUMBERS = set(METHODS) - {"rlvr", "opsd", "rlsd", "rlrt", "sft"}
-"""Methods that the oracle does not know: their formulas have golden numbers, and their wiring is that of their terms."""
+"""Methods that the oracle does not know: their formulas have golden numbers, their terms tests of their own."""
 
 
 def grade(submission: Submission, _: Leniency) -> Verdict:
