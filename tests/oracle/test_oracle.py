@@ -22,7 +22,6 @@ from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
 from rlsd_cli.methods.table import METHODS
-from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group, Judged
@@ -34,7 +33,7 @@ from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Ve
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
 from tests.oracle.oracle import Oracle, Response
-from tests.training.steps import splits_of
+from tests.training.steps import policy_of, splits_of
 
 LAYERS = 2
 """Of the embedded policy's four: nothing here asks for good answers."""
@@ -81,7 +80,7 @@ def make_trainer(configure: Callable[..., Config]) -> Iterator[MakeTrainer]:
         def make(overrides: dict[str, Any]) -> Trainer:
             torch.manual_seed(0)
             config = configure(overrides)
-            policy = load_trainable(config)
+            policy = policy_of(config)
             policy.model.config.num_hidden_layers = LAYERS
             policy.model.model.layers = policy.model.model.layers[:LAYERS]
             decode = policy.tokenizer.decode

@@ -1,6 +1,8 @@
 """The parts of a training step, one at a time, and what they leave."""
 
+import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -11,7 +13,7 @@ from rlsd_cli.data.problems import Problem
 from rlsd_cli.data.sources import Splits, load_splits, parse_source
 from rlsd_cli.data.tasks import TASKS
 from rlsd_cli.interrupts import Interrupts
-from rlsd_cli.policy.model import load_trainable
+from rlsd_cli.policy.model import Policy, copy_modules, load_trainable
 from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group
@@ -27,10 +29,29 @@ Weights = dict[str, Tensor]
 
 def begin(config: Config, pool: Pool) -> Trainer:
     """The trainer of a run in this process."""
-    policy = load_trainable(config)
+    policy = policy_of(config)
     return make_trainer(
         config, make_models(policy, config), make_sampler(policy, config), pool, splits_of(config), Interrupts()
     )
+
+
+LOADED: dict[str, Policy] = {}
+ELSEWHERE = set(
+    """method data eval_data holdout verifier verifier_error_limit steps prompts_per_step samples_per_prompt
+curriculum advantage credit loss distill teacher verification sandbox evaluation checkpoint""".split()
+)
+"""What does not enter a policy that is loaded."""
+
+
+def policy_of(config: Config) -> Policy:
+    """`load_trainable`; of the embedded policy a copy, loaded once for all configs that differ only elsewhere."""
+    if config.model != "quickstart" or config.adapter.rank:
+        return load_trainable(config)
+    key = config.model_dump_json(exclude=ELSEWHERE)
+    if key not in LOADED:
+        LOADED[key] = load_trainable(config)
+    kept = LOADED[key]
+    return replace(kept, model=copy_modules(kept.model, {}), tokenizer=copy.deepcopy(kept.tokenizer))
 
 
 def splits_of(config: Config) -> Splits:

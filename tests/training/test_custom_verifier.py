@@ -16,12 +16,11 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.data.sources import load_source
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.grading.jobs import open_pool
-from rlsd_cli.policy.model import load_trainable
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
 from tests.forked import Command, rlsd
-from tests.training.steps import splits_of
+from tests.training.steps import policy_of, splits_of
 from tests.training.test_run import Listener, new_run, without_seconds
 
 MINE = '''
@@ -119,7 +118,7 @@ def run(configure: Configure, overrides: dict[str, Any], path: Path) -> tuple[li
     config, listener = configure(overrides), Warned()
     folder = new_run(path, config)
     with open_pool(config) as pool:
-        train(config, load_trainable(config), splits_of(config), folder, listener, pool)
+        train(config, policy_of(config), splits_of(config), folder, listener, pool)
     return folder.metrics(), listener.kinds
 
 

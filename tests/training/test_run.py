@@ -28,7 +28,7 @@ from rlsd_cli.training import run as run_module
 from rlsd_cli.training.assemble import assemble
 from rlsd_cli.training.run import train
 from rlsd_cli.training.trainer import Trainer
-from tests.training.steps import splits_of
+from tests.training.steps import policy_of, splits_of
 
 
 class Listener:
@@ -70,7 +70,7 @@ def new_run(path: Path, config: Config) -> RunDir:
 
 def go(run: RunDir, config: Config, listener: Listener | None = None) -> dict[str, Any]:
     with open_pool(config) as pool:
-        return train(config, load_trainable(config), splits_of(config), run, listener or Listener(), pool)
+        return train(config, policy_of(config), splits_of(config), run, listener or Listener(), pool)
 
 
 def without_seconds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
