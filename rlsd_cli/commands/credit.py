@@ -30,6 +30,10 @@ def credit(
         int, typer.Option(help="Continuations of every prefix, for the chance of a right answer; 0: none.", min=0)
     ] = 0,
     valued: Annotated[int, typer.Option(help="Responses of each kind that get these.", metavar="N", min=1)] = 40,
+    step: Annotated[
+        int | None,
+        typer.Option(help="The responses that the run has recorded of this step.", metavar="N", min=1),
+    ] = None,
     png: Annotated[Path | None, typer.Option(help="Write the pictures there.", metavar="FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -51,6 +55,7 @@ def credit(
         samples=samples,
         value=value,
         valued=valued,
+        step=step,
         png=png,
         as_json=as_json,
     )

@@ -20,6 +20,7 @@ def run(
     samples: int | None,
     value: int,
     valued: int,
+    step: int | None,
     png: Path | None,
     as_json: bool,
 ) -> None:
@@ -34,6 +35,7 @@ def run(
         samples=samples,
         value=value,
         valued=valued,
+        step=step,
     )
     done = study(asked)
     asked = asked._replace(num_problems=len({each.case.key[0] for each in done.looked}))

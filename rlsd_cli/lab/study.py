@@ -1,7 +1,7 @@
 """A study: responses of a policy, what hints and methods make of them, and the figures."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +30,12 @@ from rlsd_cli.rollout.engine import make_sampler
 from rlsd_cli.rollout.records import Group, Judged
 from rlsd_cli.rollout.sampler import Sampler
 from rlsd_cli.rollout.values import prefix_values
+from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.clock import Clock
-from rlsd_cli.training.experience import FromPolicy, Rollouts
+from rlsd_cli.training.experience import FromPolicy, Parts, Rollouts
 from rlsd_cli.training.learner import Learner
 from rlsd_cli.training.reading import Reader
+from rlsd_cli.training.replay import before_step
 from rlsd_verifiers.pool import Pool
 
 SAMPLED_BY = "rlvr"
@@ -50,6 +52,7 @@ class Asked(NamedTuple):
     methods: whose credit is looked at
     value: continuations of each prefix; 0: none
     valued: responses of each kind that get values
+    recorded: a run and a step whose responses are looked at; None for new ones
     """
 
     layers: Sequence[Layer]
@@ -59,6 +62,7 @@ class Asked(NamedTuple):
     num_problems: int
     value: int
     valued: int
+    recorded: tuple[RunDir, int] | None = None
 
     @property
     def method(self) -> str:
@@ -110,11 +114,12 @@ def ask(
     samples: int | None,
     value: int,
     valued: int,
+    step: int | None = None,
 ) -> Asked:
     """What `rlsd credit [MODEL|RUN] [TASK] [key=value]...` asks for.
 
     Raises:
-        RlsdError: (exit 2) a view or a method of that name does not exist.
+        RlsdError: (exit 2) a view or a method of that name does not exist, or `step` is asked of what is no run.
     """
     targets, overrides = split_arguments(arguments)
     if targets and parse_source(targets[-1]).name in TASKS:
@@ -126,7 +131,14 @@ def ask(
         overrides["samples_per_prompt"] = samples
     named = list(DEFAULT) if hints is None else [name.strip() for name in hints.split(",")]
     known = known_hints(named)
-    return Asked(subject.layers, overrides, known, _methods(methods), problems, value, valued)
+    asked = Asked(subject.layers, overrides, known, _methods(methods), problems, value, valued)
+    if step is None:
+        return asked
+    if subject.run is None or {"eval_data", "model", "samples_per_prompt"} & overrides.keys():
+        raise RlsdError(
+            "`--step` is of the responses that a run has recorded: name a run, and no task, model or `--samples`"
+        )
+    return asked._replace(recorded=(subject.run, step))
 
 
 def _methods(names: str | None) -> list[str]:
@@ -144,15 +156,24 @@ def study(asked: Asked) -> Study:
     Raises:
         RlsdError: (exit 1) there is nothing to look at; a live teacher that was shown nothing differs from the student.
     """
-    config = asked.config(SAMPLED_BY)
-    problems = select(load_held_out(config), asked.num_problems)
-    asked = asked._replace(num_problems=len(problems))
-    config = asked.config(SAMPLED_BY)
-    policy = load_trainable(config)
+    if asked.recorded:
+        run, step = asked.recorded
+        policy, trainer, _ = before_step(run, step)
+        problems, known = trainer.reader.strangers.problems, _groups(trainer.experience.rounds(step, Clock()))
+        config = asked.config(SAMPLED_BY)
+    else:
+        config = asked.config(SAMPLED_BY)
+        problems, known = select(load_held_out(config), asked.num_problems), None
+        asked = asked._replace(num_problems=len(problems))
+        config = asked.config(SAMPLED_BY)
+        policy = load_trainable(config)
     with open_pool(config) as pool, contextlib.closing(make_sampler(policy, config)) as sampler:
         sampler.update_weights()
-        laboratory = Laboratory(asked, config, policy, sampler, pool, problems)
-        return laboratory.study()
+        return Laboratory(asked, config, policy, sampler, pool, list(problems)).study(known)
+
+
+def _groups(rounds: Iterator[Parts]) -> list[Group]:
+    return [group for parts in rounds for part in parts for group in part]
 
 
 class Laboratory:
@@ -169,8 +190,9 @@ class Laboratory:
         self.problems = problems
         self.task: Task | None = TASKS.get(parse_source(config.eval_data or config.data).name)
 
-    def study(self) -> Study:
-        groups = self._groups()
+    def study(self, known: list[Group] | None = None) -> Study:
+        """Look at groups that are known, or at new ones."""
+        groups = self._drawn() if known is None else known
         cases = choose(groups, self.task, self.policy.tokenizer.decode)
         if not cases:
             raise RlsdError("no response has a verdict: there is nothing to look at", exit_code=EXIT_NO)
@@ -193,11 +215,10 @@ class Laboratory:
         left_out["not the first of its kind"] = len(members) - len(cases) - sum(left_out.values())
         return Study(self.config, looked, len(members), left_out, skipped)
 
-    def _groups(self) -> list[Group]:
-        """All responses to the problems, judged and compared."""
+    def _drawn(self) -> list[Group]:
+        """New responses to the problems, judged and compared."""
         source = FromPolicy(self.config, self.policy, self.sampler, self.pool, World())
-        rounds = Rollouts(self.config, source, self.problems, World()).rounds(1, Clock())
-        return [group for parts in rounds for part in parts for group in part]
+        return _groups(Rollouts(self.config, source, self.problems, World()).rounds(1, Clock()))
 
     def _learner(self, config: Config) -> Learner:
         return Learner(config, make_models(self.policy, config), self.sampler, Interrupts(), World())

@@ -175,28 +175,48 @@ def replay(
     Raises:
         RlsdError: the run has no such step, or its rollouts are not those that it wrote.
     """
-    config, world = run.config(), World()
     known = {row["step"]: row for row in run.metrics()}
-    if step not in known:
-        last = max(known, default=0)
-        raise RlsdError(f"{run.path} has no step {step}", hint=f"its last step is {last}" if last else None)
-    other = None if method is None else _other(run, config, {**overrides, "method": method})
-    earlier = [path for path in checkpoints(run.checkpoints) if int(path.name) < step]
-    started_from = int(earlier[-1].name) if earlier else 0
-    for between in range(started_from + 1, step + 1):
-        run.rollouts(between)
-    policy, trainer = _trainer(run, config, world)
-    if earlier:
-        load_checkpoint(earlier[-1], Trained(policy, trainer.learner.optimizer, trainer.learner.teacher))
-    for between in range(started_from + 1, step):
-        trainer.step(between)
+    other = None if method is None else _other(run, run.config(), {**overrides, "method": method})
+    policy, trainer, started_from = before_step(run, step)
     comparisons = [] if other is None else _compare(run, step, trainer, other, policy)
     metrics, _ = trainer.step(step)
-    now = metrics | {"weights_digest": weights_digest(policy.model, world)}
+    now = metrics | {"weights_digest": weights_digest(policy.model, trainer.world)}
     recorded = {name: known[step].get(name) for name in COMPARED}
     return Replayed(
         str(run.path), step, started_from, recorded, {name: now[name] for name in COMPARED}, tuple(comparisons)
     )
+
+
+class Restored(NamedTuple):
+    """A run as it was before a step, and the step of the checkpoint that it was begun from; 0 for the initial weights.
+
+    The trainer draws nothing: it reads the responses that the run has written down.
+    """
+
+    policy: Policy
+    trainer: Trainer
+    started_from: int
+
+
+def before_step(run: RunDir, step: int) -> Restored:
+    """Restore a run; steps between the checkpoint before a step and this one are repeated.
+
+    Raises:
+        RlsdError: the run has no such step, or its rollouts are not those that it wrote.
+    """
+    last = max((row["step"] for row in run.metrics()), default=0)
+    if not 1 <= step <= last:
+        raise RlsdError(f"{run.path} has no step {step}", hint=f"its last step is {last}" if last else None)
+    earlier = [path for path in checkpoints(run.checkpoints) if int(path.name) < step]
+    started_from = int(earlier[-1].name) if earlier else 0
+    for between in range(started_from + 1, step + 1):
+        run.rollouts(between)
+    policy, trainer = _trainer(run, run.config(), World())
+    if earlier:
+        load_checkpoint(earlier[-1], Trained(policy, trainer.learner.optimizer, trainer.learner.teacher))
+    for between in range(started_from + 1, step):
+        trainer.step(between)
+    return Restored(policy, trainer, started_from)
 
 
 def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.lab.study import ask, study
 from rlsd_cli.methods.table import METHODS
 from rlsd_cli.runs.rundir import RunDir
 from rlsd_cli.training.replay import replay
@@ -176,3 +177,28 @@ def test_a_method_that_learns_from_solutions_is_not_asked_about_rollouts(recorde
 def test_nothing_is_asked_of_a_method_that_does_not_exist(recorded: Callable[..., RunDir]) -> None:
     with pytest.raises(RlsdError, match="no method named `rlvrr`"):
         replay(recorded("rlsd"), 2, "rlvrr")
+
+
+def test_the_laboratory_looks_at_the_responses_of_a_recorded_step(recorded: Callable[..., RunDir]) -> None:
+    run = recorded("rlsd")
+    question = ask(
+        [str(run.path)],
+        run.path.parent,
+        hints="answer,none",
+        methods=None,
+        problems=5,
+        samples=None,
+        value=0,
+        valued=1,
+        step=2,
+    )
+    done = study(question)
+    texts = {(record.group, record.sample): record.response for record in run.rollouts(2)}
+    assert done.num_responses == len(texts)
+    assert done.looked
+    for each in done.looked:
+        assert each.case.text == texts[each.case.key[0], each.case.member.rollout.number]
+    credits = {(record.group, record.sample): record.credit for record in run.rollouts(2)}
+    shared = [(each, credits[each.case.key]) for each in done.looked if "rlsd" in each.credit]
+    assert shared
+    assert all(len(each.credit["rlsd"]) == len(credit or []) for each, credit in shared)
