@@ -119,7 +119,7 @@ def _copies(config: Config, shape: ModelShape, setting: Setting) -> tuple[Compon
             copied if config.needs_initial else 0,
             "always",
             f"initial weights{placed.where}",
-            "`loss.kl_coef=0`",
+            "`loss.kl_coef=0`" if config.loss.kl_coef else "another method",
         ),
         Component(
             "sampler",

@@ -18,8 +18,8 @@ def step_ends(token_ids: Sequence[int], decode: Callable[[Sequence[int]], str], 
 
     Where there are more than `most`, as many of them, evenly spread, 0 among them.
     """
-    tokens = range(1, len(token_ids))
-    found = [0, *(length for length in tokens if any(end in decode([token_ids[length - 1]]) for end in ends))]
+    texts = (decode([token]) for token in token_ids[:-1])
+    found = [0, *(length for length, text in enumerate(texts, start=1) if not set(ends).isdisjoint(text))]
     if len(found) <= most:
         return found
     return [found[round(index * len(found) / most)] for index in range(most)]
@@ -85,10 +85,10 @@ def _score(pending: Future[Verdict] | None) -> float | None:
 def token_gains(values: Sequence[Value], score: float, num_tokens: int) -> list[float]:
     """What the step that each token is in did to the value: that after the step less that before it.
 
-    The value after the last step is the score of the response itself.
+    The value after the last step is the score of the response itself. Tokens before the first value have no gain.
     """
     bounds = [*(value.length for value in values), num_tokens]
     after = [*(value.score for value in values[1:]), score]
-    steps = zip(values, after, bounds[1:], strict=True)
+    steps = zip(values, after, bounds[1:], strict=bool(values))
     gains = chain.from_iterable([end - value.score] * (bound - value.length) for value, end, bound in steps)
-    return [*gains] if values else [0.0] * num_tokens
+    return [*[0.0] * bounds[0], *gains]

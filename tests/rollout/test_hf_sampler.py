@@ -197,6 +197,18 @@ def test_a_response_that_ends_at_the_limit_is_not_truncated(policy: Policy) -> N
 # -- what draws depend on ----------------------------------------------------------------------------------------------
 
 
+def test_a_prompt_with_a_limit_of_its_own_draws_the_beginning_of_what_it_would(policy: Policy) -> None:
+    sampler, sampling = TransformersSampler(policy, 3), Sampling(20)
+    whole = sampler.sample(PROMPTS, KEYS, 2, sampling, "s")
+    limits = [5, 20, 1, 9]
+    cut = sampler.sample(PROMPTS, KEYS, 2, sampling, "s", limits=limits)
+    for place, (long, short) in enumerate(zip(whole, cut, strict=True)):
+        limit = limits[place // 2]
+        assert short.token_ids == long.token_ids[:limit]
+        assert short.sampled_logp == pytest.approx(long.sampled_logp[:limit], abs=1e-5)
+        assert short.truncated == (long.truncated or len(long.token_ids) > limit)
+
+
 def test_draws_depend_on_seed_and_key(policy: Policy) -> None:
     sampler = TransformersSampler(policy, 64)
     first = sampler.sample(PROMPTS, KEYS, 3, Sampling(20), "a")
