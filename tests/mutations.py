@@ -966,7 +966,28 @@ LAYOUT = (
 )
 PRESETS = "tests/config/test_schema.py"
 FUTURE_KL = "tests/core/test_future_kl.py::test_"
+VALUES = (
+    Mutation(
+        "tokens before the first value take its gain",
+        "return [*[0.0] * bounds[0], *gains]",
+        "return [*gains]",
+        "tests/rollout/test_values.py::test_tokens_before_the_first_value_and_all_without_one_have_no_gain",
+    ),
+    Mutation(
+        "a continuation may be longer than the response",
+        "limits=[limit - length for _, length in places]",
+        "limits=[limit for _ in places]",
+        "tests/rollout/test_values.py::test_a_value_is_the_mean_score_of_what_follows_the_prefix",
+    ),
+    Mutation(
+        "a continuation that is cut has no score",
+        "    if pending is None:\n        return 0.0",
+        "    if pending is None:\n        return None",
+        "tests/rollout/test_values.py::test_a_continuation_that_is_cut_scores_0",
+    ),
+)
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
+    "rlsd_cli/rollout/values.py": VALUES,
     "rlsd_cli/methods/rlsd.py": RLSD,
     "rlsd_cli/methods/rlrt.py": RLRT,
     "rlsd_cli/training/experience.py": EXPERIENCE,

@@ -5,28 +5,30 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def position_weights(mask: Bool[Tensor, "B T"], *, power: float) -> Float[Tensor, "B T"]:
-    """Weights that grow along a response and average 1 over it.
+def position_weights(mask: Bool[Tensor, "B T"], *, floor: float, centre: float, width: float) -> Float[Tensor, "B T"]:
+    """Weights that rise along a response, from a floor to 1.
 
-        weight = ((t + 1) / n) ** power / mean    for token t of n, from 0
+        place  = (t + 0.5) / n    for token t of n, from 0
+        weight = floor + (1 - floor) * sigmoid((place - centre) / width)
 
-    With ``power`` 0 every weight is 1, exactly.
+    With ``floor`` 1 every weight is 1, exactly.
 
     Args:
         mask: True at the tokens of a response, from its first on.
-        power: 0 or above.
+        floor: Smallest weight, 0 to 1.
+        centre: Relative position at which the weight is halfway.
+        width: How slowly it rises, above 0.
 
     Returns:
         Weights, 0 outside the mask.
 
-    Source: the idea is PW-OPSD's, arXiv 2605.21606, which does not state its function.
+    Source: PW-OPSD, arXiv 2605.21606, released code, with 0.25, 0.3 and 0.1.
     """
-    if power == 0:
+    if floor == 1:
         return mask.float()
-    place = mask.cumsum(dim=1)
     num_tokens = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    weight = torch.where(mask, (place / num_tokens) ** power, 0.0)
-    return weight * num_tokens / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+    place = (mask.cumsum(dim=1) - 0.5) / num_tokens
+    return torch.where(mask, floor + (1 - floor) * torch.sigmoid((place - centre) / width), 0.0)
 
 
 def certainty_weights(

@@ -41,8 +41,12 @@ def target(evidence: "Evidence", settings: Settings) -> "Tensor":
 METHOD = Method(
     name="flowsd",
     summary="a response's mean log-probability is drawn to what its score and the privileged teacher say it should be",
-    source="FlowSD, trajectory balance with a privileged teacher (2026)",
-    deviations=("the policy before the update is the sampler's reading of it",),
+    source="FlowSD, Trajectory-Balanced On-Policy Self-Distillation (Huang et al., 2026)",
+    deviations=(
+        "the policy before the update is the sampler's reading of it",
+        "a response whose teacher is shown nothing has gap 0 and stays in its group's mean; the source leaves it out",
+        "the mean is over the responses to a prompt, whatever each teacher was shown",
+    ),
     settings=Settings,
     views={"hint": View(), "initial": View(shows="none", by="initial")},
     terms=(Regression(target=target),),

@@ -1,11 +1,12 @@
 """Right responses: RLSD, the teacher shown the response itself. Wrong ones: the told teacher is distilled."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from rlsd_cli.fields import NonNegative
-from rlsd_cli.methods.base import Distill, Method, PolicyGradient, View
+from rlsd_cli.methods.base import Attempt, Distill, Method, PolicyGradient, View
 from rlsd_cli.methods.rules import Mixed, is_correct, is_mixed, is_wrong, mix
 
 if TYPE_CHECKING:
@@ -32,6 +33,18 @@ def credit(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
     )
 
 
+def is_weighed(attempt: Attempt, group: Sequence[Attempt], settings: Settings) -> bool:
+    """True for correct rollouts that scored above their group."""
+    return is_correct(attempt, group, settings) and attempt.advantage > 0
+
+
+def fault(config: Any) -> str | None:
+    """Why the config contradicts the method."""
+    if config.teacher.view == "own":
+        return "`teacher.view=own` shows a wrong response as if it were a correct result: `h2sd` needs a hint there"
+    return None
+
+
 def fail_weight(settings: Settings, step: int) -> float:
     """The weight of the distillation, the same at every step."""
     del step
@@ -47,11 +60,12 @@ METHOD = Method(
         "hints are what `teacher.view` names; the source may have a stronger model write them",
     ),
     settings=Settings,
-    views={"own": View("own", where=is_correct, when=is_mixed), "hint": View(where=is_wrong)},
+    views={"own": View("own", where=is_weighed, when=is_mixed), "hint": View(where=is_wrong)},
     terms=(
         PolicyGradient(route=is_correct, credit=credit),
         Distill(view="hint", route=is_wrong, coef=fail_weight),
     ),
     defaults={"teacher.view": "solution", "distill.divergence": "reverse_kl", "loss.reduction": "token_mean"},
     schedules={"lambda": mix},
+    fault=fault,
 )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from rlsd_cli.fields import NonNegative, Section
+from rlsd_cli.fields import Fraction, Positive, Section
 from rlsd_cli.methods.base import Distill, Method, View
 
 if TYPE_CHECKING:
@@ -14,24 +14,29 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    position_power: NonNegative = Field(
-        0.0,
-        description="weight of a token: its relative position in the response to this power (PW-OPSD); 0: all alike",
+    position_floor: Fraction = Field(
+        1.0, description="weight of the first tokens, which rises to 1 along a response (PW-OPSD: 0.25); 1: all alike"
     )
+    position_centre: Fraction = Field(0.3, description="relative position at which that weight is halfway to 1")
+    position_width: Positive = Field(0.1, description="how slowly it rises, as a share of the response")
 
 
 def by_position(evidence: "Evidence", settings: Settings) -> "Tensor":
     """`core.token_rules.position_weights`."""
     from rlsd_cli.core.token_rules import position_weights
 
-    return position_weights(evidence.mask, power=settings.position_power)
+    return position_weights(
+        evidence.mask,
+        floor=settings.position_floor,
+        centre=settings.position_centre,
+        width=settings.position_width,
+    )
 
 
 METHOD = Method(
     name="opsd",
     summary="the privileged teacher decides direction and magnitude, token by token",
     source="OPSD, arXiv 2601.18734",
-    deviations=("PW-OPSD (2605.21606) does not state how its weights grow: here as a power of the relative position",),
     settings=Settings,
     views={"hint": View()},
     terms=(Distill(view="hint", tokens=by_position),),

@@ -32,7 +32,11 @@ METHOD = Method(
     name="sdpg",
     summary="GRPO, the reverse KL to the told teacher on responses above their group, and a KL to the initial policy",
     source="SDPG, arXiv 2606.04036",
-    deviations=("its reference term `ufkl` is `loss.kl_estimator=k3`, which has the same gradient; `urkl` is `k2`",),
+    deviations=(
+        "its reference term `ufkl` is `loss.kl_estimator=k3`, which has the same gradient; `urkl` is `k2`",
+        "the weight falls right after its warm-up; in the released code over the last `decay_steps` of the run",
+        "in the released code the restriction to responses above their group is an option, off by default",
+    ),
     settings=Settings,
     views={"hint": View(where=is_above, when=lambda settings, step: weight(settings, step) > 0)},
     terms=(PolicyGradient(), Distill(view="hint", route=is_above, coef=weight)),

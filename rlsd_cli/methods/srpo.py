@@ -43,6 +43,7 @@ METHOD = Method(
     name="srpo",
     summary="GRPO; a wrong response with a correct sibling learns from the teacher that is shown it instead",
     source="SRPO, arXiv 2604.02288",
+    deviations=("a wrong response whose teacher prompt does not fit is in no term; the source gives it GRPO's loss",),
     settings=Settings,
     views={"sibling": View("sibling", where=is_distilled, sampled=True)},
     terms=(

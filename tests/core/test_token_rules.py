@@ -6,14 +6,16 @@ from rlsd_cli.core.token_rules import certainty_weights, position_weights
 MASK = torch.tensor([[True, True, True], [True, False, False]])
 
 
-def test_without_a_power_every_token_weighs_exactly_1():
-    assert torch.equal(position_weights(MASK, power=0.0), MASK.float())
+def test_with_a_floor_of_1_every_token_weighs_exactly_1():
+    assert torch.equal(position_weights(MASK, floor=1.0, centre=0.3, width=0.1), MASK.float())
 
 
-def test_weights_grow_along_a_response_and_average_1_over_it():
-    weight = position_weights(MASK, power=1.0)
-    assert_close(weight, torch.tensor([[0.5, 1.0, 1.5], [1.0, 0.0, 0.0]]))
-    assert (position_weights(MASK, power=2.0)[0].diff() > 0).all()
+def test_weights_rise_along_a_response_as_in_pw_opsd():
+    weight = position_weights(MASK, floor=0.25, centre=0.3, width=0.1)
+    places = torch.tensor([[1 / 6, 3 / 6, 5 / 6], [0.5, 0.0, 0.0]])
+    expected = torch.where(MASK, 0.25 + 0.75 / (1 + (-(places - 0.3) / 0.1).exp()), 0.0)
+    assert_close(weight, expected)
+    assert (weight[0].diff() > 0).all()
 
 
 def test_certain_tokens_weigh_more_as_in_srpo():

@@ -196,6 +196,7 @@ OTHER_VALUES: dict[str, Settings] = {
 }
 """By method and key, a value at which the key shows, where the first other value does not show or is not allowed."""
 COMPANY: dict[str, Settings] = {
+    "opsd": {"credit.position_floor": 0.25},
     "hdpo": {"samples_per_prompt": 2, "prompts_per_step": 8},
     "sdpg": {"credit.warmup_steps": 0},
 }

@@ -206,6 +206,8 @@ def test_h2sd_weighs_right_responses_and_distils_wrong_ones() -> None:
         assert [term.route(attempt(0, correct), (), h2sd.Settings()) for term in (weighed, distilled)] == routes
     given = evidence(1.5, STUDENT_LOGP, {"own": reading(TOLD)})
     assert torch.equal(h2sd.credit(given, h2sd.Settings(), 1).value, rlsd_credit(1.5).value)
+    weighed_ones = [(True, 0.5), (True, -0.5), (True, 0.0), (False, 0.5)]
+    assert [h2sd.is_weighed(attempt(0, *each), (), h2sd.Settings()) for each in weighed_ones] == [True, *[False] * 3]
     assert distilled.coef(h2sd.Settings(fail_weight=0.3), 9) == 0.3
 
 
@@ -232,6 +234,7 @@ def test_a_group_fails_where_every_verdict_is_wrong() -> None:
     [
         ({"method": "hdpo", "rollout.refill": 4}, "`rollout.refill` replaces the groups in which all fail"),
         ({"method": "hdpo", "teacher.view": "sibling"}, "`teacher.view=sibling` shows nothing of a problem"),
+        ({"method": "h2sd", "teacher.view": "own"}, "shows a wrong response as if it were a correct result"),
         ({"method": "credit_pmi", "teacher.view": "own"}, "`teacher.view=own` shows nothing of a problem"),
     ],
 )

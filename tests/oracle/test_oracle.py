@@ -50,7 +50,9 @@ OUTSIDE = {
     "teacher.device": "needs a GPU",
     "distill.top_k_of": "of a method that the oracle does not know",
     "distill.ratio_cap": "of a method that the oracle does not know",
-    "credit.position_power": "of a method that the oracle does not know",
+    "credit.position_floor": "its formula has golden numbers",
+    "credit.position_centre": "its formula has golden numbers",
+    "credit.position_width": "its formula has golden numbers",
     "teacher.template": "text: the oracle is given its tokens",
     "teacher.view": "text, too; of the views of a group it knows none",
 }

@@ -8,6 +8,7 @@ import pytest
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.grading.jobs import open_pool
+from rlsd_cli.rollout import values as values_module
 from rlsd_cli.rollout.records import Value
 from rlsd_cli.rollout.sampler import Completion, Finished
 from rlsd_cli.rollout.values import prefix_values, step_ends, token_gains
@@ -96,3 +97,12 @@ def test_a_value_is_the_mean_score_of_what_follows_the_prefix(start: Callable[..
 
 def test_a_continuation_that_is_cut_scores_0(start: Callable[..., Trainer]) -> None:
     assert values_of(start(method="rlvr"), [("#5", True), ("#5", False)], 2)[0] == (Value(0, 0.5), Value(6, 0.5))
+
+
+def test_a_continuation_without_a_verdict_is_left_out_and_a_prefix_without_any_has_no_value(
+    start: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([None, 1.0, None, None])
+    monkeypatch.setattr(values_module, "_score", lambda _: next(scores))
+    found, _ = values_of(start(method="rlvr"), [("#5", False)], 2)
+    assert found == (Value(0, 1.0),)
