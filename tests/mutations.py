@@ -912,7 +912,7 @@ RECORDING = (
 VIEWS = (
     Mutation(
         "all texts of a view are shown",
-        "return texts[: view.most]",
+        "return texts[:most]",
         "return texts",
         TERMS + "a_view_of_several_texts_is_read_once_for_each",
     ),
@@ -966,6 +966,42 @@ LAYOUT = (
 )
 PRESETS = "tests/config/test_schema.py"
 FUTURE_KL = "tests/core/test_future_kl.py::test_"
+CONTRAST = (
+    Mutation(
+        "a contrast may turn the sign of an advantage",
+        "return torch.where(base == 0, value, bounded)",
+        "return value",
+        "tests/core/test_contrast.py::test_a_credit_falls_to_0_and_not_beyond[-0.1-expected1]",
+    ),
+    Mutation(
+        "a mixture counts texts that were not shown",
+        "total - count.clamp(min=1).log()",
+        "total - torch.tensor(logp.shape[1]).log()",
+        "tests/core/test_contrast.py::test_a_mixture_is_over_the_texts_that_there_are",
+    ),
+)
+CEPO = (
+    Mutation(
+        "CEPO weighs where there was no wrong answer",
+        "weighted=right.shown[:, 0] & wrong.shown[:, 0]",
+        "weighted=right.shown[:, 0]",
+        "tests/methods/test_signals.py::test_cepo_without_a_wrong_answer_is_grpo",
+    ),
+    Mutation(
+        "CEPO takes the wrong answer for the right one",
+        'right, wrong = evidence.readings["hint"], evidence.readings["wrong"]',
+        'wrong, right = evidence.readings["hint"], evidence.readings["wrong"]',
+        "tests/methods/test_signals.py::test_cepo_weighs_by_the_right_answer_against_a_wrong_one[1.0-expected0]",
+    ),
+)
+SRPO = (
+    Mutation(
+        "SRPO distils a failure without a success beside it",
+        "return attempt.correct is False and any(other.correct is True for other in group)",
+        "return attempt.correct is False",
+        "tests/methods/test_signals.py::test_srpo_distils_what_failed_beside_a_success_and_rewards_the_rest",
+    ),
+)
 VALUES = (
     Mutation(
         "tokens before the first value take its gain",
@@ -988,6 +1024,9 @@ VALUES = (
 )
 MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/rollout/values.py": VALUES,
+    "rlsd_cli/core/contrast.py": CONTRAST,
+    "rlsd_cli/methods/cepo.py": CEPO,
+    "rlsd_cli/methods/srpo.py": SRPO,
     "rlsd_cli/methods/rlsd.py": RLSD,
     "rlsd_cli/methods/rlrt.py": RLRT,
     "rlsd_cli/training/experience.py": EXPERIENCE,

@@ -70,13 +70,13 @@ def dead_zone_credit(
     return Credit(torch.where(mask, base * weight, 0.0), {"weight": weight})
 
 
-def gated_gap(gap: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, sharpness: float) -> Credit:
-    """The gap itself as credit, through a gate that opens where the teacher agrees.
+def gate_credit(gap: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, sharpness: float) -> Credit:
+    """A credit above 0 for every token, the larger the more the teacher agrees.
 
-        gate   = sigmoid(sharpness * gap)
-        credit = gate * gap
+        credit = sigmoid(sharpness * gap)
 
-    Its policy gradient is that of the reverse KL at the sampled tokens, each times its gate.
+    Its policy gradient is that of ``sg(gate) * (teacher_logp - student_logp)``, the reverse KL at the sampled token
+    through a gate.
 
     Args:
         gap: Teacher less student (nats).
@@ -88,9 +88,8 @@ def gated_gap(gap: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, sharpness
 
     Source: SDAR, arXiv 2605.15155.
     """
-    gap = gap.detach()
-    gate = torch.sigmoid(sharpness * gap)
-    return Credit(torch.where(mask, gate * gap, 0.0), {"gate": gate})
+    gate = torch.sigmoid(sharpness * gap.detach())
+    return Credit(torch.where(mask, gate, 0.0), {"gate": gate})
 
 
 def one_sided_gap(gap: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], *, correct: bool) -> Credit:

@@ -92,8 +92,8 @@ def _wrong_answer(attempt: Attempt, group: Sequence[Attempt]) -> Shown:
 def _mistake(attempt: Attempt, group: Sequence[Attempt]) -> Shown:
     """The rollout's own answer where it is wrong; else the most frequent wrong answer of the group."""
     if attempt.correct is False:
-        return tuple(filter(None, [_answer_of(attempt)]))
-    answers = Counter(_answer_of(other) for other in group if other.correct is False)
+        return tuple(filter(None, [attempt.extracted]))
+    answers = Counter(other.extracted for other in group if other.correct is False and other.extracted)
     return tuple(filter(None, (answer for answer, _ in answers.most_common(1))))
 
 
@@ -153,11 +153,11 @@ def shown(
     view: View, problem: Problem, attempt: Attempt, group: Sequence[Attempt], strangers: Strangers, config: Config
 ) -> Shown:
     """The texts that the teacher is shown after a view of a rollout."""
-    name = view.shows or config.teacher.view
+    name, most = view.shows or config.teacher.view, view.most(config.credit)
     if name in OF_OTHERS:
-        return OF_OTHERS[name](problem, strangers, config, view.most)
+        return OF_OTHERS[name](problem, strangers, config, most)
     texts = OF_PROBLEMS[name](problem, config) if name in OF_PROBLEMS else OF_GROUPS[name](attempt, group)
-    return texts[: view.most]
+    return texts[:most]
 
 
 def problem_views(config: Config) -> list[str]:

@@ -97,6 +97,16 @@ def all_tokens(settings: Any) -> Literal["all", "thought"]:
     return "all"
 
 
+def at_most(number: int) -> Callable[[Any], int]:
+    """The same number, whatever the settings."""
+
+    def most(settings: Any) -> int:
+        del settings
+        return number
+
+    return most
+
+
 class View(NamedTuple):
     """What the teacher is shown of a rollout's problem and of its group.
 
@@ -105,7 +115,7 @@ class View(NamedTuple):
     when: the steps at which they are read
     tokens: the tokens at which the reading counts: all of them, or those of the thought, which ends with the closing
         think tag
-    most: texts that are shown at most, each in a reading of its own
+    most: how many texts are shown at most, each in a reading of its own
     by: whose weights read: the teacher's, or those that the run began with
     sampled: True where the sampled tokens are read though a `Distill` compares whole distributions
     """
@@ -114,7 +124,7 @@ class View(NamedTuple):
     where: Route = everyone
     when: Callable[[Any, int], bool] = always
     tokens: Callable[[Any], Literal["all", "thought"]] = all_tokens
-    most: int = 1
+    most: Callable[[Any], int] = at_most(1)
     by: Literal["teacher", "initial"] = "teacher"
     sampled: bool = False
 

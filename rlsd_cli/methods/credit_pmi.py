@@ -11,12 +11,9 @@ from rlsd_cli.methods.rules import Mixed, is_mixed, mix, problem_view_fault
 if TYPE_CHECKING:
     from rlsd_cli.core.evidence import Credit, Evidence
 
-MOST = 4
-"""Other problems whose hints are read at most."""
-
 
 class Settings(Mixed):
-    strangers: Count = Field(1, le=MOST, description="other problems whose hints are the control, 1 to 4")
+    strangers: Count = Field(1, description="other problems whose hints are the control; each is a reading more")
 
 
 def credit(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
@@ -25,14 +22,13 @@ def credit(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
     from rlsd_cli.core.credit import check_credit, self_distilled_credit
 
     own, other = evidence.readings["hint"], evidence.readings["other"]
-    shown = other.shown[:, : settings.strangers]
     bounds = {"mix": mix(settings, step), "clip": settings.clip}
     found = self_distilled_credit(
         evidence.advantage,
-        student_logp=mean_logp(other.logp[:, : settings.strangers], shown),
+        student_logp=mean_logp(other.logp, other.shown),
         teacher_logp=own.logp[:, 0],
         mask=evidence.mask,
-        weighted=own.shown[:, 0] & shown.any(1),
+        weighted=own.shown[:, 0] & other.shown.any(1),
         **bounds,
     )
     check_credit(found, evidence.advantage, evidence.mask, **bounds)
@@ -53,7 +49,7 @@ METHOD = Method(
     settings=Settings,
     views={
         "hint": View(where=has_advantage, when=is_mixed),
-        "other": View("other", where=has_advantage, when=is_mixed, most=MOST),
+        "other": View("other", where=has_advantage, when=is_mixed, most=lambda settings: settings.strangers),
     },
     terms=(PolicyGradient(credit=credit),),
     schedules={"lambda": mix},

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from rlsd_cli.fields import NonNegative, Positive, Section
-from rlsd_cli.methods.base import Method, PolicyGradient, View, has_advantage, one
+from rlsd_cli.methods.base import Method, PolicyGradient, View, at_most, has_advantage, one
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ METHOD = Method(
     settings=Settings,
     views={
         "right": View("sibling", where=has_advantage),
-        "wrong": View("wrong_sibling", where=has_advantage, most=MOST),
+        "wrong": View("wrong_sibling", where=has_advantage, most=at_most(MOST)),
     },
     terms=(
         PolicyGradient(tokens=plain, coef=one, counted="own"),

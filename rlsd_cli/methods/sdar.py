@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    weight: NonNegative = Field(0.1, description="lambda: weight of the gated distillation; 0 is GRPO")
+    weight: NonNegative = Field(0.01, description="lambda: weight of the gated distillation; 0 is GRPO")
     sharpness: NonNegative = Field(5.0, description="beta: how fast the gate opens with the gap, 1 / nats")
 
 
@@ -23,22 +23,19 @@ def weight(settings: Settings, step: int) -> float:
 
 
 def gated(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
-    """`core.gates.gated_gap`."""
-    from rlsd_cli.core.gates import gated_gap
+    """`core.gates.gate_credit`."""
+    from rlsd_cli.core.gates import gate_credit
 
     del step
     reading = evidence.readings["hint"]
-    return gated_gap(evidence.gap("hint")[:, 0], evidence.mask & reading.shown[:, 0], sharpness=settings.sharpness)
+    return gate_credit(evidence.gap("hint")[:, 0], evidence.mask & reading.shown[:, 0], sharpness=settings.sharpness)
 
 
 METHOD = Method(
     name="sdar",
     summary="GRPO plus distillation at the sampled tokens, through a gate that opens where the teacher agrees",
     source="SDAR, arXiv 2605.15155",
-    deviations=(
-        "the teacher is shown what `teacher.view` names; the source shows it retrieved skills",
-        "the weight of the distillation is `credit.weight`",
-    ),
+    deviations=("the teacher is shown what `teacher.view` names; the source shows it retrieved skills",),
     settings=Settings,
     views={"hint": View(when=lambda settings, step: weight(settings, step) > 0)},
     terms=(PolicyGradient(), PolicyGradient(moves=everyone, credit=gated, coef=weight)),

@@ -1,7 +1,7 @@
 """The advantage, scaled by or added to what tells the right answer from the response's own mistake."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -44,15 +44,25 @@ def contrast(evidence: "Evidence") -> "tuple[Tensor, Tensor]":
 def credit(evidence: "Evidence", settings: Settings, step: int) -> "Credit":
     """`core.contrast.added_credit`, or `core.credit.self_distilled_credit`, of the contrast."""
     from rlsd_cli.core.contrast import added_credit
-    from rlsd_cli.core.credit import self_distilled_credit
+    from rlsd_cli.core.credit import check_credit, self_distilled_credit
 
     (found, shown), mask, weight = contrast(evidence), evidence.mask, mix(settings, step)
     if settings.form == "additive":
         return added_credit(evidence.advantage, found, mask, weight=weight, clip=settings.clip)
-    zero = found.new_zeros(found.shape)
-    return self_distilled_credit(
-        evidence.advantage, zero, found, mask, mix=min(weight, 1.0), clip=settings.clip, weighted=shown
-    )
+    zero, bounds = found.new_zeros(found.shape), {"mix": weight, "clip": settings.clip}
+    scaled = self_distilled_credit(evidence.advantage, zero, found, mask, weighted=shown, **bounds)
+    check_credit(scaled, evidence.advantage, mask, **bounds)
+    return scaled
+
+
+def fault(config: Any) -> str | None:
+    """Why the config contradicts the method."""
+    settings = config.credit
+    if settings.form == "multiplicative" and max(settings.mix, settings.clip) > 1:
+        return (
+            "`credit.form=multiplicative` takes `credit.mix` and `credit.clip` of at most 1: a weight may turn no sign"
+        )
+    return None
 
 
 METHOD = Method(
@@ -68,4 +78,5 @@ METHOD = Method(
     terms=(PolicyGradient(moves=is_moved, credit=credit),),
     defaults={"teacher.weights": "live"},
     schedules={"lambda": mix},
+    fault=fault,
 )

@@ -201,7 +201,7 @@ def _columns(items: Sequence[Item], mask: Tensor, config: Config) -> Columns:
         sampled=torch.tensor([_is_sampled(rollout) for rollout in rollouts], dtype=torch.bool),
         old_logp=None,
         readings={
-            name: _reading([item.readings.get(name) for item in items], method.views[name].most, mask)
+            name: _reading([item.readings.get(name) for item in items], method.views[name].most(config.credit), mask)
             for name in method.read
         },
         group=torch.tensor([item.key[0] for item in items], dtype=torch.long),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from rlsd_cli.core.gates import dead_zone_credit, gated_gap, one_sided_gap, softplus_credit
+from rlsd_cli.core.gates import dead_zone_credit, gate_credit, one_sided_gap, softplus_credit
 
 GOLDEN = {"rtol": 0, "atol": 1e-5}
 GAP = torch.tensor([[0.05, -0.3, 0.0, 1.5]])
@@ -35,11 +35,10 @@ def test_amr_sd_bounds_the_gap():
     assert_close(found.value, torch.full((1, 4), 1 + 0.2 * 4.9), **GOLDEN)
 
 
-def test_sdar_lets_a_gap_through_where_the_teacher_agrees():
-    found = gated_gap(GAP, MASK, sharpness=5.0)
-    gate = torch.tensor([[0.562177, 0.182426, 0.5, 0.999447]])
-    assert_close(found.diagnostics["gate"], gate, **GOLDEN)
-    assert_close(found.value, gate * GAP, **GOLDEN)
+def test_sdars_credit_is_the_gate_of_the_gap():
+    found = gate_credit(GAP, MASK, sharpness=5.0)
+    assert_close(found.value, torch.tensor([[0.562177, 0.182426, 0.5, 0.999447]]), **GOLDEN)
+    assert torch.equal(found.diagnostics["gate"], found.value)
 
 
 @pytest.mark.parametrize(("correct", "expected"), [(True, [0.05, 0, 0, 1.5]), (False, [0, -0.3, 0, 0])])
@@ -52,7 +51,7 @@ def test_padding_gets_no_credit_whatever_its_gap():
     for found in (
         softplus_credit(torch.ones(1), gap, mask, weight=1.0),
         dead_zone_credit(torch.ones(1), gap, mask, gain=1.0, blame=1.0, dead_zone=0.0),
-        gated_gap(gap, mask, sharpness=1.0),
+        gate_credit(gap, mask, sharpness=1.0),
         one_sided_gap(gap, mask, correct=True),
     ):
         assert found.value[0, 1] == 0

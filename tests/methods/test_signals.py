@@ -85,13 +85,13 @@ def test_where_the_other_reading_is_the_students_own_a_contrast_is_rlsd(advantag
         assert torch.equal(module.credit(given, settings, 1).value, expected), module.__name__
 
 
-def test_the_control_is_the_mean_over_as_many_strangers_as_are_asked_for() -> None:
-    others = reading([-1.0] * 4, [-3.0] * 4, [-5.0] * 4, [-9.0] * 4)
-    given = evidence(1.0, [0.0] * 4, {"hint": reading([-2.0] * 4), "other": others})
-    for strangers, mean in ((1, -1.0), (2, -2.0), (3, -3.0)):
-        settings = credit_pmi.Settings(strangers=strangers, clip=1.0, mix=1.0)
+def test_the_control_is_the_mean_over_the_strangers_that_there_are() -> None:
+    for others, mean in (([[-1.0] * 4], -1.0), ([[-1.0] * 4, [-3.0] * 4], -2.0)):
+        given = evidence(1.0, [0.0] * 4, {"hint": reading([-2.0] * 4), "other": reading(*others)})
+        settings = credit_pmi.Settings(clip=1.0, mix=1.0)
         weight = torch.tensor(-2.0 - mean).exp().clamp(0, 2)
         assert_close(credit_pmi.credit(given, settings, 1).value, torch.full((1, 4), float(weight)))
+    assert credit_pmi.METHOD.views["other"].most(credit_pmi.Settings(strangers=3)) == 3
 
 
 def test_after_the_first_disagreement_the_weight_is_1() -> None:
@@ -174,8 +174,8 @@ def test_antisd_amr_sd_and_sdar_read_the_gap_of_the_told_teacher() -> None:
     assert_close(amr, row([1.0, 1.0, 1.0, 1.28]), **GOLDEN)
     halfway = amr_sd.credit(given, amr_sd.Settings(decay_steps=50), 25).value
     assert_close(halfway, row([1.0, 1.0, 1.0, 1.14]), **GOLDEN)
-    gated = sdar.gated(given, sdar.Settings(), 1)
-    assert_close(gated.diagnostics["gate"], row([0.562177, 0.182426, 0.5, 0.999447]), **GOLDEN)
+    gated = sdar.gated(given, sdar.Settings(), 1).value
+    assert_close(gated, row([0.562177, 0.182426, 0.5, 0.999447]), **GOLDEN)
 
 
 def test_opdvr_praises_right_responses_and_blames_wrong_ones() -> None:
@@ -234,6 +234,7 @@ def test_a_group_fails_where_every_verdict_is_wrong() -> None:
     [
         ({"method": "hdpo", "rollout.refill": 4}, "`rollout.refill` replaces the groups in which all fail"),
         ({"method": "hdpo", "teacher.view": "sibling"}, "`teacher.view=sibling` shows nothing of a problem"),
+        ({"method": "sipo", "credit.form": "multiplicative", "credit.mix": 2}, "takes `credit.mix` and `credit.clip`"),
         ({"method": "h2sd", "teacher.view": "own"}, "shows a wrong response as if it were a correct result"),
         ({"method": "credit_pmi", "teacher.view": "own"}, "`teacher.view=own` shows nothing of a problem"),
     ],
@@ -243,3 +244,34 @@ def test_a_config_that_contradicts_its_method_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(RlsdError, match=reason):
         configure(overrides)
+
+
+# -- numbers of the sources' own tests and of a peer's ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kappa", "advantage", "contrast", "expected"),
+    [
+        (0.15, 0.125, [0.1, -0.5, 0.0], [0.14, 0.095, 0.125]),
+        (0.15, -0.875, [0.05, 0.0, -0.3], [-0.8675, -0.875, -0.905]),
+        (0.15, 0.0, [-0.6, 0.02, 0.3], [-0.03, 0.003, 0.03]),
+        (0.5, 0.05, [-0.5, 0.5], [0.0, 0.15]),
+    ],
+)
+def test_sipo_agrees_with_its_authors_tests(
+    kappa: float, advantage: float, contrast: list[float], expected: list[float]
+) -> None:
+    """Yueeeeeeee/SIPO, tests/trainer/ppo/test_core_algos_on_cpu.py."""
+    told = {"hint": reading(contrast), "mistake": reading([0.0] * len(contrast))}
+    found = sipo.credit(evidence(advantage, contrast, told), sipo.Settings(mix=kappa), 1)
+    assert_close(found.value, row(expected), **GOLDEN)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "gap", "expected"), [(-1.0, 0.1, -0.904837), (1.0, 20.0, 1.2), (-1.0, 20.0, -0.8)]
+)
+def test_rlsd_agrees_with_a_peers_tests(advantage: float, gap: float, expected: float) -> None:
+    """ms-swift, tests/train/test_rlsd_reweight.py, at lambda 1."""
+    settings = rlsd.Settings(mix=1.0, mix_decay_steps=0, clip=0.2)
+    found = rlsd.credit(evidence(advantage, [-1.0], {"hint": reading([gap - 1.0])}), settings, 1)
+    assert_close(found.value, row([expected]), **GOLDEN)

@@ -87,7 +87,7 @@ def test_the_settings_of_a_method_are_keys_with_a_description_and_have_names_of_
 def test_a_view_shows_something_that_there_is_and_a_term_distils_a_view_that_there_is(name: str) -> None:
     method = METHODS[name]
     for view in method.views.values():
-        assert view.most >= 1
+        assert view.most(method.settings()) >= 1
         if view.shows is None:
             assert reads(method, "teacher.view")
         else:

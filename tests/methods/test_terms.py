@@ -12,7 +12,7 @@ from rlsd_cli.config.schema import Config, config_type
 from rlsd_cli.core.evidence import Credit, Evidence, Reading
 from rlsd_cli.data import views as views_module
 from rlsd_cli.grading.jobs import open_pool
-from rlsd_cli.methods.base import Distill, Likelihood, Method, PolicyGradient, Route, Term, View, uniform
+from rlsd_cli.methods.base import Distill, Likelihood, Method, PolicyGradient, Route, Term, View, at_most, uniform
 from rlsd_cli.rollout.records import Group, Judged, Prompt, Rollout
 from rlsd_cli.training import losses as losses_module
 from rlsd_cli.training.assemble import Batch, assemble
@@ -309,7 +309,7 @@ def test_a_view_of_several_texts_is_read_once_for_each(start: Begin, monkeypatch
         seen.append(evidence.readings["pair"])
         return uniform(evidence, settings, step)
 
-    views = {"pair": View("digits", most=2)}
+    views = {"pair": View("digits", most=at_most(2))}
     trainer = start(method_of(PolicyGradient(credit=rule), views=views), {"optim.tokens_per_microbatch": 100_000})
     given = taught(trainer)
     batch, _ = assemble(given, trainer.config)
