@@ -74,22 +74,7 @@ def group_advantages(
     Source: GRPO, arXiv 2402.03300; Dr. GRPO, arXiv 2503.20783; RLOO, arXiv 2402.14740; REINFORCE++, arXiv 2501.03262;
     RLSD, arXiv 2604.03128, Eq. 1.
     """
-    above_lowest = _above_lowest(scores, valid)
-    num_valid = valid.sum(dim=1, keepdim=True)
-    total = above_lowest.sum(dim=1, keepdim=True)
-
-    match baseline:
-        case "mean":
-            advantage = above_lowest - total / num_valid.clamp(min=1)
-        case "leave_one_out":
-            advantage = above_lowest - (total - above_lowest) / (num_valid - 1).clamp(min=1)
-        case "batch_mean":
-            above = _above_lowest(scores.reshape(1, -1), valid.reshape(1, -1)).reshape_as(scores)
-            advantage = above - above.sum() / valid.sum().clamp(min=1)
-        case "none":
-            advantage = scores
-        case _:
-            assert_never(baseline)
+    advantage = _centred(scores, valid, baseline)
 
     match scale:
         case "group_std":
@@ -102,6 +87,21 @@ def group_advantages(
             assert_never(scale)
 
     return torch.where(valid, advantage, 0.0)
+
+
+def _centred(scores: Float[Tensor, "P G"], valid: Bool[Tensor, "P G"], baseline: Baseline) -> Float[Tensor, "P G"]:
+    """Scores less their baseline."""
+    if baseline == "none":
+        return scores
+    if baseline == "batch_mean":
+        above = _above_lowest(scores.reshape(1, -1), valid.reshape(1, -1)).reshape_as(scores)
+        return above - above.sum() / valid.sum().clamp(min=1)
+    above_lowest = _above_lowest(scores, valid)
+    num_valid = valid.sum(dim=1, keepdim=True)
+    total = above_lowest.sum(dim=1, keepdim=True)
+    if baseline == "mean":
+        return above_lowest - total / num_valid.clamp(min=1)
+    return above_lowest - (total - above_lowest) / (num_valid - 1).clamp(min=1)
 
 
 def _above_lowest(scores: Float[Tensor, "R N"], valid: Bool[Tensor, "R N"]) -> Float[Tensor, "R N"]:
