@@ -138,6 +138,7 @@ RLVR: dict[str, Overrides] = {
 
 RLSD: dict[str, Overrides] = {
     "frozen": {
+        "seed": 1,
         "teacher.weights": "frozen",
         "credit.mix": 0.9,
         "credit.mix_decay_steps": 4,
@@ -262,6 +263,17 @@ OPSD: dict[str, Overrides] = {
         "loss.kl_estimator": "k2",
         "rollout.temperature": 1.2,
     },
+    "positions": {"credit.position_floor": 0.25, "loss.reduction": "token_mean"},
+    "positions-teacher-top-k": TWO
+    | {
+        "optim.lr": 3e-4,
+        "credit.position_floor": 0.1,
+        "credit.position_centre": 0.6,
+        "credit.position_width": 0.3,
+        "distill.top_k": 3,
+        "distill.top_k_of": "teacher",
+        "teacher.view": "sibling",
+    },
     "skipped": {
         "distill.divergence": "forward_kl",
         "teacher.max_prompt_tokens": 40,
@@ -290,6 +302,139 @@ SFT: dict[str, Overrides] = {
 }
 
 
+NARROW: Overrides = {"loss.clip_low": 0.03, "loss.clip_high": 0.02}
+"""Ratios leave this within one update of `TWO`."""
+MIXED: Overrides = {"credit.mix": 0.9, "credit.mix_decay_steps": 8, "credit.clip": 0.7}
+SHORT: Overrides = {"rollout.max_new_tokens": 12}
+
+OTHERS: dict[str, dict[str, Overrides]] = {
+    "dapo": {"as-it-comes": {"rollout.refill": 2}, "two": TWO | NARROW | {"rollout.refill": 0}},
+    "dr_grpo": {"as-it-comes": {}},
+    "rloo": {"two": TWO | NARROW},
+    "reinforce_pp": {"as-it-comes": {}, "one-response": {"samples_per_prompt": 1, "prompts_per_step": 8}},
+    "reinforce_pp_baseline": {"as-it-comes": {}},
+    "gspo": {"as-it-comes": {"optim.lr": 1e-3}},
+    "cispo": {"as-it-comes": {"optim.lr": 1e-3}},
+    "fipo": {
+        "as-it-comes": {"optim.lr": 1e-3},
+        "ratios": TWO
+        | {
+            "optim.updates_per_batch": 3,
+            "prompts_per_step": 6,
+            "credit.half_life": 3.0,
+            "credit.clip_low": 0.3,
+            "credit.clip_high": 0.5,
+            "credit.safety": 1.02,
+            "credit.ratio_limit": 1.1,
+        },
+    },
+    "vineppo": {
+        "values": SHORT | {"credit.samples": 2, "credit.step_ends": "0123456789", "credit.max_steps": 3},
+        "without-verdicts": TWO | SHORT | {"credit.samples": 1, "credit.step_ends": "13579 "},
+    },
+    "cepo": {
+        "live": MIXED | {"rollout.truncated": "mask"},
+        "frozen-two": TWO | NARROW | {"credit.mix": 1.0, "teacher.weights": "frozen"},
+    },
+    "self_contrast": {"two": TWO | MIXED},
+    "credit_pmi": {
+        "strangers": MIXED | {"credit.strangers": 3},
+        "hints": {
+            "credit.mix": 1.0,
+            "teacher.view": "hints",
+            "teacher.max_prompt_tokens": 18,
+            "teacher.overlong": "skip",
+        },
+    },
+    "first_disagreement": {
+        "early": MIXED | {"credit.threshold": 0.1},
+        "live-two": TWO | {"credit.mix": 1.0, "credit.clip": 0.9, "teacher.weights": "live"},
+    },
+    "amr_sd": {
+        "decay": {"credit.gain": 0.6, "credit.blame": 0.5, "credit.dead_zone": 0.3, "credit.decay_steps": 5},
+        "no-decay-two": TWO | NARROW | {"credit.decay_steps": 0, "credit.dead_zone": 0.0, "teacher.weights": "live"},
+    },
+    "antisd": {
+        "decay": {"credit.weight": 0.8, "credit.decay_steps": 4, "teacher.view": "answer"},
+        "two": TWO | {"teacher.weights": "ema", "teacher.ema_rate": 0.5},
+    },
+    "sipo": {
+        "additive": {"credit.mix": 0.4, "credit.clip": 0.5, "credit.mix_decay_steps": 8},
+        "additive-two": TWO | NARROW | {"teacher.weights": "frozen", "loss.reduction": "constant"},
+        "multiplicative": {"credit.form": "multiplicative", "credit.mix": 0.9, "credit.clip": 0.6},
+    },
+    "rlcsd": {
+        "own-means": {
+            "credit.temperature": 0.5,
+            "credit.scale": 0.8,
+            "credit.limit": 0.6,
+            "credit.threshold": 0.2,
+            "credit.selected_weight": 0.7,
+        },
+        "two": TWO
+        | NARROW
+        | {
+            "credit.temperature": 0.3,
+            "credit.threshold": 0.1,
+            "loss.reduction": "sequence_mean",
+            "samples_per_prompt": 4,
+            "teacher.weights": "live",
+            "loss.kl_coef": 0.2,
+        },
+    },
+    "sdar": {
+        "gate": {"credit.weight": 0.4, "credit.sharpness": 2.0},
+        "live-two": TWO | {"teacher.weights": "live", "loss.clip_high": 0.02},
+        "skipped": {"credit.weight": 0.5, "teacher.max_prompt_tokens": 40, "teacher.overlong": "skip"},
+    },
+    "opdvr": {"as-it-comes": {}, "live-two": TWO | {"teacher.weights": "live", "optim.lr": 3e-4}},
+    "sdpg": {
+        "warm-up": {"credit.weight": 0.5, "credit.warmup_steps": 2, "credit.decay_steps": 3},
+        "two": TWO | {"credit.weight": 0.3, "credit.warmup_steps": 0, "distill.divergence": "jsd", "loss.kl_coef": 0.0},
+    },
+    "sdpo": {
+        "sibling": {"distill.top_k": 5},
+        "ratio-cap": TWO | {"distill.top_k": 4, "distill.ratio_cap": 1.01, "teacher.ema_rate": 0.4},
+        "feedback": {"teacher.view": "feedback", "loss.reduction": "sequence_mean"},
+        "sibling-feedback": {
+            "teacher.view": "sibling_feedback",
+            "distill.divergence": "sampled_token",
+            "distill.top_k": 0,
+            "distill.ratio_cap": None,
+        },
+        "own": {"teacher.view": "own", "distill.divergence": "forward_kl", "distill.ratio_cap": None},
+    },
+    "srpo": {
+        "certainty": {"credit.sharpness": 2.0, "distill.top_k": 6},
+        "two": TWO | NARROW | {"distill.ratio_cap": 1.02, "loss.reduction": "sequence_mean", "loss.kl_coef": 0.1},
+    },
+    "h2sd": {
+        "both": MIXED | {"credit.fail_weight": 0.6},
+        "two": TWO | NARROW | {"teacher.max_prompt_tokens": 40, "teacher.overlong": "skip", "teacher.weights": "ema"},
+    },
+    "hdpo": {
+        "told": {"credit.weight": 0.8, "credit.told_samples": 5, "samples_per_prompt": 2, "distill.top_k": 5},
+        "two": TWO
+        | {
+            "seed": 1,
+            "credit.weight": 0.5,
+            "samples_per_prompt": 2,
+            "teacher.weights": "frozen",
+            "distill.top_k": 4,
+            "distill.tail": False,
+            "distill.ratio_cap": 1.02,
+            "loss.reduction": "sequence_mean",
+            "rollout.truncated": "mask",
+        },
+        "kl": {"samples_per_prompt": 2, "loss.kl_coef": 0.3, "distill.divergence": "forward_kl", "distill.top_k": 3},
+    },
+    "flowsd": {
+        "balance": {"credit.teacher_weight": 0.7, "credit.reward_weight": 2.0, "credit.gap_clip": 0.3},
+        "two": TWO | {"credit.reward_weight": 1.0, "teacher.view": "sibling", "loss.kl_coef": 0.1},
+    },
+}
+
+
 def of_base(method: str) -> Overrides:
     """The method, and the keys of `BASE` that it reads."""
     return {"method": method} | {key: value for key, value in BASE.items() if reads(METHODS[method], key)}
@@ -303,6 +448,7 @@ CONFIGURATIONS: dict[str, Overrides] = {
         ("opsd", {"samples_per_prompt": 2, "teacher.view": "solution"}, OPSD),
         ("rlrt", {}, RLRT),
         ("sft", {}, SFT),
+        *((method, {}, table) for method, table in OTHERS.items()),
     )
     for name, overrides in table.items()
 }

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.sections import AdvantageConfig, DistillConfig, LossConfig, OptimConfig
-from rlsd_cli.methods import rlrt, rlsd
 
 
 def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConfig) -> list[list[float]]:
@@ -35,21 +34,11 @@ def advantages(groups: Sequence[Sequence[float | None]], settings: AdvantageConf
     return [[advantage(score, scores) for score in group] for group, scores in zip(groups, counted, strict=True)]
 
 
-def mix_at(step: int, settings: rlsd.Settings | rlrt.Settings) -> float:
-    """Lambda at a step."""
-    if isinstance(settings, rlrt.Settings):
-        return settings.mix
-    index, warmup, decay = step - 1 + settings.mix_first_index, settings.mix_warmup_steps, settings.mix_decay_steps
+def falling(index: int, initial: float, decay: int, warmup: int = 0) -> float:
+    """Up from 0 over a warm-up, then down to 0; without a decay it stays."""
     if index < warmup:
-        return settings.mix * index / warmup
-    return settings.mix * max(1 - (index - warmup) / decay, 0) if decay else settings.mix
-
-
-def is_reweighted(advantage: float, settings: rlsd.Settings | rlrt.Settings) -> bool:
-    """True where the teacher has a say: RLRT asks it about correct responses, and those of the oracle all are."""
-    if isinstance(settings, rlrt.Settings):
-        return advantage > 0
-    return advantage < 0 or (advantage > 0 and settings.rollouts == "all")
+        return initial * index / warmup
+    return initial * max(1 - (index - warmup) / decay, 0) if decay else initial
 
 
 def overlong(length: int, limit: int, buffer: int) -> float:
@@ -77,6 +66,13 @@ def credit(advantage: float, gap: Tensor, mix: float, clip: float) -> Tensor:
     return advantage * ((1 - mix) + mix * weight)
 
 
+def keep_sign(credits: Tensor, advantage: float) -> Tensor:
+    """Credits that go to 0 and not beyond; any, without an advantage."""
+    if advantage == 0:
+        return credits
+    return credits.clamp(min=0) if advantage > 0 else credits.clamp(max=0)
+
+
 def surrogate(logp: Tensor, old: Tensor, credits: Tensor, settings: LossConfig) -> Tensor:
     """The policy-gradient loss of every token of a response."""
     low, high = 1 - settings.clip_low, 1 + settings.clip_high
@@ -99,26 +95,42 @@ def divergence(student: Tensor, teacher: Tensor, tokens: Tensor, settings: Disti
         gap = (teacher.gather(1, tokens[:, None])[:, 0] - own).detach()
         return -(gap if clip is None else gap.clamp(-clip, clip)) * own
     if 0 < settings.top_k < student.shape[1]:
-        kept = torch.zeros_like(student, dtype=torch.bool).scatter(1, student.topk(settings.top_k).indices, True)
-        student, teacher = (_restricted(side, kept, settings) for side in (student, teacher))
-    forward = teacher.exp() * (teacher - student)
+        student, teacher = _restricted(student, teacher, settings)
     if kind == "pointwise_clipped_forward_kl":
-        return forward.clamp(max=clip).sum(-1)
-    reverse, beta = student.exp() * (student - teacher), settings.beta
+        return (teacher.exp() * (teacher - student)).clamp(max=clip).sum(-1)
+    beta = settings.beta
     if kind == "jsd" and 0 < beta < 1:
         middle = (beta * teacher.exp() + (1 - beta) * student.exp()).log()
-        loss = (beta * teacher.exp() * (teacher - middle) + (1 - beta) * student.exp() * (student - middle)).sum(-1)
+        loss = beta * _kl(teacher, middle) + (1 - beta) * _kl(student, middle)
     else:
-        loss = (forward if kind == "forward_kl" or (kind == "jsd" and beta == 0) else reverse).sum(-1)
+        loss = _kl(teacher, student) if kind == "forward_kl" or (kind == "jsd" and beta == 0) else _kl(student, teacher)
     return loss if clip is None else loss * (clip / loss.detach()).clamp(max=1)
 
 
-def _restricted(side: Tensor, kept: Tensor, settings: DistillConfig) -> Tensor:
-    """Log-probabilities of the kept entries, with the rest as one more entry or shared out among them."""
-    chosen = side[kept].view(len(side), -1)
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    """From log-probabilities; what p never says counts nothing."""
+    return torch.where(p > -math.inf, p.exp() * (p - q), 0.0).sum(-1)
+
+
+def _restricted(student: Tensor, teacher: Tensor, settings: DistillConfig) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the entries that one of the two likes best, with the rest as one more entry or shared out
+    among them. The rest of a teacher who has chosen is always shared out."""
+    by_teacher = settings.top_k_of == "teacher"
+    places = (teacher if by_teacher else student).topk(settings.top_k).indices
+    kept = torch.zeros_like(student, dtype=torch.bool).scatter(1, places, True)
+
+    def chosen(side: Tensor) -> Tensor:
+        return side[kept].view(len(side), -1)
+
+    def rest(side: Tensor) -> Tensor:
+        return side[~kept].view(len(side), -1).logsumexp(-1, keepdim=True)
+
     if not settings.tail:
-        return chosen.log_softmax(-1)
-    return torch.cat([chosen, side[~kept].view(len(side), -1).logsumexp(-1, keepdim=True)], -1)
+        return chosen(student).log_softmax(-1), chosen(teacher).log_softmax(-1)
+    told = [chosen(teacher), rest(teacher)]
+    if by_teacher:
+        told = [chosen(teacher).log_softmax(-1), torch.full_like(rest(teacher), -math.inf)]
+    return torch.cat([chosen(student), rest(student)], -1), torch.cat(told, -1)
 
 
 def kl(logp: Tensor, reference: Tensor, estimator: str) -> Tensor:

@@ -14,33 +14,13 @@ import torch
 from torch import Tensor
 
 from rlsd_cli.config.schema import Config
-from tests.oracle.formulas import (
-    advantages,
-    credit,
-    divergence,
-    importance,
-    is_reweighted,
-    kl,
-    learning_rate,
-    mix_at,
-    overlong,
-    surrogate,
-)
-from tests.oracle.llama import Shape, Weights, logits
+from tests.oracle.cases import Case, Models, Response, Term
+from tests.oracle.formulas import advantages, learning_rate, overlong
+from tests.oracle.llama import Shape, Weights
+from tests.oracle.signals import SIGNALS
 
-
-class Response(NamedTuple):
-    """A response as it was drawn; `score` None: without verdict; `thought`: tokens up to the last closing think tag;
-    `text` without special tokens."""
-
-    prompt: list[int]
-    tokens: list[int]
-    sampled_logp: list[float] | None
-    truncated: bool
-    score: float | None
-    privileged: list[int]
-    thought: int
-    text: str = ""
+UNSCORED = ("opsd", "sdpo", "sft")
+"""Methods that learn from all responses, whether there is a verdict or not."""
 
 
 class Update(NamedTuple):
@@ -57,57 +37,56 @@ class Oracle:
     """Policy, teacher, reference and AdamW of one run, in float64."""
 
     def __init__(self, config: Config, weights: Weights, trained: Sequence[str], shape: Shape) -> None:
-        self.config, self.shape, self.trained = config, shape, trained
-        self.policy = {name: value.detach().double().clone() for name, value in weights.items()}
-        self.initial = self.teacher = self._copy()
-        self.moments = {name: [torch.zeros_like(self.policy[name]) for _ in range(2)] for name in trained}
+        self.config, self.trained = config, trained
+        initial = {name: value.detach().double().clone() for name, value in weights.items()}
+        self.models = Models(config, shape, {**initial}, initial, initial, initial)
+        self.moments = {name: [torch.zeros_like(initial[name]) for _ in range(2)] for name in trained}
         self.num_updates = 0
-        self.temperature = 1.0 if config.method == "sft" else config.rollout.temperature
 
-    def step(self, step: int, responses: Sequence[Response]) -> list[Update]:
+    def step(self, step: int, groups: Sequence[Sequence[Response]]) -> list[Update]:
         """The optimiser steps on one batch."""
-        config, teacher = self.config, self.config.teacher
-        judged = list(zip(responses, self._advantages(responses), strict=True))
-        groups = [judged[i : i + config.group_size] for i in range(0, len(judged), config.group_size)]
-        dead = [i for i, group in enumerate(groups) if not any(advantage for _, advantage in group)]
-        replaced = dead[: len(groups) - config.prompts_per_step]
-        groups = [group for i, group in enumerate(groups) if i not in replaced]
-        self.before, mix = self._copy(), mix_at(step, config.credit) if config.method in ("rlsd", "rlrt") else 0.0
+        config, models, teacher = self.config, self.models, self.config.teacher
+        models.before = self._copy()
+        cases = self._judged(step, groups)
+        dead = [place for place, group in enumerate(cases) if not any(case.advantage for case in group)]
+        replaced = dead[: len(cases) - config.prompts_per_step]
+        cases = [group for place, group in enumerate(cases) if place not in replaced]
         rate, num = learning_rate(step, config.optim, config.steps), config.optim.updates_per_batch
-        cuts = [round(len(groups) * i / num) for i in range(num + 1)]
-        shares = [list(chain.from_iterable(groups[low:high])) for low, high in pairwise(cuts)]
-        updates = [self._update(share, mix, rate) for share in shares]
+        cuts = [round(len(cases) * i / num) for i in range(num + 1)]
+        updates = [self._update(list(chain.from_iterable(cases[low:high])), rate) for low, high in pairwise(cuts)]
         if teacher.weights == "snapshot" and step % teacher.sync_every == 0:
-            self.teacher = self._copy()
+            models.teacher = self._copy()
         if teacher.weights == "ema":
-            self.teacher = {n: t + teacher.ema_rate * (self.policy[n].detach() - t) for n, t in self.teacher.items()}
+            now, rate = models.policy, teacher.ema_rate
+            models.teacher = {n: t + rate * (now[n].detach() - t) for n, t in models.teacher.items()}
         return updates
 
-    def logp(self, weights: Weights, prompt: list[int], tokens: list[int], temperature: float | None = None) -> Tensor:
-        """Log-probabilities [T, V] at each token of a response."""
-        found = logits(weights, prompt + tokens, self.shape)[len(prompt) - 1 : -1]
-        return (found / (temperature or self.temperature)).log_softmax(-1)
-
     def _copy(self) -> Weights:
-        return {name: value.detach().clone() for name, value in self.policy.items()}
+        return {name: value.detach().clone() for name, value in self.models.policy.items()}
+
+    def _judged(self, step: int, groups: Sequence[Sequence[Response]]) -> list[list[Case]]:
+        """Responses with their advantages; those that were told something have none and are in no baseline."""
+        cases = [
+            [Case(each, self.models, step, self._score(each), 0.0, self._counts(each)) for each in group]
+            for group in groups
+        ]
+        students = [[case for case in group if case.response.drawn_under == "student"] for group in cases]
+        if self.config.method not in UNSCORED:
+            scores = [[case.score if case.counts else None for case in group] for group in students]
+            found = advantages(scores, self.config.advantage)
+            for case, advantage in zip(chain(*students), chain(*found), strict=True):
+                case.advantage = advantage
+        for group in cases:
+            for case in group:
+                case.group = group
+        return cases
 
     def _counts(self, response: Response) -> bool:
         config = self.config
         if config.method == "sft":
             return len(response.tokens) <= config.rollout.max_new_tokens
-        reached = self._fits(response) if config.method == "opsd" else response.score is not None
-        return reached and not (response.truncated and config.rollout.truncated == "mask")
-
-    def _fits(self, response: Response) -> bool:
-        return len(response.privileged) <= (self.config.teacher.max_prompt_tokens or math.inf)
-
-    def _advantages(self, responses: Sequence[Response]) -> list[float]:
-        if self.config.method not in ("rlvr", "rlsd", "rlrt"):
-            return [1.0] * len(responses)
-        scores = [self._score(response) if self._counts(response) else None for response in responses]
-        size = self.config.group_size
-        groups = advantages([scores[i : i + size] for i in range(0, len(scores), size)], self.config.advantage)
-        return [advantage for group in groups for advantage in group]
+        judged = response.score is not None or config.method in UNSCORED
+        return judged and not (response.truncated and config.rollout.truncated == "mask")
 
     def _score(self, response: Response) -> float:
         reward, limit = self.config.reward, self.config.rollout.max_new_tokens
@@ -118,65 +97,46 @@ class Oracle:
         }
         return math.fsum(weight * parts[name] for name, weight in reward.parts.items())
 
-    def _update(self, share: list[tuple[Response, float]], mix: float, rate: float) -> Update:
-        counted = [(response, advantage) for response, advantage in share if self._counts(response)]
-        trained = [one for one in counted if one[1] != 0 or self.config.loss.kl_coef > 0]
+    def _update(self, share: list[Case], rate: float) -> Update:
+        counted, policy = [case for case in share if case.counts], self.models.policy
         for name in self.trained:
-            self.policy[name] = self.policy[name].detach().requires_grad_()
-        total = terms = 0.0
-        for response, advantage in trained:
-            sequences, length = len(counted), len(response.tokens)
-            denominator = {
-                "sequence_mean": sequences * length,
-                "token_mean": sum(len(other.tokens) for other, _ in counted),
-                "constant": sequences * self.config.rollout.max_new_tokens,
-            }[self.config.loss.reduction]
-            losses = self._token_losses(response, advantage, mix) / denominator
-            losses.sum().backward()
-            total, terms = total + losses.sum().item(), terms + losses.abs().sum().item()
-        return Update(total, terms, *self._adamw(rate) if trained else (0.0, {}), self._copy())
+            policy[name] = policy[name].detach().requires_grad_()
+        for case in counted:
+            case.share = counted
+        found = [self._terms(case) for case in counted]
+        losses = self._weighed(found)
+        size = sum(loss.abs().sum().item() for loss in losses)
+        if not any(term.moves for term in chain(*found)):
+            return Update(0.0, size, 0.0, {}, self._copy())
+        total = torch.cat(losses).sum()
+        total.backward()
+        return Update(total.item(), size, *self._adamw(rate), self._copy())
 
-    def _token_losses(self, response: Response, advantage: float, mix: float) -> Tensor:
-        config, tokens = self.config, torch.tensor(response.tokens)
-        several = config.optim.updates_per_batch > 1
-        live = config.teacher.weights == "live"
+    def _terms(self, case: Case) -> list[Term]:
+        terms = SIGNALS[self.config.method](case, self.config.credit)
+        return [*terms, case.kept_near()] if terms and self.config.loss.kl_coef else terms
 
-        def read(weights: Weights, prompt: list[int]) -> Tensor:
-            with torch.no_grad():
-                return self.logp(weights, prompt, response.tokens)
-
-        def own(table: Tensor) -> Tensor:
-            return table.gather(1, tokens[:, None])[:, 0]
-
-        student = self.logp(self.policy, response.prompt, response.tokens)
-        logp = own(student)
-        old = own(read(self.before, response.prompt)) if several else logp.detach()
-        if config.method == "sft":
-            loss = -logp
-        elif config.method == "opsd":
-            teacher = self.policy if live else self.teacher  # whole distributions, which are read at every update
-            loss = divergence(student, read(teacher, response.privileged), tokens, config.distill)
-        else:
-            credits = torch.full_like(logp, advantage).detach()
-            if mix > 0 and self._fits(response) and is_reweighted(advantage, config.credit):
-                read_by = self.before if live else self.teacher
-                gap = own(read(read_by, response.privileged)) - (old if live else logp.detach())
-                weighed = credit(advantage, -gap if config.method == "rlrt" else gap, mix, config.credit.clip)
-                thought = config.method == "rlsd" and config.credit.tokens == "thought"
-                end = response.thought if thought else len(tokens)
-                credits = torch.cat([weighed[:end], credits[end:]])
-            sampled = torch.tensor(response.sampled_logp, dtype=torch.float64)
-            loss = surrogate(logp, old, credits, config.loss) * importance(old, sampled, config.loss)
-        if config.loss.kl_coef:
-            reference = own(read(self.initial, response.prompt))
-            loss = loss + config.loss.kl_coef * kl(logp, reference, config.loss.kl_estimator)
-        return loss
+    def _weighed(self, found: Sequence[Sequence[Term]]) -> list[Tensor]:
+        """The token losses of all terms: the mean of a name is over the tokens that weigh in any term of this name."""
+        losses: list[Tensor] = []
+        for name in dict.fromkeys(term.mean for term in chain(*found)):
+            named = [[term for term in terms if term.mean == name] for terms in found]
+            lengths = [_num_weighed(terms) for terms in named]
+            sequences = sum(length > 0 for length in lengths)
+            for terms, length in zip(named, lengths, strict=True):
+                denominator = {
+                    "sequence_mean": sequences * length,
+                    "token_mean": sum(lengths),
+                    "constant": sequences * self.config.rollout.max_new_tokens,
+                }[self.config.loss.reduction]
+                losses += [term.coef * term.loss * term.weights / (denominator or 1) for term in terms]
+        return losses
 
     def _adamw(self, rate: float) -> tuple[float, Weights]:
         """One step of AdamW on clipped gradients: the norm before clipping, and the gradients after it."""
         optim = self.config.optim
         self.num_updates += 1
-        found: dict[str, Any] = {name: self.policy[name].grad for name in self.trained}
+        found: dict[str, Any] = {name: self.models.policy[name].grad for name in self.trained}
         norm = math.sqrt(sum(gradient.pow(2).sum().item() for gradient in found.values()))
         gradients = {name: gradient * min(1, optim.max_grad_norm / (norm or 1)) for name, gradient in found.items()}
         for name, gradient in gradients.items():
@@ -185,7 +145,12 @@ class Oracle:
             second.mul_(optim.beta2).add_((1 - optim.beta2) * gradient**2)
             mean = first / (1 - optim.beta1**self.num_updates)
             root = (second / (1 - optim.beta2**self.num_updates)).sqrt()
-            weight = self.policy[name].detach()
+            weight = self.models.policy[name].detach()
             decay = optim.weight_decay * weight if weight.ndim >= 2 else 0.0
-            self.policy[name] = weight - rate * (mean / (root + optim.eps) + decay)
+            self.models.policy[name] = weight - rate * (mean / (root + optim.eps) + decay)
         return norm, gradients
+
+
+def _num_weighed(terms: Sequence[Term]) -> int:
+    """Tokens that weigh in any of some terms of one response."""
+    return int(torch.stack([term.weights != 0 for term in terms]).any(0).sum()) if terms else 0

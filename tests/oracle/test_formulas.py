@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rlsd_cli.config.sections import AdvantageConfig, DistillConfig, LossConfig
 from rlsd_cli.methods.rlsd import Settings
-from tests.oracle.formulas import advantages, credit, divergence, importance, kl, mix_at, surrogate
+from tests.oracle.formulas import advantages, credit, divergence, falling, importance, kl, surrogate
 
 NARROW = ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2])
 WIDE = ([0.4, 0.4, 0.05, 0.15], [0.5, 0.25, 0.15, 0.10])
@@ -45,8 +45,11 @@ def test_credit_of_four_tokens() -> None:
     ],
 )
 def test_lambda_over_steps(options: dict[str, int], expected: dict[int, float]) -> None:
-    settings = Settings(**options)  # type: ignore[arg-type]
-    assert {step: mix_at(step, settings) for step in expected} == pytest.approx(expected, abs=1e-6)
+    s = Settings(**options)  # type: ignore[arg-type]
+    found = {
+        step: falling(step - 1 + s.mix_first_index, s.mix, s.mix_decay_steps, s.mix_warmup_steps) for step in expected
+    }
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_surrogates() -> None:

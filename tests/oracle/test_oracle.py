@@ -6,6 +6,8 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import pytest
@@ -15,12 +17,14 @@ from torch import Tensor
 
 from rlsd_cli.config.schema import Config, fields_of, flatten
 from rlsd_cli.data.problems import select
-from rlsd_cli.data.prompts import prompt_ids, teacher_text
+from rlsd_cli.data.prompts import informed_text, prompt_ids
 from rlsd_cli.data.sources import Splits
+from rlsd_cli.data.views import shown
 from rlsd_cli.distributed.world import World
 from rlsd_cli.evaluation.evaluate import Evaluation, evaluate_together
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.interrupts import Interrupts
+from rlsd_cli.methods.base import Attempt
 from rlsd_cli.methods.table import METHODS
 from rlsd_cli.policy.models import make_models
 from rlsd_cli.rollout.engine import make_sampler
@@ -30,9 +34,10 @@ from rlsd_cli.training.clock import Clock
 from rlsd_cli.training.experience import Parts
 from rlsd_cli.training.trainer import Trainer
 from rlsd_verifiers import VERIFIERS, Leniency, Outcome, Submission, Verdict, Verifier
+from tests.oracle.cases import Response
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
-from tests.oracle.oracle import Oracle, Response
+from tests.oracle.oracle import Oracle
 from tests.training.steps import policy_of, splits_of
 
 LAYERS = 2
@@ -48,25 +53,18 @@ OUTSIDE = {
     "optim.state": "float32 is the plain one; 8 bits are an approximation with tests of their own",
     "optim.layout": "needs processes",
     "teacher.device": "needs a GPU",
-    "distill.top_k_of": "of a method that the oracle does not know",
-    "distill.ratio_cap": "of a method that the oracle does not know",
-    "credit.position_floor": "its formula has golden numbers",
-    "credit.position_centre": "its formula has golden numbers",
-    "credit.position_width": "its formula has golden numbers",
     "teacher.template": "text: the oracle is given its tokens",
-    "teacher.view": "text, too; of the views of a group it knows none",
 }
 """Keys of the sections below that no configuration here can change, and why."""
-BY_GOLDEN_NUMBERS = set(METHODS) - {"rlvr", "opsd", "rlsd", "rlrt", "sft"}
-"""Methods that the oracle does not know: their formulas have golden numbers, their terms tests of their own."""
 
 
 def grade(submission: Submission, _: Leniency) -> Verdict:
-    """Scores of many sizes, so that few groups are equal, and now and then none."""
-    digits = [int(character) for character in submission.response if character.isdigit()]
-    if sum(digits) % 11 == 10:
+    """Scores of many sizes, so that few groups are equal, now and then none; the lowest are wrong."""
+    total = sum(map(ord, submission.response))
+    if total % 9 == 8:
         return Verdict(Outcome.CRASH, 0.0, None, "")
-    return Verdict(Outcome.CORRECT, sum(digits) % 5 / 4, None, "")
+    outcome = Outcome.CORRECT if total % 5 > 1 else Outcome.WRONG
+    return Verdict(outcome, total % 5 / 4, str(total) if total % 2 else None, f"the characters add up to {total}")
 
 
 @pytest.fixture(scope="module")
@@ -123,31 +121,32 @@ def watch(trainer: Trainer) -> list[Watched]:
 
 
 class Drawn(NamedTuple):
-    """A response as the sampler gave it, and as the trainer got to see it."""
+    """A group as the sampler gave it, with the log-probabilities of each response, and as the trainer got to see it."""
 
-    sampled_logp: tuple[float, ...] | None
-    judged: Judged
+    sampled_logp: list[tuple[float, ...] | None]
+    group: Group
 
 
 def blur(trainer: Trainer) -> list[Drawn]:
     """Let the sampler report log-probabilities that are off, by amounts that importance weights can see.
 
-    Returns a list that grows with every response.
+    Returns a list that grows with every group.
     """
     rounds, generator = trainer.experience.rounds, torch.Generator().manual_seed(1)
     drawn: list[Drawn] = []
 
     def blurred_member(member: Judged) -> Judged:
         rollout, sampled_logp = member.rollout, member.rollout.sampled_logp
-        if sampled_logp is not None:
-            noise = torch.rand(len(sampled_logp), generator=generator) * 0.6 - 0.3
-            off = tuple((torch.tensor(sampled_logp) + noise).tolist())
-            member = member._replace(rollout=rollout._replace(sampled_logp=off))
-        drawn.append(Drawn(sampled_logp, member))
-        return member
+        if sampled_logp is None:
+            return member
+        noise = torch.rand(len(sampled_logp), generator=generator) * 0.6 - 0.3
+        off = tuple((torch.tensor(sampled_logp) + noise).tolist())
+        return member._replace(rollout=rollout._replace(sampled_logp=off))
 
     def blurred_group(group: Group) -> Group:
-        return group._replace(members=tuple(map(blurred_member, group.members)))
+        blurred = group._replace(members=tuple(map(blurred_member, group.members)))
+        drawn.append(Drawn([member.rollout.sampled_logp for member in group.members], blurred))
+        return blurred
 
     def blurred(step: int, clock: Clock) -> Iterator[Parts]:
         for parts in rounds(step, clock):
@@ -157,18 +156,39 @@ def blur(trainer: Trainer) -> list[Drawn]:
     return drawn
 
 
-def response_of(member: Judged, trainer: Trainer) -> Response:
-    """What the oracle is told of a response."""
-    (rollout, verdict, *_), config, tokenizer = member, trainer.config, trainer.learner.policy.tokenizer
-    privileged = []
-    if config.recipe.views:
-        privileged = prompt_ids(teacher_text(rollout.problem, config), config, tokenizer)
-    tokens = [*rollout.token_ids]
-    thought = max((place + 1 for place, token in enumerate(tokens) if token == THINK_ID), default=0)
-    score = verdict.score if verdict is not None and verdict.is_verdict else None
-    sampled_logp = None if rollout.sampled_logp is None else [*rollout.sampled_logp]
-    cut, text = rollout.truncated, rollout.text
-    return Response([*rollout.prompt.ids], tokens, sampled_logp, cut, score, privileged, thought, text)
+def responses_of(group: Group, trainer: Trainer) -> list[Response]:
+    """What the oracle is told of the responses of a group."""
+    return list(map(partial(response_of, group=group, trainer=trainer), group.members, group.attempts()))
+
+
+def response_of(member: Judged, attempt: Attempt, *, group: Group, trainer: Trainer) -> Response:
+    rollout, config, tokenizer = member.rollout, trainer.config, trainer.learner.policy.tokenizer
+    problem, tokens, sampled, attempts = (
+        rollout.problem,
+        list(rollout.token_ids),
+        rollout.sampled_logp,
+        group.attempts(),
+    )
+    views = {
+        name: [
+            prompt_ids(informed_text(problem, text, config), config, tokenizer)
+            for text in shown(view, problem, attempt, attempts, trainer.reader.strangers, config)
+        ]
+        for name, view in config.recipe.views.items()
+    }
+    return Response(
+        prompt=list(rollout.prompt.ids),
+        tokens=tokens,
+        sampled_logp=None if sampled is None else list(sampled),
+        truncated=rollout.truncated,
+        score=member.verdict.score if member.verdict and member.verdict.is_verdict else None,
+        correct=member.verdict.correct if member.verdict else None,
+        views=views,
+        drawn_under=rollout.drawn_under,
+        thought=max((place + 1 for place, token in enumerate(tokens) if token == THINK_ID), default=0),
+        values=member.values,
+        text=rollout.text,
+    )
 
 
 def make_oracle(trainer: Trainer) -> Oracle:
@@ -208,20 +228,25 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
     for step in range(1, steps + 1):
         metrics, _ = trainer.step(step)
         trainer.learner.interrupts.release()
-        responses = [response_of(each.judged, trainer) for each in drawn]
-        updates = oracle.step(step, responses)
+        groups = [responses_of(group, trainer) for _, group in drawn]
+        updates = oracle.step(step, groups)
         made = [update for update in updates if update.gradients]
         assert len(seen) == len(made), "as many optimiser steps"
-        for response, (logp, _) in zip(responses, drawn, strict=True):
+        sampled = [logp for each in drawn for logp in each.sampled_logp]
+        for response, logp in zip(chain(*groups), sampled, strict=True):
             if logp is not None and trainer.config.rollout.dtype != "bfloat16":
-                note("sampled", float((own_logp(oracle, oracle.before, response) - torch.tensor(logp)).abs().max()))
+                own = own_logp(oracle, oracle.models.before, response)
+                note("sampled", float((own - torch.tensor(logp)).abs().max()))
         mean, largest = sum(update.loss for update in updates) / len(updates), max(update.norm for update in updates)
         note("loss", share(abs(metrics["loss"] - mean), max(update.size for update in updates)))
         note("norm", share(abs(metrics["grad_norm"] - largest), largest))
         for theirs, ours in zip(seen, made, strict=True):
             assert set(theirs.gradients) == set(ours.gradients)
             note("gradient", share(size(minus(theirs.gradients, ours.gradients)), size(ours.gradients)))
-            note("weights", share(size(minus(theirs.weights, ours.weights)), size(minus(ours.weights, oracle.initial))))
+            note(
+                "weights",
+                share(size(minus(theirs.weights, ours.weights)), size(minus(ours.weights, oracle.models.initial))),
+            )
         num_moves += sum(update.norm > 0 for update in made)
         seen.clear()
         drawn.clear()
@@ -230,8 +255,10 @@ def differences(trainer: Trainer, steps: int = 3) -> dict[str, float]:
 
 
 def own_logp(oracle: Oracle, weights: Weights, response: Response, temperature: float | None = None) -> Tensor:
+    """What a response was sampled with."""
+    prompt = response.prompt if response.drawn_under == "student" else response.views[response.drawn_under][0]
     with torch.no_grad():
-        table = oracle.logp(weights, response.prompt, response.tokens, temperature)
+        table = oracle.models.logp(weights, prompt, response.tokens, temperature)
     return table.gather(1, torch.tensor(response.tokens)[:, None])[:, 0]
 
 
@@ -262,7 +289,7 @@ def hashable(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def tried(configure: Callable[..., Config]) -> dict[str, tuple[FieldInfo, set[Any]]]:
-    """Each key that enters the numbers of a method, and the values that it has in configurations here."""
+    """Each key that enters the numbers, by method where it is its own, and its values in configurations here."""
     found: dict[str, tuple[FieldInfo, set[Any]]] = {}
     numbers = {"rollout.temperature", "rollout.truncated", "rollout.refill", "adapter.rank", "adapter.scale"}
     for overrides in CONFIGURATIONS.values():
@@ -270,7 +297,8 @@ def tried(configure: Callable[..., Config]) -> dict[str, tuple[FieldInfo, set[An
         fields = fields_of(config.method)
         for key, value in flatten(config).items():
             if key in numbers or key.split(".")[0] in SECTIONS:
-                _, values = found.setdefault(key, (fields[key], set()))
+                own = f"{config.method}: {key}" if key.startswith("credit.") else key
+                _, values = found.setdefault(own, (fields[key], set()))
                 values.add(hashable(value))
     return found
 
@@ -280,8 +308,8 @@ def test_every_key_that_enters_the_numbers_is_off_its_default_somewhere(
 ) -> None:
     still = {key for key, (field, values) in tried.items() if values <= {hashable(field.default)}}
     assert still <= set(OUTSIDE), "keys that no configuration moves"
-    assert {overrides["method"] for overrides in CONFIGURATIONS.values()} == set(METHODS) - BY_GOLDEN_NUMBERS
-    assert {key.split(".")[0] for key in tried} >= set(SECTIONS)
+    assert {overrides["method"] for overrides in CONFIGURATIONS.values()} == set(METHODS)
+    assert {key.split(": ")[-1].split(".")[0] for key in tried} >= set(SECTIONS)
 
 
 def test_every_choice_of_a_key_is_made_somewhere(tried: dict[str, tuple[FieldInfo, set[Any]]]) -> None:
@@ -319,7 +347,7 @@ def evaluated(trainer: Trainer) -> tuple[Evaluation, list[Response]]:
         completions = sample(prompts, keys, samples, *args, **options)
         for place, completion in enumerate(completions):
             prompt = list(prompts[place // samples])
-            drawn.append(Response(prompt, *completion, score=None, privileged=[], thought=0))
+            drawn.append(Response(prompt, *completion))
         return completions
 
     sampler.sample = recorded  # type: ignore[method-assign]
@@ -333,9 +361,9 @@ def test_an_evaluation_samples_at_its_own_temperature_among_its_own_top_k(make_t
     for response in drawn:
         assert response.sampled_logp is not None
         assert len(response.tokens) <= 12
-        own = own_logp(oracle, oracle.initial, response, temperature=0.7)
+        own = own_logp(oracle, oracle.models.initial, response, temperature=0.7)
         assert float((own - torch.tensor(response.sampled_logp)).abs().max()) < TOLERANCES["sampled"]
-        likeliest = oracle.logp(oracle.initial, response.prompt, response.tokens).topk(5).indices
+        likeliest = oracle.models.logp(oracle.models.initial, response.prompt, response.tokens).topk(5).indices
         assert (likeliest == torch.tensor(response.tokens)[:, None]).any(1).all()
 
 
