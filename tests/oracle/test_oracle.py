@@ -38,6 +38,7 @@ from tests.oracle.cases import Response
 from tests.oracle.configurations import BASE, CONFIGURATIONS
 from tests.oracle.llama import Shape, Weights
 from tests.oracle.oracle import Oracle
+from tests.table import IN_FULL
 from tests.training.steps import policy_of, splits_of
 
 LAYERS = 2
@@ -272,7 +273,12 @@ def table() -> Iterator[dict[str, dict[str, float]]]:
         print(f"{quantity:10} {worst:.1e} of {tolerance:.0e} in {len(rows)} configurations, at {name}")
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+def by_default(name: str) -> list[pytest.MarkDecorator]:
+    """The methods whose parts the others combine are tried by default, the others by `make test-all`."""
+    return [] if CONFIGURATIONS[name]["method"] in (*IN_FULL, "rlrt") else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=by_default(name)) for name in CONFIGURATIONS])
 def test_three_steps_are_those_of_the_oracle(
     make_trainer: MakeTrainer, table: dict[str, dict[str, float]], name: str
 ) -> None:
