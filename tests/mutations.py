@@ -806,19 +806,19 @@ STATISTICS = (
         "pass@k is of complete problems",
         "for x in per_problem if len(x) >= k]",
         "for x in per_problem if len(x) == max(map(len, per_problem))]",
-        "tests/test_statistics.py",
+        "tests/statistics/test_rates.py",
     ),
     Mutation(
         "a partial score is a pass",
         "sum(score == 1 for score in x)",
         "sum(score > 0 for score in x)",
-        "tests/test_statistics.py",
+        "tests/statistics/test_rates.py",
     ),
     Mutation(
         "samples are the unit of an interval",
         "min(max(n_eff, num_problems), num_samples)",
         "num_samples",
-        "tests/test_statistics.py",
+        "tests/statistics/test_rates.py",
     ),
 )
 MEANS = "tests/training/test_metrics.py"
@@ -1057,7 +1057,7 @@ MUTATIONS: dict[str, tuple[Mutation, ...]] = {
     "rlsd_cli/training/digest.py": DIGEST,
     "rlsd_cli/runs/rundir.py": RUNDIR,
     "rlsd_cli/rollout/respond.py": RESPOND,
-    "rlsd_cli/statistics.py": STATISTICS,
+    "rlsd_cli/statistics/rates.py": STATISTICS,
     "rlsd_cli/config/schema.py": SCHEMA,
     "rlsd_cli/config/choices.py": CHOICES,
     "rlsd_cli/config/reads.py": READS,

@@ -25,7 +25,7 @@ from benchmarks.verifiers.rows import CHOICE, HOSTILE, MATHS, SLOW, Row, disagre
 from benchmarks.verifiers.side import UNDECIDED
 from benchmarks.verifiers.speed import throughput
 from rlsd_cli.policy.meter import forget_peak, peak_bytes
-from rlsd_cli.statistics import wilson
+from rlsd_cli.statistics.rates import wilson
 from rlsd_verifiers import Job, Leniency, Outcome, Pool, Submission, Verdict
 
 DATA = SHARED / "verifier_data"

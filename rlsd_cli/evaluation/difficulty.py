@@ -18,7 +18,7 @@ from rlsd_cli.data.problems import Found, Problem, strictly, to_row
 from rlsd_cli.grading.jobs import stop_on_sandbox_error, verdict_settings
 from rlsd_cli.grading.verdict_file import LineFile
 from rlsd_cli.rollout.sampler import Sampler, Sampling
-from rlsd_cli.statistics import clustered
+from rlsd_cli.statistics.rates import clustered
 from rlsd_verifiers import Outcome
 from rlsd_verifiers.pool import Pool
 from rlsd_verifiers.verdict import shorten

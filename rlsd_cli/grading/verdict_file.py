@@ -14,16 +14,15 @@ from rlsd_verifiers.code.extract import extract_code
 from rlsd_verifiers.job import begin
 from rlsd_verifiers.verdict import shorten
 
-_BEGINNING = b'{"id": '
-
 
 class LineFile:
-    """A file of JSON objects whose first field is `id`: opened, locked, and left with whole lines only.
+    """A file of JSON objects that begin alike: opened, locked, and left with whole lines only.
 
     Raises RlsdError where it cannot be written or another process writes it. `content` is what a line is called.
     """
 
     content = "row"
+    beginning = b'{"id": '
 
     def __init__(self, path: Path, *, again: bool) -> None:
         self.path = path
@@ -38,7 +37,7 @@ class LineFile:
         except OSError as error:
             raise RlsdError(f"cannot write {path}: {error.strerror}") from error
         if again and self.is_regular:
-            if not _BEGINNING.startswith(begins := os.pread(self._descriptor, len(_BEGINNING), 0)):
+            if not self.beginning.startswith(begins := os.pread(self._descriptor, len(self.beginning), 0)):
                 os.close(self._descriptor)
                 raise RlsdError(
                     f"{path} begins with `{shorten(begins.decode(errors='replace'))}`, which is no {self.content}",
@@ -69,7 +68,7 @@ class LineFile:
         with self.path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
-                    if not (line.startswith(_BEGINNING) or _BEGINNING.startswith(line)):
+                    if not (line.startswith(self.beginning) or self.beginning.startswith(line)):
                         raise self.mismatch(f"its last line is not a {self.content}")
                     return
                 yield line

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rlsd_cli.statistics import wilson
+from rlsd_cli.statistics.rates import wilson
 from rlsd_verifiers import Outcome, Submission
 from rlsd_verifiers.auto import choose
 from rlsd_verifiers.maths.quick import read, reference_text

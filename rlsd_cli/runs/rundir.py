@@ -68,8 +68,7 @@ class RunDir(NamedTuple):
         return merge([read_toml(self.path / "config.toml", f"run {self.name}")], Layer("", {})).config
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-        return status
+        return read_json(self.path / "status.json")
 
     def set_status(self, **values: Any) -> None:
         """Merge values into status.json, with a heartbeat; readers never see half a file."""
@@ -117,7 +116,7 @@ class RunDir(NamedTuple):
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def keep_plan(self, plan: Mapping[str, Any]) -> None:
         write_json(self.path / "plan.json", plan)
@@ -188,9 +187,7 @@ class RunDir(NamedTuple):
 
     def evaluation(self, suite: str, step: int) -> dict[str, Any]:
         """The summary of an evaluation made after a step."""
-        path = self.evaluation_dir(suite, step) / "summary.json"
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return summary
+        return read_json(self.evaluation_dir(suite, step) / "summary.json")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -355,6 +352,12 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that `write_json` wrote."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,11 +12,12 @@ from typer.testing import CliRunner, Result
 
 from rlsd_cli import console
 from rlsd_cli.app import app
-from rlsd_cli.commands.evals import _show
+from rlsd_cli.commands.evals import show
 from rlsd_cli.config.resolve import Layer, merge, resolve
 from rlsd_cli.config.schema import Config
-from rlsd_cli.data.sources import load_source
+from rlsd_cli.data.sources import load_source, load_splits
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.evaluation import score
 from rlsd_cli.evaluation.evaluate import summarise
 from rlsd_cli.evaluation.pass_rates import config_of
 from rlsd_cli.evaluation.score import suite_of
@@ -141,14 +142,75 @@ def test_difficulty_is_measured_of_a_model_as_it_is_evaluated(run: RunDir) -> No
     assert config_of(["model=some/model"], None, Path("runs")).prompt == Config().prompt
 
 
-def test_numbers_are_shown_before_a_result_that_cannot_be_kept_is_an_error(run: RunDir) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_sampled(run: RunDir) -> None:
     del run
     Path("runs/models").write_text("in the way")
     done = invoke("quickstart", "--data", "p.jsonl")
-    assert json.loads(done.stdout)["n"] == 4
+    assert done.stdout == ""
+    assert "evaluating" not in done.stderr
     assert isinstance(done.exception, RlsdError)
     assert "cannot write runs/models/quickstart-" in done.exception.message
     assert done.exception.exit_code == 3
+
+
+def test_what_is_there_is_shown_again_and_drawn_anew_when_asked(run: RunDir) -> None:
+    first = evaluated("--data", "p.jsonl")
+    folder = Path(first["folder"])
+    before = kept(folder)
+    second = evaluated("--data", "p.jsonl")
+    assert "is there; `--again` makes it anew" in second["said"]
+    assert "evaluating" not in second["said"]
+    assert {**second, "said": ""} == {**first, "said": ""}
+    assert kept(folder) == before
+    third = evaluated("--data", "p.jsonl", "--again")
+    assert "evaluating" in third["said"]
+    assert (folder / "samples.jsonl").read_bytes() == before[str(folder / "samples.jsonl")]
+    assert run.name in first["folder"]
+
+
+def test_an_evaluation_goes_on_behind_what_was_written(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "BATCHES", 1)
+    asked = ["--data", "p.jsonl", "--samples", "2", "rollout.batch_size=2"]
+    folder = Path(evaluated(*asked)["folder"])
+    whole = (folder / "samples.jsonl").read_text()
+    (folder / "summary.json").unlink()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 8
+    (folder / "samples.jsonl").write_text("".join(lines[:5]) + lines[5][:30])
+    again = evaluated(*asked)
+    assert "4 problems x 2, 2 of them done" in again["said"]
+    assert (folder / "samples.jsonl").read_text() == whole
+    (folder / "summary.json").unlink()
+    (folder / "samples.jsonl").write_text("".join(lines[:1] + lines[2:]))
+    refused = invoke(*asked)
+    assert isinstance(refused.exception, RlsdError)
+    assert refused.exception.exit_code == 4
+    assert "its row 2 is not a response to the problem in that place" in refused.exception.message
+    del run
+
+
+def test_several_sets_of_problems_are_one_table_and_one_object_each(run: RunDir) -> None:
+    Path("q.jsonl").write_text("".join(row(n) for n in range(4, 7)))
+    calls = ["--data", "p.jsonl", "--data", "q.jsonl", "--samples", "4"]
+    done = CliRunner().invoke(app, ["eval", *calls])
+    assert done.exit_code == 0, done.exception
+    header, *rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert header[:8] == ["data", "decoding", "problems", "mean@4", "pass@2", "pass@4", "maj@4", "tokens"]
+    assert [each[:3] for each in rows] == [["p.jsonl", "T=1", "4"], ["q.jsonl", "T=1", "3"]]
+    objects = [json.loads(line) for line in invoke(*calls).stdout.splitlines()]
+    assert [(each["data"], each["n"]) for each in objects] == [("p.jsonl", 4), ("q.jsonl", 3)]
+    assert all(run.name in each["folder"] for each in objects)
+
+
+def test_problems_that_the_run_was_trained_on_are_said(run: RunDir) -> None:
+    trained = load_splits(run.config()).train[:2]
+    rows = [json.dumps({"question": each.question, "answer": each.answer}) + "\n" for each in trained]
+    Path("seen.jsonl").write_text("".join([*rows, row(1)]))
+    found = evaluated("--data", "seen.jsonl")
+    assert found["in_training"] == 2
+    assert f"2 of the 3 problems of seen.jsonl are among those that {run.name} was trained on" in found["said"]
+    assert evaluated("--data", "p.jsonl")["in_training"] == 0
+    assert evaluated("quickstart", "--data", "seen.jsonl")["in_training"] is None
 
 
 def test_evaluations_that_differ_have_folders_of_their_own(
@@ -182,30 +244,27 @@ def test_evaluations_that_differ_have_folders_of_their_own(
 
 
 def test_every_mean_says_what_it_leaves_out_and_nothing_where_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
-    def shown(scores: list[list[float | None]]) -> list[str]:
+    def shown(scores: list[list[float | None]]) -> dict[str, str]:
+        common = {"outcome": "any", "tokens": 1, "truncated": 0, "leaks": 0, "verifier": "exact"}
         rows = [
-            {"score": score, "outcome": "any", "tokens": 1, "truncated": 0, "leaks": 0}
+            {"score": score, "extracted": None if score is None else str(score), **common}
             for group in scores
             for score in group
         ]
-        summary = summarise(rows, 2) | {"data": "d", "model": "m"}
-        _show(summary, as_json=False)
-        return capsys.readouterr().out.splitlines()
+        summary = summarise(rows, 2) | {"data": "d", "model": "m", "decoding": "T=1"}
+        show([summary])
+        header, row = capsys.readouterr().out.splitlines()
+        return dict(zip(header.split("\t"), row.split("\t"), strict=True))
 
-    assert shown([[1.0, 0.0], [1.0, 1.0]])[1:5] == [
-        "accuracy\t0.750 [0.301, 0.954]",
-        "problems\t2 x 2",
-        "pass@1\t0.750",
-        "pass@2\t1.000",
-    ]
-    assert shown([[1.0, None], [1.0, 1.0], [None, None]])[1:6] == [
-        "accuracy\t1.000 [0.342, 1.000] (2 of 3 problems)",
-        "problems\t3 x 2",
-        "without a verdict\t3 of 6 responses",
-        "pass@1\t1.000 (2 of 3 problems)",
-        "pass@2\t1.000 (1 of 3 problems)",
-    ]
-    assert shown([[1.0, None]])[4:6] == ["pass@1\t1.000", "pass@2\t- (0 of 1 problems)"]
+    whole = shown([[1.0, 0.0], [1.0, 1.0]])
+    assert whole["mean@2"] == "0.750 [0.301, 0.954]"
+    assert (whole["pass@2"], whole["maj@2"]) == ("1.000", "0.750")
+    assert not {"pass@1", "without a verdict", "too long, left out", "trained on"} & whole.keys()
+    partly = shown([[1.0, None], [1.0, 1.0], [None, None]])
+    assert partly["mean@2"] == "1.000 [0.342, 1.000] (2 of 3)"
+    assert (partly["pass@2"], partly["maj@2"]) == ("1.000 (1 of 3)", "1.000 (2 of 3)")
+    assert partly["without a verdict"] == "3"
+    assert shown([[1.0, None]])["pass@2"] == "- (0 of 1)"
 
 
 def test_an_evaluation_in_training_says_how_many_problems_are_missing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from tests.training.steps import splits_of
 
 DRAWN = {"evaluation.samples": 3, "evaluation.temperature": 1.0, "evaluation.problems": 6}
 Rows = list[dict[str, Any]]
+NAMED = {"extracted": "1", "verifier": "exact"}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_a_response_without_a_verdict_is_in_no_mean(run: Callable[..., Rows], co
     spoiled = [problems[0]._replace(answer="1/0", verifier="numeric"), *problems[1:]]
     rows = run(spoiled)
     assert [row["score"] for row in rows[:3]] == [None] * 3
-    summary = conclude(rows, configure(DRAWN), 0.0).summary
+    summary = conclude(rows, configure(DRAWN), 1.0, spoiled).summary
     judged = [row["score"] for row in rows[3:]]
     assert None not in judged
     assert summary["n"] == 2
@@ -150,7 +151,7 @@ def test_the_problems_evaluated_do_not_depend_on_their_order() -> None:
 
 def test_a_problem_that_cannot_be_graded_is_counted_and_leaves_the_mean() -> None:
     rows = [
-        {"score": score, "outcome": outcome, "tokens": 10, "truncated": False, "leaks": score == 0.0}
+        {"score": score, "outcome": outcome, "tokens": 10, "truncated": False, "leaks": score == 0.0, **NAMED}
         for score, outcome in ((1.0, "correct"), (0.0, "wrong"), (None, "bad_reference"), (None, "bad_reference"))
     ]
     summary = summarise(rows, 2)
@@ -173,6 +174,7 @@ def test_a_missing_verdict_leaves_its_problem_in_every_mean_that_can_be_had_with
     scores = [[1.0, None, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [None, None, None, None], [1.0, 1.0, None, None]]
     rows = [
         {"score": score, "outcome": "crash" if score is None else "judged", "tokens": 1, "truncated": 0, "leaks": 0}
+        | NAMED
         for group in scores
         for score in group
     ]

@@ -4,6 +4,7 @@ Everything takes scores grouped by problem, `per_problem[i][j]` in 0..1 for samp
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -96,6 +97,17 @@ def mean_pass_at_k(per_problem: Sequence[Sequence[float]], k: int) -> tuple[floa
     """
     estimates = [pass_at_k(len(x), sum(score == 1 for score in x), k) for x in per_problem if len(x) >= k]
     return math.fsum(estimates) / len(estimates) if estimates else None, len(estimates)
+
+
+def majority(answers: Sequence[str | None], right: Sequence[bool]) -> float:
+    """How often the answer that most responses give is right: 1 or 0, or the share of a tie that is right.
+
+    Right answers are one answer, however they are written; wrong ones are one where they are written alike. A response
+    without an answer has no vote.
+    """
+    counts = Counter("right" if ok else f"wrong {said}" for said, ok in zip(answers, right, strict=True) if ok or said)
+    most = [answer for answer, count in counts.items() if count == max(counts.values())]
+    return ("right" in most) / len(most) if most else 0.0
 
 
 def _mean_score(scores: Sequence[float], index: int) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlsd_cli.statistics import Interval, clustered, mean_pass_at_k, pass_at_k, wilson
+from rlsd_cli.statistics.rates import Interval, clustered, mean_pass_at_k, pass_at_k, wilson
 
 PROBLEMS = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=6), min_size=1, max_size=12)
 BINARY = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=6), min_size=1, max_size=12)

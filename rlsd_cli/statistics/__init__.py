@@ -1,0 +1,1 @@
+"""Rates with intervals, differences with intervals, and how many of them to believe."""
