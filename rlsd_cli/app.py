@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rlsd_cli import __version__, console
-from rlsd_cli.commands import configs, credit, data, doctor, evals, models, presets, replay, training, verify
+from rlsd_cli.commands import compare, configs, credit, data, doctor, evals, models, presets, replay, training, verify
 from rlsd_cli.errors import RlsdError, of_the_machine
 
 EPILOG = (
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command("train", epilog=EPILOG)(training.train)
 app.command("eval", epilog=EPILOG)(evals.evaluate)
 app.command("verify", epilog=EPILOG)(verify.verify)
+app.command("compare", epilog=EPILOG)(compare.compare)
 app.command("replay", epilog=EPILOG)(replay.replay)
 app.command("credit", epilog=EPILOG)(credit.credit)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)

@@ -7,7 +7,7 @@ FORMAT = 2
 """The version of the format. 1 had no `sampled_logp`, `prompt_ids`, `group` and `left_out`."""
 
 
-ADDED = ("values", "reward_parts")
+ADDED = ("values", "reward_parts", "entropy", "pull", "clipped")
 """Fields that lines of this version may lack, because they were written before there were any."""
 
 
@@ -28,6 +28,9 @@ class RolloutRecord(NamedTuple):
     teacher_logp, readings: the same by the teacher, after the first text of the first view; after each text of each
         view
     credit: of each token
+    pull: the teacher's log-probability less the student's where a distillation trains on it, times its coefficient
+    entropy: of the policy during the update, at each token (nats)
+    clipped: 1 where the ratio was beyond its bound, so that the token had no gradient from the surrogate
     values: pairs of the length of a prefix and the mean score of what it was continued with
     reward_parts: the parts of the score by name, before they are weighted; none without a score
     """
@@ -63,6 +66,9 @@ class RolloutRecord(NamedTuple):
     verdict_score: float | None = None
     values: Sequence[tuple[int, float]] = ()
     reward_parts: Mapping[str, float] = {}
+    entropy: list[float] | None = None
+    pull: list[float] | None = None
+    clipped: list[int] | None = None
 
     def row(self) -> dict[str, Any]:
         """The line as it is written."""

@@ -11,7 +11,7 @@ from rlsd_cli.core.schedules import learning_rate_scale
 from rlsd_cli.distributed.world import World
 from rlsd_cli.errors import EXIT_NO, RlsdError
 from rlsd_cli.interrupts import Interrupts
-from rlsd_cli.methods.base import PolicyGradient
+from rlsd_cli.methods.base import Distill, PolicyGradient
 from rlsd_cli.policy.model import ROUNDING_GAP
 from rlsd_cli.policy.models import Models
 from rlsd_cli.policy.sharding import full_tensor, reshard
@@ -31,12 +31,17 @@ class Trace(NamedTuple):
 
     student_logp: the policy during the update; old_logp: before it, where others came first
     teacher_logp: of the first view
+    credit, pull: what policy-gradient terms and distillations make of it, see `losses.TokenLoss`
+    clipped: True where the surrogate has no gradient, because the ratio is beyond its bound
     """
 
     student_logp: Tensor
+    entropy: Tensor
     old_logp: Tensor | None
     teacher_logp: Tensor | None
     credit: Tensor | None
+    pull: Tensor | None
+    clipped: Tensor | None
 
 
 class Updated(NamedTuple):
@@ -190,13 +195,16 @@ class Learner:
     def _traces(self, batch: Batch, places: Sequence[int], micro: MicroBatch, losses: TokenLoss) -> dict[Key, Trace]:
         lengths = [len(batch.responses[place]) for place in places]
         shown = losses.shown.any(1).tolist()
-        scored = self.config.recipe.has(PolicyGradient)
-        old_logp = micro.columns.old_logp
+        recipe, old_logp = self.config.recipe, micro.columns.old_logp
+        nothing = [None] * len(places)
         columns = zip(
             rows(losses.student.logp.detach(), lengths),
-            [None] * len(places) if old_logp is None else rows(old_logp, lengths),
+            rows(losses.student.entropy, lengths),
+            nothing if old_logp is None else rows(old_logp, lengths),
             (row if seen else None for row, seen in zip(rows(losses.teacher_logp, lengths), shown, strict=True)),
-            rows(losses.credit.value, lengths) if scored else [None] * len(places),
+            rows(losses.credit.value, lengths) if recipe.has(PolicyGradient) else nothing,
+            rows(losses.pull, lengths) if recipe.has(Distill) else nothing,
+            rows(losses.ratio_clipped, lengths) if recipe.has(PolicyGradient) else nothing,
             strict=True,
         )
         return {batch.keys[place]: Trace(*column) for place, column in zip(places, columns, strict=True)}

@@ -56,6 +56,7 @@ class TokenLoss(NamedTuple):
 
     teacher_logp: of the first view that the token is read after; it counts where `shown`
     gap: what is left of it without the log-probability of the student that it is compared with
+    pull: the gap where a distillation trains on it, times the coefficient of its term
     sampler_weight: what the loss was multiplied with because the sampler's probabilities are not the trainer's
     """
 
@@ -65,6 +66,7 @@ class TokenLoss(NamedTuple):
     teacher_logp: Tensor
     gap: Tensor
     shown: Tensor
+    pull: Tensor
     ratio_clipped: Tensor
     kl: Tensor
     sampler_weight: Tensor
@@ -88,6 +90,7 @@ class Pass:
             teacher_logp=nothing,
             gap=nothing,
             shown=torch.zeros_like(self.mask),
+            pull=nothing,
             ratio_clipped=torch.zeros_like(self.mask),
             kl=nothing,
             sampler_weight=self.mask.float(),
@@ -220,7 +223,9 @@ def _distill(term: Distill, run: Pass, coef: float, weight: Tensor, target: Tens
         student = run.student if run.is_scored else result.student
     known = zip(student, run.recorded.student, strict=True)
     run.record(student=TokenScores(*(torch.where(mask, now, before) for now, before in known)))
-    run.record_reading(teacher_logp, torch.where(mask, teacher_logp - student.logp.detach(), 0.0), mask)
+    gap = torch.where(mask, teacher_logp - student.logp.detach(), 0.0)
+    run.record_reading(teacher_logp, gap, mask)
+    run.record(pull=run.recorded.pull + torch.where(weight != 0, coef * gap, 0.0))
     return loss
 
 

@@ -93,6 +93,9 @@ def _record(
         verdict_score=verdict.score if verdict else None,
         values=[(value.length, value.score) for value in member.values],
         reward_parts=dict(member.parts),
+        entropy=_numbers(trace and trace.entropy),
+        pull=_numbers(trace and trace.pull),
+        clipped=None if trace is None or trace.clipped is None else trace.clipped.int().tolist(),
     )
 
 
