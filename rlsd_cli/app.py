@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from rlsd_cli import __version__, console
-from rlsd_cli.commands import compare, configs, credit, data, doctor, evals, models, presets, replay, training, verify
+from rlsd_cli.commands import (
+    compare,
+    configs,
+    credit,
+    data,
+    doctor,
+    evals,
+    models,
+    presets,
+    replay,
+    report,
+    training,
+    verify,
+    view,
+)
 from rlsd_cli.errors import RlsdError, of_the_machine
 
 EPILOG = (
@@ -31,6 +45,8 @@ app.command("eval", epilog=EPILOG)(evals.evaluate)
 app.command("verify", epilog=EPILOG)(verify.verify)
 app.command("compare", epilog=EPILOG)(compare.compare)
 app.command("replay", epilog=EPILOG)(replay.replay)
+app.command("report", epilog=EPILOG)(report.report)
+app.command("view", epilog=EPILOG)(view.view)
 app.command("credit", epilog=EPILOG)(credit.credit)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)
 app.add_typer(data.app, name="data")

@@ -136,6 +136,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     stdout().print(grid)
 
 
+def is_interactive() -> bool:
+    """True where a user looks at stdout and can type."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """True where a stream is a terminal; one that was closed before the start is None."""
     return stream is not None and stream.isatty()

@@ -104,6 +104,7 @@ def _row(response: Pending, sample: int, config: Config) -> dict[str, Any]:
     return {
         "problem_id": response.rollout.problem.id,
         "sample": sample,
+        "question": response.rollout.problem.question,
         "response": response.rollout.text,
         "answer": response.rollout.problem.answer,
         "verifier": verifier_of(response.rollout.problem, config),

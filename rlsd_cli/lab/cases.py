@@ -1,13 +1,12 @@
 """The responses that are looked at: of each problem, the first of each kind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from rlsd_cli.data.pieces import Pieces
 from rlsd_cli.data.tasks import Task
 from rlsd_cli.methods.base import Attempt
 from rlsd_cli.rollout.records import Group, Judged
-
-Decode = Callable[..., str]
 
 
 class Place(NamedTuple):
@@ -52,7 +51,7 @@ class Case(NamedTuple):
         return len(self.member.rollout.token_ids)
 
 
-def choose(groups: Sequence[Group], task: Task | None, decode: Decode) -> list[Case]:
+def choose(groups: Sequence[Group], task: Task | None, pieces: Pieces) -> list[Case]:
     """The first response of each kind to each problem; those without a verdict, or cut, are of no kind."""
     cases = []
     for group in groups:
@@ -61,7 +60,7 @@ def choose(groups: Sequence[Group], task: Task | None, decode: Decode) -> list[C
             kind = None if member.left_out or attempt.truncated else kind_of(attempt, task)
             if kind and kind not in seen:
                 seen.add(kind)
-                starts = token_starts(member.rollout.token_ids, decode)
+                starts = tuple(pieces.starts(member.rollout.token_ids, member.rollout.text))
                 error = place_of(member, starts, task) if attempt.correct is False else None
                 cases.append(Case((group.place, place), member, attempt, attempts, kind, starts, error))
     return cases
@@ -75,11 +74,6 @@ def kind_of(attempt: Attempt, task: Task | None) -> str | None:
     if task is None or task.steps is None:
         return verdict
     return f"{verdict}, {'worked' if task.steps(attempt.response) else 'direct'}"
-
-
-def token_starts(token_ids: Sequence[int], decode: Decode) -> tuple[int, ...]:
-    """The character at which each token begins, and where the last one ends."""
-    return tuple(len(decode(token_ids[:count], skip_special_tokens=True)) for count in range(len(token_ids) + 1))
 
 
 def place_of(member: Judged, starts: Sequence[int], task: Task | None) -> Place | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from rlsd_cli import console
 from rlsd_cli.config.resolve import COMMAND_LINE, Layer, known_method, merge, split_arguments
 from rlsd_cli.config.schema import DEFAULT_METHOD, Config
+from rlsd_cli.data.pieces import Pieces
 from rlsd_cli.data.problems import Problem, select
 from rlsd_cli.data.sources import load_held_out, parse_source
 from rlsd_cli.data.tasks import TASKS, Task
@@ -193,7 +194,7 @@ class Laboratory:
     def study(self, known: list[Group] | None = None) -> Study:
         """Look at groups that are known, or at new ones."""
         groups = self._drawn() if known is None else known
-        cases = choose(groups, self.task, self.policy.tokenizer.decode)
+        cases = choose(groups, self.task, Pieces(self.policy.tokenizer))
         if not cases:
             raise RlsdError("no response has a verdict: there is nothing to look at", exit_code=EXIT_NO)
         learner = self._learner(self.config)

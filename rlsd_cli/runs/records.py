@@ -7,7 +7,7 @@ FORMAT = 2
 """The version of the format. 1 had no `sampled_logp`, `prompt_ids`, `group` and `left_out`."""
 
 
-ADDED = ("values", "reward_parts", "entropy", "pull", "clipped")
+ADDED = ("values", "reward_parts", "entropy", "pull", "clipped", "starts")
 """Fields that lines of this version may lack, because they were written before there were any."""
 
 
@@ -30,6 +30,7 @@ class RolloutRecord(NamedTuple):
     credit: of each token
     pull: the teacher's log-probability less the student's where a distillation trains on it, times its coefficient
     entropy: of the policy during the update, at each token (nats)
+    starts: the character of `response` at which each token begins, and where the last one ends: one more than tokens
     clipped: 1 where the ratio was beyond its bound, so that the token had no gradient from the surrogate
     values: pairs of the length of a prefix and the mean score of what it was continued with
     reward_parts: the parts of the score by name, before they are weighted; none without a score
@@ -69,6 +70,7 @@ class RolloutRecord(NamedTuple):
     entropy: list[float] | None = None
     pull: list[float] | None = None
     clipped: list[int] | None = None
+    starts: list[int] | None = None
 
     def row(self) -> dict[str, Any]:
         """The line as it is written."""

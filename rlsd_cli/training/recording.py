@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rlsd_cli.config.schema import Config
 from rlsd_cli.data.leakage import leaks
+from rlsd_cli.data.pieces import Pieces
 from rlsd_cli.rollout.records import Judged
 from rlsd_cli.runs.records import RolloutRecord
 from rlsd_cli.training.clock import Clock
@@ -35,7 +36,7 @@ def rollout_records(
 ) -> list[RolloutRecord]:
     """The lines of a step's rollouts, group by group."""
     prompts: dict[tuple[int, ...], str] = {}
-    records = []
+    pieces, records = Pieces(tokenizer), list[RolloutRecord]()
     for group, readings in taught:
         for place, (member, advantage, read) in enumerate(zip(group.members, group.advantages, readings, strict=True)):
             key, ids = (group.place, place), member.rollout.prompt.ids
@@ -43,7 +44,8 @@ def rollout_records(
                 prompts[ids] = tokenizer.decode(ids)
             member = member._replace(left_out=updated.left_out.get(key, member.left_out))
             trace = updated.traces.get(key)
-            records.append(_record(member, advantage, read, trace, config, step, group.place, prompts[ids]))
+            record = _record(member, advantage, read, trace, config, step, group.place, prompts[ids])
+            records.append(record._replace(starts=pieces.starts(record.token_ids, record.response)))
     return records
 
 

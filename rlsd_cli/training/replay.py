@@ -223,6 +223,16 @@ def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:
     """The config of the run with another method; keys that it does not read are left out."""
     layers = [read_toml(run.path / "config.toml", f"run {run.name}")]
     other = merge(layers, Layer(COMMAND_LINE, asked)).config
+    same_rollouts(config, other)
+    return other
+
+
+def same_rollouts(config: Config, other: Config) -> None:
+    """Refuse a config that does not learn from the rollouts of another one.
+
+    Raises:
+        RlsdError: it takes other responses, or other parts of their scores.
+    """
     if "solution" in (config.recipe.responses, other.recipe.responses) and config.method != other.method:
         raise RlsdError(
             f"`{config.method}` and `{other.method}` do not learn from the same responses",
@@ -235,7 +245,16 @@ def _other(run: RunDir, config: Config, asked: Mapping[str, Any]) -> Config:
             hint="leave the pattern as the run has it",
             exit_code=EXIT_USAGE,
         )
-    return other
+    if other.recipe.continuations and not config.recipe.continuations:
+        raise RlsdError(
+            f"`{other.method}` needs the values of prefixes, which `{config.method}` did not estimate",
+            exit_code=EXIT_USAGE,
+        )
+
+
+def as_method(run: RunDir, restored: Restored, config: Config) -> Trainer:
+    """A trainer of another config on the restored policy and the run's rollouts."""
+    return _trainer(run, config, restored.trainer.world, restored.policy)[1]
 
 
 def _trainer(run: RunDir, config: Config, world: World, policy: Policy | None = None) -> tuple[Policy, Trainer]:
