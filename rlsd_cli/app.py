@@ -19,6 +19,7 @@ from rlsd_cli.commands import (
     presets,
     replay,
     report,
+    runs,
     training,
     verify,
     view,
@@ -53,6 +54,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(presets.app, name="presets")
 app.add_typer(configs.app, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(runs.app, name="runs")
 
 
 def _version(wanted: bool) -> None:
