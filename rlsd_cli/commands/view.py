@@ -45,9 +45,7 @@ def view(
         for row in found.as_json():
             console.data_json(row)
     elif console.is_interactive():
-        from rlsd_cli.report.screen import browse
-
-        browse(found.shown, found.methods, found.run.name)
+        found.browse()
     else:
         _table(found)
 

@@ -25,14 +25,14 @@ class Pieces:
         pieces = [self._piece(token) for token in token_ids]
         if "".join(pieces) == text:
             return [0, *accumulate(map(len, pieces))]
-        lengths, begin = [0], 0
+        lengths, begin, whole = [0], 0, 0
         for end in range(1, len(token_ids) + 1):
-            before = self._text(token_ids[begin : end - 1])
             now = self._text(token_ids[begin:end])
-            grown = 0 if now.endswith("�") else len(now) - len(before)
-            lengths.append(min(len(text), lengths[-1] + max(grown, 0)))
-            if end - begin >= WINDOW and not now.endswith("�"):
-                begin = end - 1
+            lengths.append(lengths[whole])
+            if not now.endswith("�"):
+                grown = len(now) - len(self._text(token_ids[begin:whole]))
+                lengths[end] = min(len(text), lengths[whole] + max(grown, 0))
+                begin, whole = (whole, end) if end - begin >= WINDOW else (begin, end)
         return [*lengths[:-1], len(text)]
 
     def _piece(self, token: int) -> str:

@@ -63,29 +63,18 @@ def evaluate_together(
     return conclude(list(chain.from_iterable(groups)), config, time.perf_counter() - started, problems)
 
 
-def conclude(
-    rows: list[dict[str, Any]],
-    config: Config,
-    seconds: float,
-    problems: Sequence[Problem],
-    new: Sequence[dict[str, Any]] | None = None,
-) -> Evaluation:
-    """Summarise the rows of all problems.
+def conclude(rows: list[dict[str, Any]], config: Config, seconds: float, problems: Sequence[Problem]) -> Evaluation:
+    """Summarise the rows of all problems, and the seconds that it took to sample and grade them.
 
     A response without a score is counted under its outcome and leaves the means of scores. Intervals are 95 %, with
     problems as the sampling unit.
-
-    seconds: what it took to sample and grade the `new` rows; all of them, if None
     """
-    sampling = sampling_of(config)
-    tokens = sum(row["tokens"] for row in (rows if new is None else new))
     summary = {
         "model": config.model,
         "data": config.eval_data or config.data,
-        "decoding": in_words(sampling),
+        "decoding": in_words(sampling_of(config)),
         **summarise(rows, config.evaluation.samples),
         "seconds": seconds,
-        "tokens_per_second": tokens / seconds if tokens else None,
         "problems_sha256": problems_digest(problems),
     }
     return Evaluation(rows, summary)

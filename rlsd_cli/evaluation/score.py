@@ -147,10 +147,10 @@ def _evaluate_all(subject: Subject, planned: Sequence[Planned], *, again: bool) 
 
     first = planned[0].config
     with open_pool(first) as pool:
+        policy = load_policy(first)
         for each in planned:
             if faults := check_problems(each.problems, each.config, pool):
                 console.warning(f"{len(each.problems)} problems, of which {describe_faults(faults)}")
-        policy = load_policy(first)
         with contextlib.closing(make_sampler(policy, first)) as sampler:
             sampler.update_weights()
             for each in planned:
@@ -185,12 +185,14 @@ def _evaluate(
                 rows += new
                 meter.show(len(rows) // samples)
         seconds = time.perf_counter() - started
-    found = conclude(rows, config, seconds, problems, rows[earlier:]).summary
+    found = conclude(rows, config, seconds, problems).summary
+    new_tokens = sum(row["tokens"] for row in rows[earlier:])
+    speed = {"tokens_per_second": new_tokens / seconds if new_tokens else None}
     try:
         write_text(planned.folder / "config.toml", to_toml(config))
         write_json(
             planned.folder / "summary.json",
-            found | {"overlong": planned.overlong, "in_training": planned.in_training},
+            found | speed | {"overlong": planned.overlong, "in_training": planned.in_training},
         )
     except OSError as error:
         raise cannot_write(planned.folder, error) from error

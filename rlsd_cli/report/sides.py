@@ -12,7 +12,7 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.errors import RlsdError, did_you_mean
 from rlsd_cli.runs.rundir import COPY_AGAIN, RunDir, list_runs, read_json
 
-SEED = re.compile(r"-s\d+-[0-9a-f]{4}(-\d+)?$")
+SEED = re.compile(r"-s\d+-[0-9a-f]{4}(-\d+)?(?=@|$)")
 """The end of a run's name: its seed, the hash of its config, and the attempt."""
 
 

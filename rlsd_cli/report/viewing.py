@@ -37,6 +37,12 @@ class Viewed(NamedTuple):
             more = {"alternatives": each.alternatives} if each.alternatives else {}
             yield each.record.row() | {"tokens": each.texts, "methods": signals} | more
 
+    def browse(self) -> None:
+        """Show them in the terminal until a key quits."""
+        from rlsd_cli.report.screen import browse
+
+        browse(self.shown, self.methods, self.run.name)
+
     def page(self) -> str:
         """One page that needs no network."""
         from rlsd_cli.report.page import rollouts_page

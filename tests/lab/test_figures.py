@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlsd_cli.data.problems import Problem
-from rlsd_cli.lab.cases import Case, Place, token_starts
+from rlsd_cli.lab.cases import Case, Place
 from rlsd_cli.lab.figures import Looked, agreement, auroc, costliest, costly, found, late, moved, spread, top_share
 from rlsd_cli.lab.hints import Reads
 from rlsd_cli.lab.strips import lines, strips
@@ -141,13 +141,3 @@ def test_a_picture_has_one_column_a_character_and_marks_the_error() -> None:
     assert shown[-1].index("@") == shown[1].index(TEXT) + 10
     names = [strip.name for strip in strips(case, ["answer"])]
     assert names == ["response", "chance of right", "surprisal", "blame, answer"]
-
-
-def test_tokens_of_several_characters_begin_where_the_text_before_them_ends() -> None:
-    pieces = ["ab", "", "c"]
-
-    def decode(ids: list[int], *, skip_special_tokens: bool) -> str:
-        assert skip_special_tokens
-        return "".join(pieces[each] for each in ids)
-
-    assert token_starts([0, 1, 2], decode) == (0, 2, 2, 3)

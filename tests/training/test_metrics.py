@@ -54,6 +54,7 @@ def totals_of(shown: list[list[int]] = SHOWN, *, reads: bool = True, **changes: 
         student=TokenScores(numbers([-1.0, -1.0, -1.0], [-1.0, -1.0, 0.0]), numbers([1.0, 2.0, 3.0], [4.0, 5.0, 0.0])),
         teacher_logp=nothing,
         gap=numbers([0.5, -0.3, 0.0], [0.0, 0.0, 0.0]),
+        pull=nothing,
         shown=flags(shown),
         credit=Credit(
             nothing,
