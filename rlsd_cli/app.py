@@ -1,5 +1,6 @@
 """The command tree, and the one place where errors become messages and exit codes."""
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -20,11 +21,14 @@ from rlsd_cli.commands import (
     replay,
     report,
     runs,
+    sweep,
+    trace,
     training,
     verify,
     view,
 )
 from rlsd_cli.errors import RlsdError, of_the_machine
+from rlsd_cli.interrupts import INTERRUPTED, die_of
 
 EPILOG = (
     "Exit codes: 0 done or already done; 1 it ran and the answer is no; 2 you asked for something impossible; "
@@ -47,6 +51,7 @@ app.command("verify", epilog=EPILOG)(verify.verify)
 app.command("compare", epilog=EPILOG)(compare.compare)
 app.command("replay", epilog=EPILOG)(replay.replay)
 app.command("report", epilog=EPILOG)(report.report)
+app.command("trace", epilog=EPILOG)(trace.trace)
 app.command("view", epilog=EPILOG)(view.view)
 app.command("credit", epilog=EPILOG)(credit.credit)
 app.command("doctor", epilog=EPILOG)(doctor.doctor)
@@ -55,6 +60,7 @@ app.add_typer(presets.app, name="presets")
 app.add_typer(configs.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(runs.app, name="runs")
+app.add_typer(sweep.app, name="sweep")
 
 
 def _version(wanted: bool) -> None:
@@ -92,5 +98,22 @@ def main() -> None:
         sys.exit(1)
 
 
+def entry() -> None:
+    """`rlsd` as a shell starts it. What a signal has ended dies of that signal, so that a loop around it ends, too."""
+    ended_by: list[int] = []
+    atexit.register(_die, ended_by)  # registered first, and so called last
+    try:
+        main()
+    except SystemExit as ending:
+        if ending.code in INTERRUPTED:
+            ended_by.append(int(ending.code) - 128)
+        raise
+
+
+def _die(ended_by: list[int]) -> None:
+    for number in ended_by:
+        die_of(number)
+
+
 if __name__ == "__main__":
-    main()
+    entry()

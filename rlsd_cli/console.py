@@ -232,18 +232,18 @@ class Progress:
         if self.style == "bar":
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-            columns = (BarColumn(24), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(compact=True))
-            self.bar = bar(*columns, TextColumn("{task.description}"))
-            self.task = self.bar.add_task("", total=steps)
+            wide = [BarColumn(16)] if stderr().width > NARROW else []
+            counts = (TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(compact=True))
+            self.bar = bar(*wide, *counts, TextColumn("{task.description}"))
+            self.task = self.bar.add_task("first step", total=steps)
             self.bar.start()
 
     def step(self, metrics: Mapping[str, Any], steps: int) -> None:
         line = step_line(metrics)
         self._log(line)
         if self.bar:
-            reward = metrics["reward_mean"]
-            word = f"loss {metrics['loss']:.3f}" if reward is None else f"reward {reward:.3f}"
-            self.bar.update(self.task, completed=metrics["step"], description=f"{word}  {metrics['seconds']:.1f} s")
+            words = bar_words(metrics, wide=stderr().width > NARROW)
+            self.bar.update(self.task, completed=metrics["step"], description=words)
         elif self.style == "lines" and (metrics["step"] % self.every == 0 or metrics["step"] in (1, steps)):
             say(line)
 
@@ -274,6 +274,27 @@ class Progress:
     def _log(self, line: str) -> None:
         self.log.write(line + "\n")
         self.log.flush()
+
+
+NARROW = 79
+"""Columns of a terminal up to which the bar of a run leaves out its bar, and says things in few letters."""
+
+
+def bar_words(metrics: Mapping[str, Any], *, wide: bool) -> str:
+    """A step beside a bar: at most 44 characters, or some 80 where there is room."""
+    shown = (
+        ("reward ", "r ", "reward_mean", "{:.3f}"),
+        ("loss ", "l ", "loss", "{:+.3f}"),
+        ("entropy ", "H ", "entropy", "{:.2f}"),
+        ("tokens ", "T ", "response_tokens_mean", "{:.0f}"),
+        ("zero-variance ", "zv ", "zero_variance_rate", "{:.2f}"),
+    )
+    words = [
+        (word if wide else letter) + form.format(metrics[key])
+        for word, letter, key, form in shown
+        if metrics[key] is not None
+    ]
+    return ("  " if wide else " ").join(words) + (f"  {metrics['seconds']:.1f} s" if wide else "")
 
 
 def step_line(metrics: Mapping[str, Any]) -> str:

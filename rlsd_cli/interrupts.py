@@ -1,9 +1,13 @@
 """Ctrl-C and SIGTERM, never in the middle of an update."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+INTERRUPTED = (130, 143)
+"""Exit codes of what SIGINT and SIGTERM have ended: 128 and the number of the signal."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,3 +64,9 @@ class Interrupts:
             self._pending = number
         else:
             raise Interrupted(number)
+
+
+def die_of(number: int) -> None:
+    """End this process by a signal, as if nobody had caught it."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 if TYPE_CHECKING:
     from rlsd_cli.report.comparing import Compared, Line
@@ -18,6 +18,7 @@ def compare(
         typer.Argument(
             metavar="A B [C]...",
             help="Runs (`*` stands for anything), checkpoints, evaluated models; seeds of one config are one side.",
+            autocompletion=completing.runs,
         ),
     ],
     suite: Annotated[list[str] | None, typer.Option(help="Only evaluations whose name begins so.")] = None,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 app = typer.Typer(help="The config: what it resolves to, and its keys.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -12,7 +12,12 @@ app = typer.Typer(help="The config: what it resolves to, and its keys.", no_args
 @app.command("show")
 def show(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[PRESET|FILE] [KEY=VALUE]...", help="Without one: quickstart.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRESET|FILE] [KEY=VALUE]...",
+            help="Without one: quickstart.",
+            autocompletion=completing.presets_and_keys,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     as_toml: Annotated[bool, typer.Option("--toml", help="A complete config file.")] = False,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 
 def evaluate(
@@ -15,6 +15,7 @@ def evaluate(
         typer.Argument(
             metavar="[RUN|CHECKPOINT|MODEL] [KEY=VALUE]...",
             help="Without one: the newest finished run, or quickstart. `model=` evaluates another model.",
+            autocompletion=completing.subjects,
         ),
     ] = None,
     data: Annotated[

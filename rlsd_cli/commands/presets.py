@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 from rlsd_cli.errors import RlsdError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def diff(
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(help="A preset.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="A preset.", autocompletion=completing.presets)]) -> None:
     """Print a preset as it is."""
     from rlsd_cli.config.resolve import preset_path
 
@@ -56,7 +56,7 @@ def show(name: Annotated[str, typer.Argument(help="A preset.")]) -> None:
 
 @app.command("copy")
 def copy(
-    name: Annotated[str, typer.Argument(help="A preset.")],
+    name: Annotated[str, typer.Argument(help="A preset.", autocompletion=completing.presets)],
     target: Annotated[Path | None, typer.Argument(help="Where to; without one: NAME.toml here.")] = None,
 ) -> None:
     """Copy a preset to a file of your own; `rlsd train FILE` runs it."""

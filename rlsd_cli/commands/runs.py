@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 if TYPE_CHECKING:
     from rlsd_cli.report.listing import Listed, Story
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Runs: list them, see one, follow one. A copied folder will do.", no_args_is_help=True, rich_markup_mode=None
 )
-Name = Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its name under the root.")]
+Name = Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its name.", autocompletion=completing.runs)]
 
 
 @app.command("list")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 if TYPE_CHECKING:
     from rlsd_cli.training.dry_run import Outline
@@ -14,11 +14,22 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[PRESET|FILE] [KEY=VALUE]...", help="Without one: quickstart.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRESET|FILE] [KEY=VALUE]...",
+            help="Without one: quickstart.",
+            autocompletion=completing.presets_and_keys,
+        ),
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option("--mode", "--method", help="The method: rlvr, opsd, rlsd, ...; as `method=`.", metavar="METHOD"),
+        typer.Option(
+            "--mode",
+            "--method",
+            help="The method: rlvr, opsd, rlsd, ...; as `method=`.",
+            metavar="METHOD",
+            autocompletion=completing.methods,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the config and the size of a step, then stop.")
@@ -33,7 +44,7 @@ def train(
     from rlsd_cli.training import start
 
     console.quiet = quiet
-    resolved = start.resolve_run(arguments or [], mode)
+    resolved = start.resolve_run(arguments or [], mode, context.obj)
     if dry_run:
         if outline := start.dry_run(resolved, context.obj):
             _show(outline, as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlsd_cli import console
+from rlsd_cli import completing, console
 
 if TYPE_CHECKING:
     from rlsd_cli.report.viewing import Viewed
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def view(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its name under the root.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or its name.", autocompletion=completing.runs)],
     step: Annotated[int | None, typer.Option(help="The step; without it the last.", metavar="N", min=1)] = None,
     where: Annotated[
         str | None, typer.Option(help="Only these: 'outcome == \"wrong\" and tokens < 150'.", metavar="CONDITION")

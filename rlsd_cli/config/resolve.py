@@ -50,8 +50,14 @@ class Resolved(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Every key that the method reads, its value as Python shows it, and the value's origin."""
-        return [(key, repr(value), self.origins[key]) for key, value in flatten(self.config).items()]
+        """Every key that the method reads, its value as Python shows it, and the value's origin.
+
+        What differs from the defaults of the method comes first.
+        """
+        defaults = {key: field.default for key, field in fields_of(self.config.method).items()}
+        defaults |= self.config.recipe.defaults
+        rows = [(key, repr(value), self.origins[key]) for key, value in flatten(self.config).items()]
+        return sorted(rows, key=lambda row: row[0] != "method" and row[1] == repr(defaults[row[0]]))
 
     def as_json(self) -> dict[str, Any]:
         """The same by key, with the values as they are."""

@@ -10,24 +10,45 @@ from rlsd_cli.config.schema import Config
 from rlsd_cli.distributed.ranks import is_leader
 from rlsd_cli.distributed.world import World, process_group
 from rlsd_cli.errors import RlsdError
+from rlsd_cli.evaluation.subject import from_here
 from rlsd_cli.grading.jobs import open_pool
 from rlsd_cli.rollout.fitting import load_tried
-from rlsd_cli.runs.rundir import RunDir, find_run
+from rlsd_cli.runs.rundir import RunDir, find_run, newest_checkpoint
 from rlsd_cli.training.changed import changed_since
 from rlsd_cli.training.dry_run import Outline, outline
 from rlsd_cli.training.problems import load_problems
 
 
-def resolve_run(arguments: Sequence[str], method: str | None) -> Resolved:
-    """The config of PRESET|FILE... and `key=value`..., with a method that ranks above them; says what is left out."""
+def resolve_run(arguments: Sequence[str], method: str | None, root: Path) -> Resolved:
+    """The config of PRESET|FILE... and `key=value`..., with a method that ranks above them; says what is left out.
+
+    `model=` may name a run under the root, whose newest checkpoint it then is.
+
+    Raises:
+        RlsdError: the config has faults, or such a run has no checkpoint.
+    """
     targets, overrides = split_arguments(arguments)
     if method is not None:
         overrides["method"] = method
+    if "model" in overrides:
+        overrides["model"] = _newest_of_run(str(overrides["model"]), root) or overrides["model"]
     resolved = resolve(targets, overrides)
     if is_leader():
         for note in resolved.notes:
             console.talk(note)
     return resolved
+
+
+def _newest_of_run(name: str, root: Path) -> str | None:
+    """The newest checkpoint of the run of this name, as a path from here; None where there is no such run."""
+    folder = next((path for path in (Path(name), root / name) if (path / "status.json").is_file()), None)
+    if folder is None:
+        return None
+    if (checkpoint := newest_checkpoint(RunDir(folder.resolve()))) is None:
+        raise RlsdError(f"`model={name}`: this run has no checkpoint yet", hint="`rlsd train` continues it")
+    if is_leader():
+        console.talk(f"model={name} is its checkpoint of step {int(checkpoint.name)}")
+    return str(from_here(checkpoint))
 
 
 def dry_run(resolved: Resolved, root: Path) -> Outline | None:
@@ -43,6 +64,7 @@ def start(resolved: Resolved, root: Path, *, again: bool) -> dict[str, Any] | No
         run = world.broadcast(lambda: find_run(root, resolved, again=again))
         if world.broadcast(lambda: run.path.exists() and run.status()["status"] == "done"):
             return _finished(run, resolved.config) if world.is_leader else None
+        console.talk(f"loading {resolved.config.model}")
         summary = _train(resolved, run, world)
         return summary if world.is_leader else None
 
