@@ -48,20 +48,33 @@ def test_the_interquartile_mean_is_that_of_scipy(shape: tuple[int, int]) -> None
 
 
 def test_figures_are_those_of_rliable() -> None:
-    library, metrics = pytest.importorskip("rliable.library"), pytest.importorskip("rliable.metrics")
-    a, b = RNG.random((8, 3)), RNG.random((8, 3)) + 0.2
-    assert interquartile_mean(a) == pytest.approx(metrics.aggregate_iqm(a))
+    """Made by rliable 1.2.0 with 50,000 resamples: percentile intervals, within which ours reach a little further."""
+    a = np.array(
+        [
+            *([0.086, 0.237, 0.801], [0.582, 0.094, 0.433], [0.479, 0.16, 0.735], [0.114, 0.391, 0.517]),
+            *([0.431, 0.587, 0.738], [0.956, 0.284, 0.649], [0.696, 0.293, 0.001], [0.973, 0.298, 0.314]),
+        ]
+    )
+    b = np.array(
+        [
+            *([1.092, 0.785, 0.671], [0.973, 0.23, 0.907], [0.574, 0.291, 0.861], [1.131, 0.407, 0.83]),
+            *([0.498, 0.942, 0.922], [0.419, 1.03, 0.858], [0.883, 1.02, 0.629], [0.959, 1.078, 0.302]),
+        ]
+    )
+    assert interquartile_mean(a) == pytest.approx(0.43816666666666665)
+    assert interquartile_mean(b) == pytest.approx(0.8184166666666665)
     found = probability_of_improvement(a, b)
-    assert found.probability == pytest.approx(metrics.probability_of_improvement(b, a))
-    _, known = library.get_interval_estimates({"ab": (b, a)}, metrics.probability_of_improvement, reps=4000)
-    low, high = known["ab"].ravel()
-    assert found.low <= low + 0.02
-    assert found.high >= high - 0.02
-    assert (found.low, found.high) == (pytest.approx(low, abs=0.06), pytest.approx(high, abs=0.06))
-    _, one = library.get_interval_estimates({"a": a}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=4000)
+    assert found.probability == pytest.approx(0.7786458333333334)
     flat = compare_interquartile_means(np.zeros_like(a), a)
-    assert flat.low == pytest.approx(one["a"][0, 0], abs=0.03)
-    assert flat.high == pytest.approx(one["a"][1, 0], abs=0.03)
+    assert flat.low is not None
+    assert flat.high is not None
+    for ours, theirs in (
+        ((found.low, found.high), (0.63020833, 0.90625)),
+        ((flat.low, flat.high), (0.314, 0.55708333)),
+    ):
+        reach = theirs[1] - theirs[0]
+        assert theirs[0] - 0.15 * reach < ours[0] < theirs[0]
+        assert theirs[1] < ours[1] < theirs[1] + 0.15 * reach
 
 
 def test_the_probability_of_improvement_counts_ties_half() -> None:
