@@ -31,8 +31,11 @@ from rlsd_cli.methods.base import KlToInitial, Method, Term, constant
 from rlsd_cli.methods.table import METHODS
 
 DEFAULT_METHOD = "rlsd"
-PLACES = frozenset(("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers"))
-"""Keys of other machines that serve a run; they may change while it lasts, and are not part of its identity."""
+PLACES = frozenset(
+    ("rollout.servers", "rollout.weights_folder", "rollout.server_timeout", "verification.launchers", "tracker")
+)
+"""Keys of other machines and programs that serve a run; they may change while it lasts, and are not part of its
+identity."""
 
 
 def _known(name: str) -> str:
@@ -42,7 +45,7 @@ def _known(name: str) -> str:
 
 
 class Config(Section):
-    """The whole experiment. Two runs with equal configs, but for `PLACES`, are the same run."""
+    """The whole experiment. Two runs whose configs have one `identity` are the same run."""
 
     method: Annotated[str, AfterValidator(_known)] = Field(
         DEFAULT_METHOD,
@@ -85,6 +88,11 @@ class Config(Section):
     )
     compile: Literal["auto", "on", "off"] = Field(
         "auto", description="torch.compile of layers and output head, checked on a first batch; `auto`: on a GPU"
+    )
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        "none",
+        description="program that is given the metrics, too, in `logs/` of the run; wandb stays offline unless "
+        "WANDB_MODE says otherwise",
     )
     prompt: PromptConfig = PromptConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
@@ -139,13 +147,20 @@ class Config(Section):
         """The temperature of all log-probabilities: that of sampling; 1 for responses that the data gives."""
         return self.rollout.temperature if self.recipe.responses == "policy" else 1.0
 
+    @property
+    def can_be_extended(self) -> bool:
+        """True where a run of more steps begins with the same steps: nothing is scheduled by their number."""
+        return self.optim.schedule == "constant"
+
     def identity(self) -> dict[str, Any]:
         """The keys that the method reads, as JSON values; two configs of one run have the same.
 
-        Left out are `PLACES`, and the section `reward` where the score is the verifier's, which every score once was.
+        Left out are `PLACES`, the steps where no step depends on how many there are, and the section `reward` where the
+        score is the verifier's, which every score once was.
         """
         values = flatten(self, self.model_dump(mode="json"))
         unsaid = {key for key in values if key.startswith("reward.")} if self.reward.is_plain else set()
+        unsaid |= {"steps"} if self.can_be_extended else set()
         return {key: value for key, value in values.items() if key not in PLACES | unsaid}
 
     def digest(self) -> str:

@@ -67,6 +67,10 @@ class RunDir(NamedTuple):
         """The config; raises RlsdError for one that this version cannot read."""
         return merge([read_toml(self.path / "config.toml", f"run {self.name}")], Layer("", {})).config
 
+    def extend(self, config: Config) -> None:
+        """Let a run have the steps of a config, which is otherwise its own."""
+        write_text(self.path / "config.toml", to_toml(config))
+
     def status(self) -> dict[str, Any]:
         return read_json(self.path / "status.json")
 
@@ -219,7 +223,7 @@ def run_name(resolved: Resolved) -> str:
     identity = f"s{config.seed}-{config.digest()[:4]}"
     if re.search(rf"-{re.escape(identity)}(-\d+)?$", resolved.base):  # the config.toml of a run, unchanged
         return resolved.base
-    unnamed = {"seed", "method", *PLACES}
+    unnamed = {"seed", "method", *PLACES, *(["steps"] if config.can_be_extended else [])}
     changed = [_slug(key, value) for key, value in resolved.changed.items() if key not in unnamed]
     return "-".join([resolved.base, *method, *changed, identity])
 
@@ -232,6 +236,7 @@ def _slug(key: str, value: Any) -> str:
 
 def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:
     """Where the run of a config is or will be; with `again`, a new place beside it."""
+    _refuse_more_steps(root, resolved)
     name = run_name(resolved)
     run = RunDir(root / name)
     attempt = 1
@@ -247,6 +252,23 @@ def find_run(root: Path, resolved: Resolved, *, again: bool) -> RunDir:
             exit_code=EXIT_BUSY,
         )
     return run
+
+
+def _refuse_more_steps(root: Path, resolved: Resolved) -> None:
+    """Refuse to extend a run whose steps depend on how many there are.
+
+    Raises:
+        RlsdError: the config is that of a run but for its steps, and its learning rate follows them.
+    """
+    run, config = RunDir(root / resolved.base), resolved.config
+    if set(resolved.changed) != {"steps"} or config.can_be_extended or not (run.path / "config.toml").is_file():
+        return
+    raise RlsdError(
+        f"{run.path} cannot have {config.steps} steps: its learning rate follows its {run.config().steps} "
+        f"(`optim.schedule={config.optim.schedule}`)",
+        hint=f"only `optim.schedule=constant` can be extended; `model={run.name}` begins another run where it ended",
+        exit_code=EXIT_BUSY,
+    )
 
 
 def create(run: RunDir, resolved: Resolved) -> None:

@@ -26,6 +26,7 @@ from rlsd_cli.training.forecast import memory_of, refuse_what_cannot_fit
 from rlsd_cli.training.optimizer import adamw_8bit
 from rlsd_cli.training.problems import RunProblems, checked
 from rlsd_cli.training.run import train
+from rlsd_cli.training.trackers import mirrored, require_tracker
 from rlsd_verifiers.pool import Pool
 
 
@@ -49,8 +50,9 @@ def launch(resolved: Resolved, run: RunDir, problems: RunProblems, pool: Pool, w
         console.talk(f"plan {policy.execution.in_words()}")
         _quieten(log)
         progress = console.Progress(config.steps, log)
+        tracked = mirrored(progress, run, config) if config.tracker != "none" and world.is_leader else None
         try:
-            return train(config, policy, splits, run, progress, pool, world)
+            return train(config, policy, splits, run, tracked or progress, pool, world)
         except Interrupted as interrupt:
             progress.close()
             if world.is_leader:
@@ -60,11 +62,14 @@ def launch(resolved: Resolved, run: RunDir, problems: RunProblems, pool: Pool, w
             traceback.print_exc(file=log)
             raise
         finally:
+            if tracked:
+                tracked.close()
             progress.close()
 
 
 def _load(config: Config) -> Policy:
     """Load the policy to train, once the packages that the config asks for are there, and find its decoder."""
+    require_tracker(config)
     if config.optim.state == "8bit":
         adamw_8bit()
     if config.rollout.engine == "vllm" and not config.rollout.servers:
@@ -81,6 +86,8 @@ def _opened(run: RunDir, resolved: Resolved, problems: RunProblems) -> Iterator[
     if not run.path.exists():
         create(run, resolved)
     with run.lock():
+        if run.config().steps != resolved.config.steps:
+            run.extend(resolved.config)
         run.pin_data(problems.described)
         run.pin_inputs(inputs_of(resolved.config), PINNED)
         run.set_status(overlong=problems.num_overlong)

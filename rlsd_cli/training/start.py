@@ -62,15 +62,20 @@ def start(resolved: Resolved, root: Path, *, again: bool) -> dict[str, Any] | No
         if not world.is_leader:
             console.quiet, console.speaker = True, f"process {world.rank}: "
         run = world.broadcast(lambda: find_run(root, resolved, again=again))
-        if world.broadcast(lambda: run.path.exists() and run.status()["status"] == "done"):
+        planned = world.broadcast(lambda: run.config().steps if run.path.exists() else 0)
+        if planned > resolved.config.steps:
+            resolved = resolved._replace(config=resolved.config.model_copy(update={"steps": planned}))
+        if world.broadcast(lambda: planned == resolved.config.steps and run.status()["status"] == "done"):
             return _finished(run, resolved.config) if world.is_leader else None
-        console.talk(f"loading {resolved.config.model}")
+        if console.progress_style() == "bar":  # someone waits, and what loads models is slow to load itself
+            console.talk(f"loading {resolved.config.model}")
         summary = _train(resolved, run, world)
         return summary if world.is_leader else None
 
 
 def _finished(run: RunDir, config: Config) -> dict[str, Any]:
-    console.talk(f"run {run.path} is finished; `--again` makes another attempt beside it")
+    longer = "more `steps` extend it, " if config.can_be_extended else ""
+    console.talk(f"run {run.path} is finished; {longer}`--again` makes another attempt beside it")
     return run.status() | {"run": str(run.path)} | _changed(run, config)
 
 

@@ -101,7 +101,7 @@ def test_a_finished_run_says_so_and_shows_its_result_again(call: Call, tmp_path:
     run = a_run(tmp_path / "runs", **DONE)
     table, as_json = call("train"), call("train", "--json")
     assert (table.code, as_json.code) == (0, 0)
-    assert "is finished; `--again` makes another attempt beside it" in table.err
+    assert "is finished; more `steps` extend it, `--again` makes another attempt beside it" in table.err
     assert "0.500 [0.400, 0.600]" in table.out
     assert json.loads(as_json.out) == DONE | {"run": f"runs/{run.name}", "method": "rlsd"}
 

@@ -206,7 +206,7 @@ def test_errors_leave_nothing_half_written(tmp_path: Path) -> None:
         (tmp_path / "bad.jsonl").write_text('{"question": "q", "answer": "1"}\n' * 3)
         done = rlsd("train", *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr
-        assert "error: " in done.stderr
+        assert done.stderr.startswith("error: ")
         assert not (tmp_path / "runs").exists()
 
 

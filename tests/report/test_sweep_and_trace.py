@@ -1,18 +1,25 @@
 """`rlsd sweep`, `rlsd trace`, what shells complete, and loops that a signal ends."""
 
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlsd_cli.config.resolve import resolve
 from rlsd_cli.console import bar_words
 from rlsd_cli.errors import RlsdError
 from rlsd_cli.report.sweeps import plan, point, values_of
+from rlsd_cli.runs.rundir import RunDir, create, find_run, run_name
+from rlsd_cli.training.trackers import Mirrored
 from tests.forked import rlsd
 from tests.report.conftest import SHORT
 
@@ -215,3 +222,95 @@ def test_the_bar_says_what_lines_say_in_sixty_columns() -> None:
     assert len("1000/1000 1:00:00 " + narrow) <= 60
     assert wide == "reward 0.457  loss -0.001  entropy 0.17  tokens 2048  zero-variance 0.06  123.4 s"
     assert bar_words(metrics | {"reward_mean": None}, wide=False).startswith("l ")
+
+
+def test_more_steps_extend_a_run_to_what_it_would_have_been(trained: Path, tmp_path: Path) -> None:
+    short = [word for word in SHORT if not word.startswith("steps=")]
+    arguments = ["train", "--mode", "rlsd", "seed=0", *short, "--json"]
+    extended = tmp_path / "extended"
+    shutil.copytree(trained / "runs", extended / "runs", symlinks=True)
+    done = [run(extended, *arguments, "steps=3"), run(tmp_path, *arguments, "steps=3")]
+    for each in done:
+        assert each.returncode == 0, each.stderr
+    assert "continuing at step 3 of 3" in done[0].stderr
+    names = [json.loads(each.stdout)["run"] for each in done]
+    assert names[0] == names[1]
+    rows = [
+        [json.loads(line) for line in (folder / names[0] / "metrics.jsonl").read_text().splitlines()]
+        for folder in (extended, tmp_path)
+    ]
+    for one, other in zip(*rows, strict=True):
+        assert one["weights_digest"] == other["weights_digest"]
+        assert one["rollouts_sha256"] == other["rollouts_sha256"]
+    again = run(extended, *arguments, "steps=2")
+    assert "is finished; more `steps` extend it" in again.stderr
+    assert json.loads(again.stdout)["steps"] == 3
+
+
+def test_a_run_whose_rate_follows_its_steps_is_not_extended(tmp_path: Path) -> None:
+    first = resolve(["quickstart"], {"optim.schedule": "cosine", "steps": 4})
+    place = RunDir(tmp_path / run_name(first))
+    assert "steps4" in place.name
+    create(place, first)
+    longer = resolve([str(place.path / "config.toml")], {"steps": 8})
+    with pytest.raises(RlsdError, match="cannot have 8 steps: its learning rate follows its 4") as caught:
+        find_run(tmp_path, longer, again=False)
+    assert caught.value.exit_code == 4
+
+
+def test_numbers_go_to_a_tracker_and_its_failure_is_a_warning(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Report:
+        def step(self, metrics: Mapping[str, Any], steps: int) -> None:
+            said.append(f"step {metrics['step']} of {steps}")
+
+        def evaluation(self, step: int, summary: Mapping[str, Any]) -> None:
+            said.append(f"evaluation {step} {summary['mean']}")
+
+        def warning(self, kind: str, text: str) -> None:
+            said.append(f"{kind}: {text}")
+
+    class Tracker:
+        def __init__(self) -> None:
+            self.got: list[tuple[dict[str, float], int]] = []
+
+        def log(self, numbers: Mapping[str, float], step: int) -> None:
+            if step == 3:
+                raise OSError("no room")
+            self.got.append((dict(numbers), step))
+
+        def close(self) -> None:
+            said.append("closed")
+
+    tracker = Tracker()
+    mirror = Mirrored(Report(), "tensorboard", lambda: tracker)
+    mirror.step({"step": 1, "loss": 0.5, "kl": None, "outcomes": {"wrong": 2}, "weights_digest": "ab"}, 4)
+    mirror.evaluation(2, {"mean": 0.25, "data": "d"})
+    mirror.step({"step": 3, "loss": 0.5}, 4)
+    mirror.step({"step": 4, "loss": 0.5}, 4)
+    mirror.close()
+    assert tracker.got == [({"loss": 0.5, "outcomes/wrong": 2.0}, 1), ({"eval/mean": 0.25}, 2)]
+    assert said == [
+        "step 1 of 4",
+        "evaluation 2 0.25",
+        "step 3 of 4",
+        "tracker: tensorboard is not written any more: OSError: no room",
+        "step 4 of 4",
+    ]
+    del tmp_path
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
+def test_a_tracker_that_is_installed_is_written(name: str, tmp_path: Path) -> None:
+    installed = importlib.util.find_spec(name) is not None
+    short = ["data=arithmetic:count=50", "steps=1", "prompts_per_step=2", "evaluation.problems=2", f"tracker={name}"]
+    done = run(tmp_path, "train", "--mode", "rlvr", *short)
+    if not installed:
+        assert done.returncode == 3
+        assert f"needs the package `{name}`" in done.stderr
+        assert not (tmp_path / "runs").exists()
+        return
+    assert done.returncode == 0, done.stderr
+    assert "not written any more" not in done.stderr
+    assert any((tmp_path / "runs" / "latest" / "logs").rglob("*tfevents*" if name == "tensorboard" else f"*{name}*"))

@@ -311,7 +311,8 @@ def test_the_config_of_a_run_names_that_run(tmp_path: Path) -> None:
     create(run, resolved)
     again = resolve([str(run.path / "config.toml")], {})
     assert find_run(tmp_path, again, again=False) == run
-    assert run_name(resolve([str(run.path / "config.toml")], {"steps": 8})) != run.name
+    assert run_name(resolve([str(run.path / "config.toml")], {"steps": 8})) == run.name, "more of the same run"
+    assert run_name(resolve([str(run.path / "config.toml")], {"prompts_per_step": 8})) != run.name
 
 
 def test_a_run_is_continued_on_the_problems_it_was_begun_on_and_no_others(tmp_path: Path) -> None:
